@@ -1,0 +1,18 @@
+"""What a user did that cannot be done, said in one line with the way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Bad input. The message names the file, the field and what to do; the command lines print it and exit with 2."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is none of `known`; it offers the nearest valid one, or lists them when none is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "choose one of: " + ", ".join(names)
+    return UserError(f"unknown {kind} {name!r}: {hint}")

@@ -1,0 +1,32 @@
+"""Where things lie. Results are in git; artifacts (checkpoints, logs, predictions, token cache) are not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def artifacts() -> Path:
+    """`$MUPPET_ARTIFACTS`, or `artifacts/` in the current folder."""
+    return Path(os.environ.get("MUPPET_ARTIFACTS") or "artifacts")
+
+
+def run_dir(run_id: str) -> Path:
+    """The folder of one run: `model/`, `checkpoint/`, `progress.json`, `failure.json`, `predictions.jsonl`, `log.txt`."""
+    return artifacts() / "runs" / run_id
+
+
+def model_dir(run_id: str) -> Path:
+    """The model that a finished pre-finetuning left: encoder and heads."""
+    return run_dir(run_id) / "model"
+
+
+def cache() -> Path:
+    """The token cache that all runs share."""
+    return artifacts() / "cache"
+
+
+def mirror() -> Path | None:
+    """`$MUPPET_HUB`, the folder in the Hub's layout that is looked into first."""
+    value = os.environ.get("MUPPET_HUB")
+    return Path(value) if value else None

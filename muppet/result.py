@@ -1,0 +1,111 @@
+"""What a run leaves behind: one small JSON file, written last and whole. Its existence means that the run is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from muppet.errors import UserError
+from muppet.runs import Run, digest, facts, run_id
+
+SCHEMA = 1
+
+
+class ResultError(UserError):
+    """A result file that cannot be trusted; the message names the file and the field."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One score, a fraction of 1 (correlations: in [-1, 1]), with its 95 % item-bootstrap interval."""
+
+    value: float
+    n: int  # examples it was computed over
+    low: float | None = None
+    high: float | None = None
+    items: str | None = None  # per-example scores in dataset order, base64 of one byte each (0..255 for 0..1), zlib-packed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """All that is kept of one run."""
+
+    id: str
+    facts: dict[str, Any]
+    scores: dict[str, Score]  # `task/split/metric`
+    data: dict[str, dict[str, Any]]  # `task/split` → rows, fingerprint, found, dropped
+    training: dict[str, Any]  # updates, loss per task, epochs per dataset, …
+    cost: dict[str, Any]  # seconds, tokens, flops, device, processes, peak_memory_bytes
+    environment: dict[str, Any]  # versions, commit, dirty, hardware
+    schema: int = field(default=SCHEMA)
+
+
+def write(result: Result, path: Path) -> None:
+    """Write `result` to `path` whole: a temporary file, flushed to disk, then renamed over it."""
+    plain = dataclasses.asdict(result)
+    plain["scores"] = {k: {f: v for f, v in s.items() if v is not None} for k, s in plain["scores"].items()}
+    plain["checksum"] = digest(plain)
+    write_text(path, json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read(path: Path, run: Run | None = None) -> Result:
+    """Read a result strictly; with `run`, check that it is that run's.
+
+    Raises ResultError when the file is truncated, edited, of another schema, has a score outside [-1, 1], or its facts
+    are not those its id (or `run`) stands for; the message names the field.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        checksum = plain.pop("checksum")
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError) as error:
+        raise ResultError(f"{path}: not a whole result file ({error}); delete it and run again") from None
+    if plain.get("schema") != SCHEMA:
+        raise ResultError(f"{path}: field `schema` is {plain.get('schema')!r}, this code reads {SCHEMA}; run again")
+    if digest(plain) != checksum:
+        raise ResultError(f"{path}: field `checksum` does not match, the file was edited; restore it or run again")
+    names = {f.name for f in dataclasses.fields(Result)}
+    if names != set(plain):
+        raise ResultError(f"{path}: fields {sorted(names ^ set(plain))} are missing or unknown; run again")
+    try:
+        scores = {key: Score(**value) for key, value in plain["scores"].items()}
+    except TypeError as error:
+        raise ResultError(f"{path}: field `scores`: {error}; run again") from None
+    for key, score in scores.items():
+        if not (math.isfinite(score.value) and -1 <= score.value <= 1):
+            raise ResultError(f"{path}: score `{key}` is {score.value}, not a fraction of 1 (percent?); run again")
+    if not plain["id"].endswith("-" + digest(plain["facts"])[:12]) or plain["id"] != path.stem:
+        raise ResultError(f"{path}: field `id` is not the hash of the facts, or not the file's name; run again")
+    if run is not None and plain["id"] != run_id(run):
+        raise ResultError(f"{path}: field `{_difference(plain['facts'], facts(run))}` is not the declared run's; run again")
+    return Result(**(plain | {"scores": scores}))
+
+
+def _difference(stored: Any, declared: Any, name: str = "facts") -> str:
+    """The dotted name of the first field in which two facts differ."""
+    if isinstance(stored, dict) and isinstance(declared, dict):
+        for key in sorted(stored.keys() | declared.keys()):
+            if stored.get(key) != declared.get(key):
+                return _difference(stored.get(key), declared.get(key), f"{name}.{key}")
+    return name

@@ -1,0 +1,171 @@
+"""A run is a value: all that one job does. Its identity is the hash of its facts.
+
+Rules of identity: every field counts unless its metadata says `identity=False`; a field that is `None` is not hashed, so
+a new knob whose `None` means "as before" keeps the old ids; a child carries its parent's id, which hashes the parent's facts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from muppet.errors import UserError
+from muppet.tasks.task import Task
+
+Order = Literal["heterogeneous", "batch_homogeneous", "dataset_homogeneous"]
+Source = Literal["hub", "twins"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class R3F:
+    """The regulariser of Aghajanyan et al. 2020 (paper §3.2): symmetric KL between clean and noised embeddings."""
+
+    noise: Literal["uniform", "normal"] = "uniform"
+    eps: float = 1e-5  # half-width of the uniform noise, or standard deviation of the normal noise
+    weight: float = 1.0  # lambda
+    detach: bool = True  # the noised embeddings carry no gradient to the embedding table
+    fresh_dropout: bool = True  # the noised rows draw their own dropout masks
+    fp32_noise: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The hyper-parameters of one stage (paper Tables 7 and 8; §4 for fine-tuning)."""
+
+    lr: float
+    max_tokens: int  # tokens of one sub-batch, padding and all choices included
+    updates: int | None = None  # exactly one of `updates` and `epochs`
+    epochs: float | None = None
+    warmup_updates: int | None = None  # at most one of the two
+    warmup_share: float | None = None
+    optimizer: Literal["adam", "sgd"] = "adam"
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_eps: float = 1e-8
+    weight_decay: float = 0.01
+    decoupled: bool = True  # decay applied to the weights (AdamW) rather than added to the gradient
+    schedule: Literal["polynomial", "constant"] = "polynomial"  # power 1, to zero
+    clip_norm: float | None = None
+    dropout: float | None = None  # None: the model's own
+    attention_dropout: float | None = None
+    max_length: int = 512  # tokens of one row
+    max_examples: int | None = None  # examples of one sub-batch
+    sub_batches: int = 64  # of one update, whatever the number of processes (paper §3.2: 64 workers)
+    batching: Order = "heterogeneous"
+    sampling: Literal["uniform", "temperature"] | None = None  # None: natural sizes (paper §3.4)
+    temperature: float | None = None
+    loss_scaling: Literal["log_n", "none", "inverse_loss", "dataset_size"] = "log_n"  # paper §3.3, Eq. 1
+    averaging: Literal["sub_batch", "example"] = "sub_batch"
+    label_smoothing: float | None = None  # summarization only (paper Table 2)
+    heads: Literal["shared", "per_dataset"] = "shared"  # of the commonsense and span families (paper §3.5)
+    unused_heads: Literal["skip", "zero"] = "skip"
+    r3f: R3F | None = None
+
+    def __post_init__(self) -> None:
+        if (self.updates is None) == (self.epochs is None):
+            raise UserError("a recipe takes exactly one of `updates` and `epochs`")
+        if self.warmup_updates is not None and self.warmup_share is not None:
+            raise UserError("a recipe takes at most one of `warmup_updates` and `warmup_share`")
+        if (self.sampling == "temperature") != (self.temperature is not None):
+            raise UserError("`temperature` goes with `sampling='temperature'`")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefinetune:
+    """One pre-finetuning: a pre-trained model trained on many tasks at once."""
+
+    model: str  # a hub id, a folder, or `tiny/…` (muppet.tiny)
+    tasks: tuple[Task, ...]
+    recipe: Recipe
+    seed: int = 0
+    source: Source = "hub"
+    train_rows: int | None = None  # cap per dataset; None: all, and the dataset must then be whole
+
+    stage = "prefinetune"
+
+    @property
+    def label(self) -> str:
+        """The readable part of the id."""
+        return f"{_slug(self.model)}-{len(self.tasks)}sets"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finetune:
+    """One fine-tuning and its evaluation: one point of a search, one seed."""
+
+    init: str | Prefinetune  # a model as `Prefinetune.model`, or the pre-finetuning to start from
+    task: Task
+    recipe: Recipe
+    seed: int = 0
+    reuse_head: bool = False  # start from the head of pre-finetuning (paper §4)
+    fraction: float | None = None  # of the training rows; nested subsets within one `draw` (paper §5.3)
+    draw: int | None = None
+    held_out: float | None = None  # share of the training rows set aside, and scored as split `held_out`
+    train_on: tuple[tuple[Task, int], ...] | None = None  # (task, weight) when other than `task` alone (paper Table 6)
+    evaluate_on: tuple[Task, ...] | None = None  # further tasks scored with the same head
+    source: Source = "hub"
+    train_rows: int | None = None
+    evaluation_rows: int | None = None
+
+    stage = "finetune"
+
+    @property
+    def label(self) -> str:
+        """The readable part of the id."""
+        start = self.init if isinstance(self.init, str) else "muppet-" + self.init.label
+        return f"{_slug(start)}-{_slug(self.task.name)}"
+
+
+Run = Prefinetune | Finetune
+
+
+def facts(value: Any) -> Any:
+    """`value` as plain JSON data: what its identity hashes, and what a result keeps of it."""
+    if isinstance(value, (Prefinetune, Finetune)):
+        return {"stage": value.stage} | _fields(value)
+    return _plain(value)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if f.metadata.get("identity", True))
+    return {name: _plain(item) for name, item in pairs if item is not None}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Prefinetune):
+        return {"run": run_id(value)}
+    if dataclasses.is_dataclass(value):
+        return _fields(value)
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, Callable):  # type: ignore[arg-type]
+        return f"{value.__module__}.{value.__qualname__}"
+    assert value is None or isinstance(value, (str, int, float, bool)), type(value)
+    return value
+
+
+def digest(plain: Any) -> str:
+    """SHA-256, in hexadecimal, of plain JSON data in canonical form."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+
+
+@lru_cache(maxsize=None)
+def run_id(run: Run) -> str:
+    """`stage-label-hash`: readable, unique, and stable as long as the run's facts are."""
+    return f"{run.stage}-{run.label}-{digest(facts(run))[:12]}"
+
+
+def parent(run: Run) -> Prefinetune | None:
+    """The pre-finetuning that `run` starts from, if any."""
+    return run.init if isinstance(run, Finetune) and isinstance(run.init, Prefinetune) else None
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", text.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-")

@@ -1,0 +1,64 @@
+"""A task is a value: a dataset, which of its columns play which role, a family, and how it is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+Family = Literal["classification", "regression", "commonsense", "span", "summarization", "tagging", "parsing"]
+Row = dict[str, Any]
+
+NO_IDENTITY: Mapping[str, Any] = MappingProxyType({"identity": False})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One dataset and the meaning given to it. A change of meaning takes a new `name`.
+
+    `columns` maps roles to the dataset's own column names, as pairs. The roles of each family:
+
+    * classification, regression: `text`, optional `pair`, `label`
+    * commonsense: `context` and/or `question` (optional), `choices` (a list column) or `choice1`, `choice2`, …; `label`
+    * span: `question`, `context`, `answers` (SQuAD's shape), optional `id`
+    * summarization: `source`, `target`
+    * tagging: `tokens`, `tags`
+    * parsing: `tree` (bracketed)
+
+    `rows` is for the datasets whose schema is none of these: it turns one original row into rows that have the roles
+    as their keys (an empty list drops the row, and the drop is counted).
+    """
+
+    name: str
+    family: Family
+    path: str
+    config: str | None = None
+    revision: str | None = None
+    train: str | None = "train"
+    evaluation: tuple[str, ...] = ("validation",)
+    columns: tuple[tuple[str, str], ...] = ()
+    classes: tuple[str, ...] | None = None
+    metrics: tuple[str, ...] = ("accuracy",)  # the first is the one a table prints
+    rows: Callable[[Row], list[Row]] | None = None
+    no_answer: bool | None = None  # span: the dataset has questions without an answer
+    # What a reader wants to know; no part of the identity.
+    train_rows: int | None = field(default=None, metadata=NO_IDENTITY)  # rows of the original train split
+    evaluation_rows: int | None = field(default=None, metadata=NO_IDENTITY)
+    carved: str | None = field(default=None, metadata=NO_IDENTITY)  # mirror-only configuration with a train split
+    licence: str = field(default="", metadata=NO_IDENTITY)
+    checked: str = field(default="", metadata=NO_IDENTITY)  # where the columns were confirmed
+    note: str = field(default="", metadata=NO_IDENTITY)
+
+    def column(self, role: str) -> str | None:
+        """The dataset's column that plays `role`, or None."""
+        return dict(self.columns).get(role)
+
+    @property
+    def metric(self) -> str:
+        """The metric a table prints."""
+        return self.metrics[0]
+
+    def key(self, split: str | None = None, metric: str | None = None) -> str:
+        """The name of a score in a result: `task/split/metric`; the first evaluation split and metric by default."""
+        return f"{self.name}/{split or self.evaluation[0]}/{metric or self.metric}"

@@ -1,0 +1,84 @@
+"""A study is a value: rows × columns → cells, and each cell names the runs that measure it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from muppet.errors import UserError, unknown
+from muppet.runs import Run, parent, run_id
+
+Kind = Literal["table", "curve", "bars", "heatmap"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One value of the paper, or one beyond it: the runs that measure it and the score that is read from each.
+
+    `runs` holds every point of the search and every seed; a protocol reduces them (`paper`: best of the search on the
+    evaluation split; `honest`: the point that is best on `select`, then the mean over seeds). Without runs the cell is the
+    paper's alone, and `why` says so.
+    """
+
+    row: str
+    column: str
+    runs: tuple[Run, ...] = ()
+    score: str = ""  # key of the score in a result: `task/split/metric`
+    select: str | None = None  # key of the score on held-out training data
+    metric: str = "accuracy"  # the metric's name in the reference CSV
+    why: str = ""  # no runs: "paper only", or "not yet: …"
+    x: float | None = None  # position on a curve or a heat-map's axis
+
+    @property
+    def key(self) -> str:
+        """`row/column`, what ONLY= globs over."""
+        return f"{self.row}/{self.column}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One artefact of the paper."""
+
+    name: str  # table3, figure1, …
+    title: str
+    kind: Kind
+    cells: tuple[Cell, ...]
+    base: dict[str, str] = field(default_factory=dict)  # MUPPET row → the row it is compared with
+    beyond: tuple[str, ...] = ()  # columns that the paper does not print
+    note: str = ""
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Rows in declared order."""
+        return tuple(dict.fromkeys(cell.row for cell in self.cells))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns in declared order."""
+        return tuple(dict.fromkeys(cell.column for cell in self.cells))
+
+    def only(self, glob: str | None) -> Study:
+        """The study cut to the cells whose `row/column` matches `glob`; a glob that matches none is a UserError."""
+        if not glob:
+            return self
+        kept = tuple(cell for cell in self.cells if fnmatchcase(cell.key.lower(), glob.lower()))
+        if not kept:
+            raise unknown(f"cell of {self.name} (ONLY)", glob, [cell.key for cell in self.cells])
+        return replace(self, cells=kept)
+
+    def runs(self) -> dict[str, Run]:
+        """Every run by id, parents before children."""
+        found = {run_id(run): run for cell in self.cells for run in cell.runs}
+        parents = {run_id(up): up for run in found.values() if (up := parent(run)) is not None}
+        return parents | found
+
+
+def duplicate_cells(study: Study) -> None:
+    """Raise UserError when two cells of `study` stand in one place with one metric."""
+    seen: set[tuple[str, str, str]] = set()
+    for cell in study.cells:
+        place = (cell.row, cell.column, cell.metric)
+        if place in seen:
+            raise UserError(f"studies/{study.name}.py declares {cell.key} ({cell.metric}) twice")
+        seen.add(place)
