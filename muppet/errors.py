@@ -11,7 +11,7 @@ class UserError(ValueError):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is none of `known`; it offers the nearest valid one, or lists them when none is near."""
+    """The error for a name that is none of `known`; it offers the nearest, or lists them when none is near."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else "choose one of: " + ", ".join(names)

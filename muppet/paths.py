@@ -12,7 +12,7 @@ def artifacts() -> Path:
 
 
 def run_dir(run_id: str) -> Path:
-    """The folder of one run: `model/`, `checkpoint/`, `progress.json`, `failure.json`, `predictions.jsonl`, `log.txt`."""
+    """One run's folder: `model/`, `checkpoint/`, `progress.json`, `failure.json`, `predictions.jsonl`, `log.txt`."""
     return artifacts() / "runs" / run_id
 
 

@@ -29,7 +29,7 @@ class Score:
     n: int  # examples it was computed over
     low: float | None = None
     high: float | None = None
-    items: str | None = None  # per-example scores in dataset order, base64 of one byte each (0..255 for 0..1), zlib-packed
+    items: str | None = None  # per-example scores in dataset order: one byte each (0..255 for 0..1), zlib, base64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,8 @@ def read(path: Path, run: Run | None = None) -> Result:
     if not plain["id"].endswith("-" + digest(plain["facts"])[:12]) or plain["id"] != path.stem:
         raise ResultError(f"{path}: field `id` is not the hash of the facts, or not the file's name; run again")
     if run is not None and plain["id"] != run_id(run):
-        raise ResultError(f"{path}: field `{_difference(plain['facts'], facts(run))}` is not the declared run's; run again")
+        field_name = _difference(plain["facts"], facts(run))
+        raise ResultError(f"{path}: field `{field_name}` is not the declared run's; run again")
     return Result(**(plain | {"scores": scores}))
 
 

@@ -1,7 +1,8 @@
 """A run is a value: all that one job does. Its identity is the hash of its facts.
 
-Rules of identity: every field counts unless its metadata says `identity=False`; a field that is `None` is not hashed, so
-a new knob whose `None` means "as before" keeps the old ids; a child carries its parent's id, which hashes the parent's facts.
+Rules of identity: every field counts unless its metadata says `identity=False`; a field that is `None` is not hashed,
+so a new knob whose `None` means "as before" keeps the old ids; a child carries its parent's id, which hashes the
+parent's facts.
 """
 
 from __future__ import annotations
@@ -153,7 +154,8 @@ def _plain(value: Any) -> Any:
 
 def digest(plain: Any) -> str:
     """SHA-256, in hexadecimal, of plain JSON data in canonical form."""
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @lru_cache(maxsize=None)

@@ -17,8 +17,8 @@ class Cell:
     """One value of the paper, or one beyond it: the runs that measure it and the score that is read from each.
 
     `runs` holds every point of the search and every seed; a protocol reduces them (`paper`: best of the search on the
-    evaluation split; `honest`: the point that is best on `select`, then the mean over seeds). Without runs the cell is the
-    paper's alone, and `why` says so.
+    evaluation split; `honest`: the point that is best on `select`, then the mean over seeds). Without runs the cell is
+    the paper's alone, and `why` says so.
     """
 
     row: str
