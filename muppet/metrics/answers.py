@@ -1,0 +1,202 @@
+"""Metrics over answers given as text: SQuAD 1.1 and 2.0, ReCoRD and DROP, each with its official normalisation.
+
+Sources: the evaluation scripts v1.1 and v2.0 of SQuAD (Rajpurkar et al. 2016, 2018), of ReCoRD (Zhang et al. 2018) and
+of DROP (Dua et al. 2019). ReCoRD's is SQuAD 1.1's with the gold entities as the answers.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from muppet.errors import UserError
+from muppet.metrics.value import Value, mean_of
+
+Answer = str | tuple[str, float]  # the text, or the best span's text with (no-answer score - that span's score)
+DropAnswer = str | Sequence[str]  # one span, or several that make up the answer together
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+
+
+def normalise(text: str) -> str:
+    """SQuAD's comparison form: lower case, no ASCII punctuation, no articles, single spaces; in that order."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def exact(prediction: str, gold: str) -> float:
+    """1 if both have the same comparison form, else 0."""
+    return float(normalise(prediction) == normalise(gold))
+
+
+def overlap(prediction: str, gold: str) -> float:
+    """F1 over the bags of tokens of the comparison forms; 0 when they share none."""
+    ours, theirs = normalise(prediction).split(), normalise(gold).split()
+    common = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * common / (len(ours) + len(theirs)) if common else 0.0
+
+
+def squad_em(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
+    """SQuAD 1.1 exact match: the best over the gold answers of each question."""
+    return _best_over_gold("squad_em", exact, predictions, references)
+
+
+def squad_f1(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
+    """SQuAD 1.1 F1: the best token overlap over the gold answers of each question."""
+    return _best_over_gold("squad_f1", overlap, predictions, references)
+
+
+def _best_over_gold(
+    metric: str,
+    agree: Callable[[str, str], float],
+    predictions: Sequence[Answer],
+    references: Sequence[Sequence[str]],
+) -> Value:
+    for index, gold in enumerate(references):
+        _check_gold(metric, index, gold)
+        if not len(gold):
+            raise UserError(
+                f"metric {metric!r}: example {index} has no gold answer; `squad_v2_em` and `squad_v2_f1` allow that"
+            )
+    return mean_of([max(agree(_text(p), g) for g in gold) for p, gold in zip(predictions, references, strict=True)])
+
+
+def _check_gold(metric: str, index: int, gold: Sequence[str]) -> None:
+    if isinstance(gold, str):
+        raise UserError(f"metric {metric!r}: reference {index} is a single text; give the list of its gold answers")
+
+
+def _text(prediction: Answer) -> str:
+    return prediction if isinstance(prediction, str) else prediction[0]
+
+
+def squad_v2_em(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
+    """SQuAD 2.0 exact match: no gold answers means that the right answer is the empty text. Threshold: 0."""
+    return _with_no_answer("squad_v2_em", exact, predictions, references)
+
+
+def squad_v2_f1(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
+    """SQuAD 2.0 F1: no gold answers means that the right answer is the empty text. Threshold: 0."""
+    return _with_no_answer("squad_v2_f1", overlap, predictions, references)
+
+
+def squad_v2_best_em(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
+    """SQuAD 2.0 exact match at the threshold that is best on these very examples, as published dev scores often are."""
+    return _with_no_answer("squad_v2_best_em", exact, predictions, references, best=True)
+
+
+def squad_v2_best_f1(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
+    """SQuAD 2.0 F1 at the threshold that is best on these very examples, as published dev scores often are."""
+    return _with_no_answer("squad_v2_best_f1", overlap, predictions, references, best=True)
+
+
+def _with_no_answer(
+    metric: str,
+    agree: Callable[[str, str], float],
+    predictions: Sequence[Answer],
+    references: Sequence[Sequence[str]],
+    *,
+    best: bool = False,
+) -> Value:
+    """Score each question as answered and as left empty, then take one of the two by the no-answer score."""
+    answered, empty, scores = (np.zeros(len(references)) for _ in range(3))
+    for index, (prediction, gold) in enumerate(zip(predictions, references, strict=True)):
+        _check_gold(metric, index, gold)
+        if best and isinstance(prediction, str):
+            raise UserError(f"metric {metric!r}: prediction {index} has no no-answer score; give (text, score) pairs")
+        text = _text(prediction)
+        agreement = [agree(text, answer) for answer in gold if normalise(answer)]
+        answered[index] = max(agreement) if agreement else float(not normalise(text))
+        empty[index] = float(not len(gold))
+        scores[index] = 0.0 if isinstance(prediction, str) else prediction[1]
+    threshold = _best_threshold(answered - empty, scores) if best else 0.0
+    return mean_of(np.where(scores > threshold, empty, answered), threshold=threshold)
+
+
+def _best_threshold(gain: np.ndarray, scores: np.ndarray) -> float:
+    """The no-answer score up to which answering pays most; below all scores when answering never pays."""
+    order = np.argsort(scores, kind="stable")
+    total = np.concatenate([[0.0], np.cumsum(gain[order])])
+    # Equal scores fall on the same side: only the last of a run of them can be the threshold.
+    last = np.append(scores[order][1:] != scores[order][:-1], True)
+    total[1:][~last] = -np.inf
+    position = int(np.argmax(total))
+    return float(scores[order[position - 1]] if position else scores.min() - 1)
+
+
+# DROP -----------------------------------------------------------------------------------------------------------------
+
+
+def drop_em(predictions: Sequence[DropAnswer], references: Sequence[Sequence[DropAnswer]]) -> Value:
+    """DROP exact match: all spans of the answer and no other; the best over the annotators' answers."""
+    return _best_over_annotators("drop_em", 0, predictions, references)
+
+
+def drop_f1(predictions: Sequence[DropAnswer], references: Sequence[Sequence[DropAnswer]]) -> Value:
+    """DROP F1: predicted spans aligned one to one with the gold spans; the best over the annotators' answers."""
+    return _best_over_annotators("drop_f1", 1, predictions, references)
+
+
+def _best_over_annotators(
+    metric: str, which: int, predictions: Sequence[DropAnswer], references: Sequence[Sequence[DropAnswer]]
+) -> Value:
+    items = []
+    for index, (prediction, golds) in enumerate(zip(predictions, references, strict=True)):
+        _check_gold(metric, index, golds)  # type: ignore[arg-type]
+        if not len(golds):
+            raise UserError(f"metric {metric!r}: example {index} has no gold answer")
+        items.append(max(_drop_pair(prediction, gold)[which] for gold in golds))
+    return mean_of(items, rounded="two decimals per question, as the official script does")
+
+
+def _drop_pair(prediction: DropAnswer, gold: DropAnswer) -> tuple[float, float]:
+    """(exact match, F1) of one prediction and one annotator's answer."""
+    ours = [_drop_normalise(span) for span in _spans(prediction)]
+    theirs = [_drop_normalise(span) for span in _spans(gold)]
+    match = float(set(ours) == set(theirs) and len(ours) == len(theirs))
+    if not ours or not theirs:
+        return match, match
+    from scipy.optimize import linear_sum_assignment
+
+    table = np.array([[_bag_f1(set(p.split()), set(g.split())) for p in ours] for g in theirs])
+    rows, columns = linear_sum_assignment(-table)
+    return match, round(float(table[rows, columns].sum() / max(len(ours), len(theirs))), 2)
+
+
+def _spans(answer: DropAnswer) -> Sequence[str]:
+    return [answer] if isinstance(answer, str) else answer
+
+
+def _drop_normalise(text: str) -> str:
+    """DROP's comparison form: SQuAD's applied word by word (hyphens part words), numbers written as floats."""
+    words = []
+    for word in re.split("[ -]", text.lower()):
+        if not _is_number(word):
+            word = word.translate(_PUNCTUATION)
+        if _is_number(word):
+            word = str(float(word))
+        words += _ARTICLES.sub(" ", word).split()
+    return " ".join(words)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _bag_f1(ours: set[str], theirs: set[str]) -> float:
+    """F1 of two sets of words; 0 when the gold has numbers and none of them is predicted."""
+    numbers = {word for word in theirs if _is_number(word)}
+    if numbers and not numbers & ours:
+        return 0.0
+    common = len(ours & theirs)
+    precision = common / len(ours) if ours else 1.0
+    recall = common / len(theirs) if theirs else 1.0
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0

@@ -1,0 +1,152 @@
+"""Metrics over one class or one number per example: what GLUE, SuperGLUE and the choice tasks report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from muppet.errors import UserError
+from muppet.metrics.value import Value, f1_of, from_counts, mean_of
+
+
+def _classes(metric: str, values: Sequence[int], side: str, *, binary: bool = False) -> np.ndarray:
+    """Classes as int64 [n]; `binary` refuses all but 0 and 1."""
+    array = np.asarray(values)
+    if array.ndim != 1 or not (np.issubdtype(array.dtype, np.integer) or array.dtype == bool):
+        raise UserError(
+            f"metric {metric!r}: the {side} must be one class number per example, not {array.dtype} {array.shape}"
+        )
+    array = array.astype(np.int64)
+    wrong = np.flatnonzero((array < 0) | (array > 1)) if binary else np.flatnonzero(array < 0)
+    if len(wrong):
+        where = f"metric {metric!r}: example {wrong[0]} of the {side} has class {array[wrong[0]]}"
+        raise UserError(
+            where + (", not 0 or 1; use `macro_f1` for more classes" if binary else ", a class is 0 or more")
+        )
+    return array
+
+
+def _numbers(metric: str, values: Sequence[float], side: str) -> np.ndarray:
+    """Numbers as float64 [n], all finite."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise UserError(f"metric {metric!r}: the {side} must be one number per example, not of shape {array.shape}")
+    wrong = np.flatnonzero(~np.isfinite(array))
+    if len(wrong):
+        raise UserError(
+            f"metric {metric!r}: example {wrong[0]} of the {side} is {array[wrong[0]]}; did training diverge?"
+        )
+    return array
+
+
+def accuracy(predictions: Sequence[int], references: Sequence[int]) -> Value:
+    """Share of examples whose class, or choice, is the gold one."""
+    return mean_of(_classes("accuracy", predictions, "predictions") == _classes("accuracy", references, "references"))
+
+
+def f1(predictions: Sequence[int], references: Sequence[int]) -> Value:
+    """F1 of class 1; 0 when class 1 is neither predicted nor gold."""
+    from sklearn.metrics import f1_score
+
+    guess, gold = (
+        _classes("f1", predictions, "predictions", binary=True),
+        _classes("f1", references, "references", binary=True),
+    )
+    value = f1_score(gold, guess, zero_division=0)
+    return from_counts(np.stack([guess * gold, guess, gold], 1), f1_of, value=value)
+
+
+def macro_f1(predictions: Sequence[int], references: Sequence[int]) -> Value:
+    """Unweighted mean of the F1 of each class that is predicted or gold (SuperGLUE's F1 of CB)."""
+    from sklearn.metrics import f1_score
+
+    guess, gold = _classes("macro_f1", predictions, "predictions"), _classes("macro_f1", references, "references")
+    counts = _one_hot(guess, gold)
+
+    def formula(sums: np.ndarray) -> float:
+        correct, predicted, true = sums.reshape(3, -1)
+        seen = predicted + true > 0
+        return float(np.mean(2 * correct[seen] / (predicted + true)[seen]))
+
+    return from_counts(
+        counts.reshape(len(gold), -1), formula, value=f1_score(gold, guess, average="macro", zero_division=0)
+    )
+
+
+def matthews(predictions: Sequence[int], references: Sequence[int]) -> Value:
+    """Matthews correlation (of any number of classes); 0 when either side has one class only."""
+    from sklearn.metrics import matthews_corrcoef
+
+    guess, gold = _classes("matthews", predictions, "predictions"), _classes("matthews", references, "references")
+
+    def formula(sums: np.ndarray) -> float:
+        correct, predicted, true = sums.reshape(3, -1)
+        n = true.sum()
+        spread = (n * n - predicted @ predicted) * (n * n - true @ true)
+        return float((correct.sum() * n - predicted @ true) / np.sqrt(spread)) if spread > 0 else 0.0
+
+    return from_counts(_one_hot(guess, gold).reshape(len(gold), -1), formula, value=matthews_corrcoef(gold, guess))
+
+
+def _one_hot(guess: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    """Per example (correct, predicted, gold) of each class that occurs: [n, 3, classes]."""
+    classes = np.union1d(guess, gold)
+    predicted, true = guess[:, None] == classes, gold[:, None] == classes
+    return np.stack([predicted & true, predicted, true], 1)
+
+
+def pearson(predictions: Sequence[float], references: Sequence[float]) -> Value:
+    """Pearson's r; 0, and said so in the settings, when either side is constant."""
+    from scipy.stats import pearsonr
+
+    x, y = _numbers("pearson", predictions, "predictions"), _numbers("pearson", references, "references")
+    if _constant(x, y):
+        return from_counts(np.zeros((len(x), 1)), lambda _: 0.0, undefined=True)
+    x, y = x - x.mean(), y - y.mean()
+    value = pearsonr(x, y).statistic
+    return Value(value=float(value), n=len(x), weighted=lambda w: _weighted_pearson(x, y, w))
+
+
+def spearman(predictions: Sequence[float], references: Sequence[float]) -> Value:
+    """Spearman's rho, equal numbers sharing their mean rank; 0, and said so, when either side is constant."""
+    from scipy.stats import spearmanr
+
+    x, y = _numbers("spearman", predictions, "predictions"), _numbers("spearman", references, "references")
+    if _constant(x, y):
+        return from_counts(np.zeros((len(x), 1)), lambda _: 0.0, undefined=True)
+    groups = [np.unique(side, return_inverse=True)[1] for side in (x, y)]
+
+    def weighted(w: np.ndarray) -> float:
+        # The mean rank of a group of equal numbers follows from how many lie below it: no sorting per resample.
+        sizes = [np.bincount(group, weights=w) for group in groups]
+        x_rank, y_rank = ((np.cumsum(size) - (size - 1) / 2)[group] for size, group in zip(sizes, groups, strict=True))
+        return _weighted_pearson(x_rank, y_rank, w)
+
+    return Value(value=float(spearmanr(x, y).statistic), n=len(x), weighted=weighted)
+
+
+def _constant(x: np.ndarray, y: np.ndarray) -> bool:
+    return bool(np.ptp(x) == 0 or np.ptp(y) == 0)
+
+
+def _weighted_pearson(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> float:
+    total = w.sum()
+    x, y = x - w @ x / total, y - w @ y / total
+    spread = (w @ (x * x)) * (w @ (y * y))
+    return float(np.clip(w @ (x * y) / np.sqrt(spread), -1, 1)) if spread > 0 else 0.0
+
+
+def multirc_em(predictions: Sequence[int], references: Sequence[tuple[Any, int]]) -> Value:
+    """Share of MultiRC questions all of whose answer options are judged right.
+
+    `references` are (question, class) pairs, `question` any hashable that is equal for the options of one question; the
+    items are the questions, in the order in which they first appear. The other metric of MultiRC, F1a, is `f1`.
+    """
+    guess = _classes("multirc_em", predictions, "predictions", binary=True)
+    gold = _classes("multirc_em", [label for _, label in references], "references", binary=True)
+    right: dict[Any, bool] = {}
+    for (question, _), hit in zip(references, guess == gold, strict=True):
+        right[question] = right.get(question, True) and bool(hit)
+    return mean_of(list(right.values()), over="questions")
