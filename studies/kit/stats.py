@@ -1,0 +1,336 @@
+"""The statistics behind verdicts and tables, on scipy. Intervals over seeds and over evaluation items are kept apart.
+
+Scores are fractions of 1. Random procedures take a seed, so a verdict is the same on every machine. `scipy.stats` takes
+a second to import and is loaded only by the functions that need it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from muppet.errors import UserError
+
+CONFIDENCE = 0.95
+RESAMPLES = 9_999
+EXACT = 8  # up to this many pairs, every permutation is counted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate with its confidence interval; the bounds are NaN where one observation cannot give them."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether zero lies outside."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """A difference over the same items, with its bootstrap interval and two-sided permutation p."""
+
+    difference: Interval
+    p: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signs:
+    """A sign test: how many differences go up, down and nowhere, and the two-sided exact p without the ties."""
+
+    up: int
+    down: int
+    equal: int
+    p: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rank:
+    """Spearman's rho with a permutation p (`exact`: over all permutations)."""
+
+    rho: float
+    p: float
+    n: int
+    exact: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proportions:
+    """Two proportions: difference, half-width of its 95 % interval (unpaired), and two-sided pooled z test."""
+
+    difference: float
+    half_width: float
+    z: float
+    p: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Critical:
+    """Where a scale curve comes back over its base for good. `at` is infinite when it never does."""
+
+    at: float
+    low: float
+    high: float
+    dips: bool  # some smaller scale lies below the base
+    clean: bool  # every smaller scale lies below it, none of the larger ones
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A line against a saturating exponential; the smaller small-sample AIC is preferred, and 2 apart is little."""
+
+    linear_aic: float
+    saturating_aic: float
+    r_squared: float  # of the line
+    slope: float
+
+    @property
+    def linear(self) -> bool:
+        """Whether the line describes the points no worse."""
+        return self.linear_aic <= self.saturating_aic
+
+
+def seed_interval(values: ArrayLike) -> Interval:
+    """The mean over seeds with its Student interval. values: [seeds]."""
+    from scipy.special import stdtrit
+
+    x = _array(values)
+    mean = float(x.mean())
+    if len(x) < 2:
+        return Interval(value=mean, low=math.nan, high=math.nan)
+    half = float(stdtrit(len(x) - 1, (1 + CONFIDENCE) / 2) * x.std(ddof=1) / math.sqrt(len(x)))
+    return Interval(value=mean, low=mean - half, high=mean + half)
+
+
+def item_interval(items: ArrayLike, seed: int = 0) -> Interval:
+    """The mean over evaluation items with its percentile-bootstrap interval. items: [examples] per-item scores."""
+    from scipy.stats import bootstrap
+
+    x = _array(items)
+    if len(x) < 2 or np.ptp(x) == 0:
+        return Interval(value=float(x.mean()), low=float(x.min()), high=float(x.max()))
+    found = bootstrap((x,), np.mean, confidence_level=CONFIDENCE, n_resamples=RESAMPLES, batch=_batch(x),
+                      method="percentile", rng=np.random.default_rng(seed)).confidence_interval  # fmt: skip
+    return Interval(value=float(x.mean()), low=float(found.low), high=float(found.high))
+
+
+def paired(ours: ArrayLike, base: ArrayLike, seed: int = 0) -> Paired:
+    """MUPPET against its base on the same items: paired bootstrap and sign-flip permutation test. Both: [examples]."""
+    from scipy.stats import permutation_test
+
+    a, b = _array(ours), _array(base)
+    if len(a) != len(b):
+        raise UserError(f"a paired test needs the same items: {len(a)} against {len(b)}")
+    difference = item_interval(a - b, seed)
+    if not np.any(a - b):
+        return Paired(difference=difference, p=1.0)
+    test = permutation_test((a - b,), lambda d, axis: d.mean(axis=axis), permutation_type="samples", vectorized=True,
+                            n_resamples=RESAMPLES, batch=_batch(a), rng=np.random.default_rng(seed))  # fmt: skip
+    return Paired(difference=difference, p=float(test.pvalue))
+
+
+def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
+    """Benjamini-Hochberg adjusted p over a table's cells; a cell without a p stays without."""
+    from scipy.stats import false_discovery_control
+
+    known = [p for p in p_values if p is not None]
+    adjusted = iter(false_discovery_control(known) if known else ())
+    return [None if p is None else float(next(adjusted)) for p in p_values]
+
+
+def iqm(scores: Sequence[ArrayLike], seed: int = 0) -> Interval:
+    """Interquartile mean over a family's runs; bootstrap stratified by dataset. scores: per dataset, [seeds]."""
+    from scipy.stats import trim_mean
+
+    groups = [_array(group) for group in scores]
+    value = float(trim_mean(np.concatenate(groups), 0.25))
+    drawn = np.concatenate([_resample(group, seed + i) for i, group in enumerate(groups)], axis=1)
+    low, high = _percentiles(trim_mean(drawn, 0.25, axis=1))
+    return Interval(value=value, low=low, high=high)
+
+
+def probability_of_improvement(ours: Sequence[ArrayLike], base: Sequence[ArrayLike], seed: int = 0) -> Interval:
+    """How often a run of ours beats one of the base (ties: half), mean over datasets. Both: per dataset, [seeds]."""
+    pairs = [(_array(a), _array(b)) for a, b in zip(ours, base, strict=True)]
+
+    def wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        above, equal = a[..., :, None] > b[..., None, :], a[..., :, None] == b[..., None, :]
+        return (above + 0.5 * equal).mean(axis=(-2, -1))
+
+    value = float(np.mean([wins(a, b) for a, b in pairs]))
+    drawn = [wins(_resample(a, seed + 2 * i), _resample(b, seed + 2 * i + 1)) for i, (a, b) in enumerate(pairs)]
+    low, high = _percentiles(np.mean(drawn, axis=0))
+    return Interval(value=value, low=low, high=high)
+
+
+def sign_test(differences: ArrayLike) -> Signs:
+    """Two-sided exact sign test against equal chances of up and down."""
+    from scipy.special import bdtr
+
+    d = _array(differences)
+    up, down = int((d > 0).sum()), int((d < 0).sum())
+    p = min(1.0, 2 * float(bdtr(min(up, down), up + down, 0.5))) if up + down else 1.0
+    return Signs(up=up, down=down, equal=len(d) - up - down, p=p)
+
+
+def spearman(x: ArrayLike, y: ArrayLike, alternative: str = "two-sided", seed: int = 0) -> Rank:
+    """Spearman's rho (ties share a rank) and its permutation p: exact up to 8 pairs, else by 9,999 random permutations.
+
+    alternative: "two-sided", "less" or "greater". rho is NaN and p is 1 when either side is constant.
+    """
+    a, b = _ranks(_array(x)), _ranks(_array(y))
+    n = len(a)
+    if n != len(b) or n < 3:
+        raise UserError(f"a rank correlation needs three pairs or more; got {n} and {len(b)}")
+    a, b = a - a.mean(), b - b.mean()
+    norm = math.sqrt(float(a @ a) * float(b @ b))
+    if norm == 0:
+        return Rank(rho=math.nan, p=1.0, n=n, exact=True)
+    exact = n <= EXACT
+    if exact:
+        shuffled = b[np.array(list(itertools.permutations(range(n))))]
+    else:
+        shuffled = np.random.default_rng(seed).permuted(np.tile(b, (RESAMPLES, 1)), axis=1)
+    rho, drawn = float(a @ b) / norm, shuffled @ a / norm
+    sign = {"less": -1, "greater": 1}.get(alternative)
+    as_far = drawn * sign >= rho * sign - 1e-12 if sign else np.abs(drawn) >= abs(rho) - 1e-12
+    p = float(as_far.mean()) if exact else (int(as_far.sum()) + 1) / (RESAMPLES + 1)
+    return Rank(rho=rho, p=p, n=n, exact=exact)
+
+
+def leave_one_out(x: ArrayLike, y: ArrayLike, alternative: str = "two-sided") -> list[Rank]:
+    """`spearman` with each pair left out in turn, in order: does one dataset carry the correlation?"""
+    a, b = _array(x), _array(y)
+    return [spearman(np.delete(a, i), np.delete(b, i), alternative) for i in range(len(a))]
+
+
+def two_proportions(ours: float, n: int, base: float, m: int) -> Proportions:
+    """Two unpaired proportions `ours` of n and `base` of m."""
+    from scipy.special import ndtr, ndtri
+
+    error = math.sqrt(ours * (1 - ours) / n + base * (1 - base) / m)
+    pooled = (ours * n + base * m) / (n + m)
+    spread = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
+    z = (ours - base) / spread if spread else 0.0
+    half_width = float(ndtri((1 + CONFIDENCE) / 2)) * error
+    return Proportions(difference=ours - base, half_width=half_width, z=z, p=2 * float(ndtr(-abs(z))))
+
+
+def grim(value: float, n: int, half: float) -> bool:
+    """Whether some count of n gives `value`, printed to within `half` a unit of its last place."""
+    low, high = (value - half) * n, (value + half) * n
+    return math.floor(high + 1e-9) >= math.ceil(low - 1e-9)
+
+
+def weighted_mean(values: ArrayLike, weights: ArrayLike) -> float:
+    """Mean of values with weights."""
+    return float(np.average(_array(values), weights=_array(weights)))
+
+
+def critical_point(scales: Sequence[float], curve: ArrayLike, base: ArrayLike, seed: int = 0) -> Critical:
+    """The scale from which a curve stays at or over its base; bootstrap interval over seeds (paper §5.1, Figure 1).
+
+    scales: [points] ascending; curve: [seeds, points]; base: [seeds of the base]. Between the last point below and the
+    next one the crossing is interpolated. With one seed the interval is NaN.
+    """
+    y, b = np.atleast_2d(_array(curve)), _array(base)
+    if y.shape[1] != len(scales) or len(scales) < 2 or any(q <= p for p, q in itertools.pairwise(scales)):
+        raise UserError(f"a scale curve needs two ascending scales or more; got {list(scales)} for {y.shape[1]} points")
+    gap = y.mean(axis=0) - b.mean()
+    below = gap < 0
+    last = int(np.flatnonzero(below)[-1]) if below.any() else -1
+    low = high = math.nan
+    if len(y) > 1 and len(b) > 1:
+        rng = np.random.default_rng(seed)
+        drawn = y[rng.integers(len(y), size=(RESAMPLES, len(y)))].mean(axis=1)
+        moved = drawn - b[rng.integers(len(b), size=(RESAMPLES, len(b)))].mean(axis=1)[:, None]
+        crossings = np.sort([_crossing(scales, row) for row in moved])
+        low, high = (float(crossings[round(q * (RESAMPLES - 1))]) for q in (0.025, 0.975))
+    return Critical(at=_crossing(scales, gap), low=low, high=high, dips=last >= 0,
+                    clean=bool(last >= 0 and below[: last + 1].all() and last + 1 < len(scales)))  # fmt: skip
+
+
+def linear_or_saturating(x: ArrayLike, y: ArrayLike) -> Fit:
+    """Fit a + bx and a + b(1 - exp(-x/t)) by least squares and compare them by AICc (paper §5.1: "linearly")."""
+    from scipy.optimize import minimize_scalar
+
+    k, s = _array(x), _array(y)
+    if len(k) != len(s) or len(k) < 6:
+        raise UserError(f"comparing the two fits needs six points or more; got {len(k)}")
+
+    def residual(feature: np.ndarray) -> tuple[float, float]:
+        design = np.column_stack([np.ones_like(k), feature])
+        coefficients = np.linalg.lstsq(design, s, rcond=None)[0]
+        return float(((s - design @ coefficients) ** 2).sum()), float(coefficients[1])
+
+    span = float(np.ptp(k))
+    line, slope = residual(k)
+    found = minimize_scalar(lambda t: residual(-np.expm1(-(k - k.min()) / math.exp(t)))[0], method="bounded",
+                            bounds=(math.log(span / 50), math.log(span * 50)))  # fmt: skip
+    total = float(((s - s.mean()) ** 2).sum())
+    return Fit(linear_aic=_aicc(line, len(k), 3), saturating_aic=_aicc(float(found.fun), len(k), 4),
+               r_squared=1 - line / total if total else math.nan, slope=slope)  # fmt: skip
+
+
+def isotonic_loss(x: ArrayLike, y: ArrayLike) -> float:
+    """Root mean square distance of y from the nearest curve that never falls with x; 0 for a monotone one."""
+    from scipy.optimize import isotonic_regression
+
+    ordered = _array(y)[np.argsort(_array(x), kind="stable")]
+    return float(np.sqrt(np.mean((ordered - isotonic_regression(ordered).x) ** 2)))
+
+
+def data_efficiency(fractions: Sequence[float], scores: Sequence[float], target: float) -> float | None:
+    """The smallest fraction of the training data whose score reaches `target`; None when none does."""
+    reached = [f for f, score in zip(fractions, scores, strict=True) if score >= target]
+    return min(reached, default=None)
+
+
+def _crossing(scales: Sequence[float], gap: np.ndarray) -> float:
+    below = np.flatnonzero(gap < 0)
+    if not len(below):
+        return float(scales[0])
+    i = int(below[-1])
+    if i + 1 == len(scales):
+        return math.inf
+    share = -gap[i] / (gap[i + 1] - gap[i])
+    return float(scales[i] + share * (scales[i + 1] - scales[i]))
+
+
+def _aicc(residual: float, n: int, parameters: int) -> float:
+    # A floor keeps two perfect fits comparable instead of both at minus infinity.
+    return n * math.log(max(residual / n, 1e-12)) + 2 * parameters * n / (n - parameters - 1)
+
+
+def _ranks(x: np.ndarray) -> np.ndarray:
+    _, place, count = np.unique(x, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]
+
+
+def _resample(x: np.ndarray, seed: int) -> np.ndarray:
+    return x[np.random.default_rng(seed).integers(len(x), size=(RESAMPLES, len(x)))]
+
+
+def _percentiles(drawn: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(drawn, [100 * (1 - CONFIDENCE) / 2, 100 * (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def _batch(x: np.ndarray) -> int:
+    return max(1, 4_000_000 // len(x))
+
+
+def _array(values: ArrayLike) -> np.ndarray:
+    x = np.asarray(values, dtype=np.float64)
+    if x.size == 0 or not np.isfinite(x).all():
+        raise UserError("statistics need finite numbers, at least one")
+    return x
