@@ -1,0 +1,119 @@
+"""Figures: the plotted data are the cells, what is missing is said, and the same cells give the same bytes."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from muppet.errors import UserError
+from studies.kit import figures
+from studies.kit.study import Cell, Study
+
+SCALES = (0, 10, 16, 40)
+CURVE = Study(
+    name="figure1",
+    title="Scores over scale",
+    kind="curve",
+    cells=tuple(Cell(row=row, column=f"{k} sets", x=k) for row in ("RTE", "BoolQ") for k in SCALES),
+)
+BARS = Study(
+    name="figure2",
+    title="Batching",
+    kind="bars",
+    cells=tuple(
+        Cell(row=row, column=column, x=x)
+        for row, x in (("RoBERTa-B", 0), ("heterogeneous", 35), ("homogeneous", 35))
+        for column in ("RTE", "BoolQ")
+    ),
+)
+HEATMAP = Study(
+    name="figure3",
+    title="Data",
+    kind="heatmap",
+    cells=tuple(
+        Cell(row=f"{task} | {k}", column=f"{f} %", x=f / 100)
+        for task in ("QNLI", "CoLA")
+        for k in SCALES
+        for f in (10, 55, 100)
+    ),
+)
+
+
+def frame(study: Study, measured: int | None = None) -> pd.DataFrame:
+    """Cells as `collect.cells_frame` gives them, the first `measured` of them with values that differ."""
+    rows = []
+    for i, cell in enumerate(study.cells):
+        there = measured is None or i < measured
+        value = round(0.5 + 0.01 * i, 4)
+        rows.append(
+            {"study": study.name, "row": cell.row, "column": cell.column, "metric": cell.metric, "protocol": "paper"}
+            | {"state": "measured" if there else "pending", "seeds_done": 5 * there, "seeds_total": 5, "paper": None}
+            | {"value": value if there else None, "n": 277 if there else None, "difference": None}
+            | {name: value + step if there else None for name, step in STEPS.items()}
+        )
+    return pd.DataFrame(rows)
+
+
+STEPS = {"low": -0.03, "high": 0.03, "seed_low": -0.01, "seed_high": 0.01}
+
+
+@pytest.mark.parametrize("study", [CURVE, BARS, HEATMAP], ids=lambda study: study.kind)
+@pytest.mark.parametrize("measured", [0, 1, None])
+def test_every_kind_renders_with_none_one_some_and_all_points(
+    study: Study, measured: int | None, tmp_path: Path
+) -> None:
+    paths = figures.render(study, "smoke", frame(study, measured), tmp_path)
+    assert [path.name for path in paths] == [f"{study.name}.{ending}" for ending in ("pdf", "png", "csv")]
+    assert paths[0].read_bytes().startswith(b"%PDF") and paths[1].read_bytes().startswith(b"\x89PNG")
+    assert not [path for path in tmp_path.rglob(".*")], "no temporary file is left"
+
+
+def test_same_cells_give_same_bytes_whatever_the_order_and_the_settings(tmp_path: Path) -> None:
+    import matplotlib
+
+    cells = frame(BARS, 4)
+    first = [path.read_bytes() for path in figures.render(BARS, "smoke", cells, tmp_path / "a")]
+    with matplotlib.rc_context({"font.family": "serif", "axes.facecolor": "red"}):
+        second = [
+            path.read_bytes()
+            for path in figures.render(BARS, "smoke", cells.sample(frac=1, random_state=3), tmp_path / "b")
+        ]
+    assert first == second
+    changed = cells.assign(value=cells["value"] + 0.1)
+    assert figures.render(BARS, "smoke", changed, tmp_path / "c")[1].read_bytes() != first[1]
+
+
+def test_plotted_data_stand_in_the_csv(tmp_path: Path) -> None:
+    table = pd.read_csv(figures.render(HEATMAP, "smoke", frame(HEATMAP, 5), tmp_path)[2])
+    assert list(table.columns) == list(figures.CSV_COLUMNS)
+    assert list(zip(table["row"], table["column"])) == [(cell.row, cell.column) for cell in HEATMAP.cells]
+    assert table["value"].notna().sum() == 5 and table["value"].iloc[4] == 0.54 and table["x"].iloc[1] == 0.55
+
+
+def test_what_is_missing_is_named_by_state() -> None:
+    cells = frame(CURVE, 5)
+    cells.loc[7, "state"] = "failed"
+    text = figures.missing(figures.plotted(CURVE, cells)).replace(figures.NO_BREAK, " ")
+    assert text == "5 of 8 points measured. failed: BoolQ (40 sets). pending: BoolQ (10 sets, 16 sets)."
+    assert figures.missing(figures.plotted(CURVE, frame(CURVE))) == ""
+
+
+def test_the_figure_shows_the_measured_values_and_the_base(tmp_path: Path) -> None:
+    figure = figures.draw(CURVE, "smoke", figures.plotted(CURVE, frame(CURVE)))
+    panel = figure.axes[1]
+    curve = next(line for line in panel.lines if len(line.get_xdata()) == len(SCALES))
+    assert list(curve.get_xdata()) == list(SCALES) and list(curve.get_ydata()) == pytest.approx([54, 55, 56, 57])
+    assert any(list(line.get_ydata()) == pytest.approx([54, 54]) for line in panel.lines), "the base model's line"
+
+
+def test_bars_state_why_they_are_absent() -> None:
+    texts = {
+        text.get_text() for text in figures.draw(BARS, "smoke", figures.plotted(BARS, frame(BARS, 4))).axes[0].texts
+    }
+    assert texts == {"pending"}
+
+
+def test_a_table_is_no_figure() -> None:
+    table = Study(name="table9", title="t", kind="table", cells=(Cell(row="a", column="b"),))
+    with pytest.raises(UserError, match="table9 is a table"):
+        figures.draw(table, "smoke", figures.plotted(table, frame(table)))
