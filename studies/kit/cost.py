@@ -1,0 +1,229 @@
+"""What a run costs before it runs: a FLOP model, calibrated by the runs that have finished. No torch, no cluster.
+
+Per token of training: 6·12·L·h² for the matrix products and 12·L·h·s for attention over s tokens (forward and backward);
+evaluation takes a third of it. Lengths are typical of each family, so an uncalibrated estimate may be off by a factor of
+two; finished runs correct it per stage and model, and `Calibration` says how far the model was off.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from muppet.runs import Finetune, Prefinetune, Run, parent
+from muppet.tasks.task import Task
+
+# Sustained training speed of one device, FLOP/s: 40 % of an A100's bf16 peak; one core in fp32.
+SPEED = {"gpu": 125e12, "cpu": 40e9}
+OVERHEAD_S = {"gpu": 15.0, "cpu": 0.5}  # of a run inside a warm process: model and data opened, result written
+FILL = 0.9  # of a sub-batch's budget that holds tokens
+WIDTH = {"base": 8, "large": 16}  # GPUs that pre-finetuning of a model of this size asks for by default
+ROWS_UNKNOWN = 20_000
+TWIN_ROWS = 512
+# Typical tokens of one example, all rows of all choices, special tokens included; estimates, replaced by calibration.
+LENGTH = {
+    "classification": 60, "regression": 45, "commonsense": 240, "span": 260, "summarization": 800, "tagging": 40, "parsing": 40,
+    "imdb": 290, "yelp_polarity": 180, "boolq": 150, "multirc": 330, "eraser_multirc": 400, "hyperpartisan": 512, "race": 1600,
+    "cosmos_qa": 520, "hellaswag": 460, "cola": 12, "sst2": 15, "rotten_tomatoes": 28, "trec": 14, "aeslc": 180, "gigaword": 45,
+    "xsum": 480, "arxiv": 1024, "pubmed": 1024, "bigpatent": 1024, "reddit_tifu": 480,
+}  # fmt: skip
+TWIN_LENGTH = {"commonsense": 80, "span": 60, "summarization": 60}
+TARGET = 60  # tokens of a summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A model's shape; `decoder` layers of an encoder–decoder."""
+
+    name: str
+    layers: int
+    hidden: int
+    vocabulary: int = 50_265
+    decoder: int = 0
+
+    @property
+    def parameters(self) -> float:
+        """Weights: 12·h² a layer (16·h² with cross-attention) and the embeddings."""
+        return (12 * self.layers + 16 * self.decoder) * self.hidden**2 + self.vocabulary * self.hidden
+
+    def flops(self, tokens: float, length: float) -> float:
+        """Of a training step (forward and backward) over `tokens` tokens in rows of `length`."""
+        layers = self.layers + (4 / 3) * self.decoder
+        return tokens * (72 * layers * self.hidden**2 + 12 * layers * self.hidden * length)
+
+
+SIZES = (
+    (r"^tiny/.*bart", Size(name="tiny", layers=2, hidden=64, vocabulary=2_000, decoder=2)),
+    (r"^tiny/", Size(name="tiny", layers=2, hidden=64, vocabulary=2_000)),
+    (r"minilm", Size(name="mini", layers=6, hidden=384, vocabulary=30_522)),
+    (r"bart.*large", Size(name="large", layers=12, hidden=1024, decoder=12)),
+    (r"bart", Size(name="base", layers=6, hidden=768, decoder=6)),
+    (r"large", Size(name="large", layers=24, hidden=1024)),
+    (r"", Size(name="base", layers=12, hidden=768)),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one run takes: training tokens (padding included) and FLOPs, evaluation included; bytes it leaves on disk;
+    for a pre-finetuning, how many times it goes through each dataset."""
+
+    tokens: float
+    flops: float
+    disk: float
+    epochs: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Seconds of finished runs over the seconds that the plain model gives them.
+
+    `factor` by (stage, model's size), with ("", size) over both stages and ("", "") over all; `runs` they come from;
+    `off`: the median factor by which a calibrated estimate misses, either way (1.2: 20 % too much or too little).
+    """
+
+    factor: Mapping[tuple[str, str], float]
+    runs: int = 0
+    off: float | None = None
+
+    def of(self, run: Run) -> float:
+        """The factor for `run`, from the finished runs most like it."""
+        size = model_size(run).name
+        keys = ((run.stage, size), ("", size), ("", ""))
+        return next((self.factor[key] for key in keys if key in self.factor), 1.0)
+
+    def __str__(self) -> str:
+        if not self.runs:
+            return "no run has finished yet: estimates may be off by a factor of two or more"
+        whole = self.factor[("", "")]
+        return f"calibrated by {self.runs} finished runs (the plain model was off by ×{whole:.2g}; now typically by ×{self.off:.2g})"
+
+
+UNCALIBRATED = Calibration(factor={})
+
+
+def model_size(run: Run) -> Size:
+    """The shape of the run's model, from its name, or from its config.json when it is a folder."""
+    first = parent(run)
+    name = first.model if first else run.init if isinstance(run, Finetune) else run.model
+    return _size(str(name))
+
+
+@lru_cache(maxsize=None)
+def _size(name: str) -> Size:
+    config = Path(name) / "config.json"
+    if config.is_file():
+        plain = json.loads(config.read_text(encoding="utf-8"))
+        layers = plain.get("num_hidden_layers") or plain.get("encoder_layers") or plain.get("num_layers") or 12
+        hidden = plain.get("hidden_size") or plain.get("d_model") or 768
+        label = "tiny" if hidden < 256 else "mini" if hidden < 768 else "base" if hidden < 1024 else "large"
+        decoder = plain.get("decoder_layers") or 0
+        return Size(name=label, layers=layers, hidden=hidden, vocabulary=plain.get("vocab_size") or 50_265, decoder=decoder)
+    return next(size for pattern, size in SIZES if re.search(pattern, name.lower()))
+
+
+def wants_gpu(run: Run) -> bool:
+    """Whether the run's model is large enough for a GPU to be worth asking for."""
+    return model_size(run).name in WIDTH
+
+
+def length(task: Task, run: Run) -> float:
+    """Estimated tokens of one example of `task`, all choices included."""
+    if run.source == "twins":
+        typical: float = TWIN_LENGTH.get(task.family, 25)
+    else:
+        typical = LENGTH.get(task.name, LENGTH[task.family])
+    many = 4 if task.family == "commonsense" else 1
+    return min(typical, run.recipe.max_length * many, run.recipe.max_tokens)
+
+
+def rows(task: Task, run: Run) -> float:
+    """Estimated training rows that `run` sees of `task`."""
+    whole = float(TWIN_ROWS if run.source == "twins" else task.train_rows or ROWS_UNKNOWN)
+    capped = min(whole, run.train_rows) if run.train_rows else whole
+    fraction = run.fraction if isinstance(run, Finetune) and run.fraction else 1.0
+    return max(1.0, capped * fraction)
+
+
+@lru_cache(maxsize=None)
+def estimate(run: Run) -> Cost:
+    """The plain FLOP model of one run."""
+    size, recipe = model_size(run), run.recipe
+    pieces = _pieces(run)
+    tokens_per_epoch = sum(rows(task, run) * weight * length(task, run) for task, weight in pieces)
+    mean = tokens_per_epoch / sum(rows(task, run) * weight for task, weight in pieces)
+    examples = min(recipe.max_examples or float("inf"), max(1.0, recipe.max_tokens * FILL // mean))
+    per_update = recipe.sub_batches * examples * mean
+    tokens = per_update * recipe.updates if recipe.updates is not None else tokens_per_epoch * (recipe.epochs or 0)
+    row = min(mean, recipe.max_length)
+    training = size.flops(tokens, row) * (2 if recipe.r3f else 1) * (2 if size.decoder and recipe.r3f is None else 1)
+    evaluated, saved, epochs = 0.0, 2.0, {}
+    if isinstance(run, Prefinetune):
+        saved = 12.0 + 4.0  # checkpoint (weights and two moments) and the model
+        epochs = _epochs(run, tokens)
+    else:
+        for task in (run.task, *(run.evaluate_on or ())):
+            counted = min(task.evaluation_rows or 2_000, run.evaluation_rows or float("inf"))
+            steps = TARGET if task.family == "summarization" else 1
+            evaluated += size.flops(counted * length(task, run), row) / 3 * (1 + steps / 20)
+    disk = saved * size.parameters if isinstance(run, Prefinetune) else 200_000.0
+    return Cost(tokens=tokens, flops=training + evaluated, disk=disk, epochs=epochs)
+
+
+def _pieces(run: Run) -> tuple[tuple[Task, int], ...]:
+    if isinstance(run, Prefinetune):
+        return tuple((task, 1) for task in run.tasks)
+    return run.train_on or ((run.task, 1),)
+
+
+def _epochs(run: Prefinetune, tokens: float) -> dict[str, float]:
+    """How often each dataset is gone through: the same for all under natural sizes, else examples ∝ size^(1/T)."""
+    size = {task.name: rows(task, run) for task in run.tasks}
+    power = 1.0 if run.recipe.sampling is None else 0.0 if run.recipe.temperature is None else 1 / run.recipe.temperature
+    share = {name: n**power for name, n in size.items()}
+    unit = tokens / sum(share[task.name] * length(task, run) for task in run.tasks)
+    return {name: share[name] * unit / size[name] for name in size}
+
+
+def memory_gb(run: Run) -> float:
+    """Host memory of one process: interpreter and libraries, weights with moments, one sub-batch's activations."""
+    return 1.5 + 20 * model_size(run).parameters / 1e9
+
+
+def plain_seconds(run: Run, device: str | None = None) -> float:
+    """Seconds on one device by the plain model."""
+    kind = device or ("gpu" if wants_gpu(run) else "cpu")
+    return OVERHEAD_S[kind] + estimate(run).flops / SPEED[kind]
+
+
+def seconds(run: Run, calibration: Calibration = UNCALIBRATED, device: str | None = None) -> float:
+    """Estimated seconds of `run` on one device (`gpu` or `cpu`; None: what its model asks for)."""
+    return plain_seconds(run, device) * calibration.of(run)
+
+
+def calibrate(finished: Iterable[tuple[Run, Mapping[str, Any]]]) -> Calibration:
+    """Learn from finished runs: pairs of a run and the `cost` of its result (`seconds`, `device`, `processes`)."""
+    ratios: dict[tuple[str, str], list[float]] = {}
+    pairs: list[tuple[Run, float]] = []
+    for run, spent in finished:
+        took = float(spent.get("seconds") or 0) * int(spent.get("processes") or 1)
+        if took <= 0:
+            continue
+        device = "cpu" if str(spent.get("device", "cpu")).startswith("cpu") else "gpu"
+        ratio = took / plain_seconds(run, device)
+        pairs.append((run, ratio))
+        size = model_size(run).name
+        for key in ((run.stage, size), ("", size), ("", "")):
+            ratios.setdefault(key, []).append(ratio)
+    if not pairs:
+        return UNCALIBRATED
+    factor = {key: statistics.median(values) for key, values in ratios.items()}
+    learnt = Calibration(factor=factor, runs=len(pairs))
+    misses = [max(ratio / learnt.of(run), learnt.of(run) / ratio) for run, ratio in pairs]
+    return Calibration(factor=factor, runs=len(pairs), off=statistics.median(misses))
