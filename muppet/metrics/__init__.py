@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from muppet.errors import UserError, unknown
-from muppet.metrics import answers, labels, sequences, summaries
+from muppet.metrics import answers, brackets, labels, sequences, summaries
 from muppet.metrics.value import Value, mean_of, paired
 
 __all__ = ["METRICS", "Metric", "Value", "bootstrap", "score"]
@@ -64,6 +64,7 @@ _drop = _kind(
     "a text, or the list of the answer's spans", "the list of the annotators' answers, each as a prediction", mean=True
 )
 _tags = _kind("the list of a sentence's tags", "the list of a sentence's tags")
+_tree = _kind("a tree in normal form (muppet.trees), or bracketed text", "the same, with parts of speech")
 _summary = _kind("a summary", "a summary, not empty", mean=True)
 
 METRICS: dict[str, Metric] = {
@@ -99,6 +100,7 @@ METRICS: dict[str, Metric] = {
     "token_accuracy": _tags(sequences.token_accuracy, "share of right tags, over all tokens", "—"),
     "chunk_f1": _tags(sequences.chunk_f1, "chunk F1 as conlleval counts", "Tjong Kim Sang & Buchholz 2000; seqeval"),
     "chunk_f1_strict": _tags(sequences.chunk_f1_strict, "chunk F1, well-formed IOB2 only", "seqeval"),
+    "bracket_f1": _tree(brackets.bracket_f1, "labelled bracket F1", "evalb with COLLINS.prm"),
 }
 
 
