@@ -10,6 +10,7 @@ from typing import Any, Literal
 Family = Literal["classification", "regression", "commonsense", "span", "summarization", "tagging", "parsing"]
 Row = dict[str, Any]
 
+PARQUET = "refs/convert/parquet"  # the branch of a repository that holds the Hub's own script-free conversion
 NO_IDENTITY: Mapping[str, Any] = MappingProxyType({"identity": False})
 
 
@@ -20,11 +21,14 @@ class Task:
     `columns` maps roles to the dataset's own column names, as pairs. The roles of each family:
 
     * classification, regression: `text`, optional `pair`, `label`
-    * commonsense: `context` and/or `question` (optional), `choices` (a list column) or `choice1`, `choice2`, …; `label`
+    * commonsense: `context` and/or `question`, `choices` (a list column) or `choice1`, `choice2`, …; `label`: an index,
+      a letter, or, with `keys` (the choices' own names, a list column), one of them
     * span: `question`, `context`, `answers` (SQuAD's shape), optional `id`
     * summarization: `source`, `target`
     * tagging: `tokens`, `tags`
     * parsing: `tree` (bracketed)
+
+    A column is written `a + b` where two are joined by a space, and `a.b` where it is field b of struct a.
 
     `rows` is for the datasets whose schema is none of these: it turns one original row into rows that have the roles
     as their keys (an empty list drops the row, and the drop is counted).
@@ -42,6 +46,8 @@ class Task:
     metrics: tuple[str, ...] = ("accuracy",)  # the first is the one a table prints
     rows: Callable[[Row], list[Row]] | None = None
     no_answer: bool | None = None  # span: the dataset has questions without an answer
+    # Where the only original split is `train`: our splits, each as tenths 0..9 of the rows in order of their hash.
+    partition: tuple[tuple[str, tuple[int, ...]], ...] | None = None
     # What a reader wants to know; no part of the identity.
     train_rows: int | None = field(default=None, metadata=NO_IDENTITY)  # rows of the original train split
     evaluation_rows: int | None = field(default=None, metadata=NO_IDENTITY)

@@ -1,0 +1,82 @@
+"""`$MUPPET_HUB`: a folder in the Hub's layout, `<namespace>/<name>/`, read without the Hub.
+
+A dataset folder names its configurations and their files in the `configs:` header of its README, as on the Hub; one
+without the header is read by the usual names (`<config>/<split>.parquet`, `<config>/<split>-*.parquet`, `data/…`).
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from muppet import paths
+from muppet.errors import UserError
+
+
+def folder(path: str) -> Path | None:
+    """The mirror's folder of the dataset `path`, if there is a mirror and it has one."""
+    root = paths.mirror()
+    if root is None:
+        return None
+    if not root.is_dir():
+        raise UserError(f"MUPPET_HUB is {root}, which is no folder; point it at a mirror or unset it")
+    return found if (found := root / path).is_dir() else None
+
+
+def files(path: str, config: str | None, split: str) -> list[Path]:
+    """The parquet files of one split, in order; an empty list when the mirror does not hold it."""
+    where = folder(path)
+    if where is None:
+        return []
+    declared = configs(where)
+    if not declared:
+        return _by_name(where, config, split)
+    name = config if config is not None else _default(declared)
+    patterns = declared.get(name, {}).get(split, [])
+    found = [file for pattern in patterns for file in sorted(where.glob(pattern))]
+    missing = [pattern for pattern in patterns if not list(where.glob(pattern))]
+    if missing:
+        raise UserError(f"{where}/README.md names {missing[0]} for {name}/{split}, which is not there: the mirror is damaged")
+    return found
+
+
+def configs(where: Path) -> dict[str, dict[str, list[str]]]:
+    """Configuration → split → file patterns, from the README's header (or, without one, from the folders' names)."""
+    readme = where / "README.md"
+    if not readme.is_file():
+        return {}
+    return _header(readme, readme.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=None)
+def _header(readme: Path, _changed: int) -> dict[str, dict[str, list[str]]]:
+    import yaml
+
+    match = re.match(r"---\s*\n(.*?)\n---", readme.read_text(encoding="utf-8"), re.DOTALL)
+    try:
+        header: Any = yaml.safe_load(match.group(1)) if match else None
+    except yaml.YAMLError as error:
+        raise UserError(f"{readme}: its header is not YAML ({str(error).splitlines()[0]}); mend or remove it") from None
+    found: dict[str, dict[str, list[str]]] = {}
+    for entry in (header or {}).get("configs", []) if isinstance(header, dict) else []:
+        data = entry.get("data_files", [])
+        data = [{"split": "train", "path": data}] if isinstance(data, str) else data
+        splits = found[str(entry["config_name"])] = {}
+        for item in data:
+            pattern = item["path"]
+            splits[str(item["split"])] = [pattern] if isinstance(pattern, str) else list(pattern)
+    return found
+
+
+def _default(declared: dict[str, Any]) -> str | None:
+    return "default" if "default" in declared else next(iter(declared), None)
+
+
+def _by_name(where: Path, config: str | None, split: str) -> list[Path]:
+    for place in (where / config if config else where, where / "data", where):
+        for pattern in (f"{split}.parquet", f"{split}-*.parquet", f"{split}/*.parquet"):
+            if found := sorted(place.glob(pattern)):
+                return found
+    return []

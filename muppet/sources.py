@@ -1,0 +1,188 @@
+"""Rows of a task's split: from the mirror folder, the Hub, or the synthetic twins.
+
+Looked for in this order: `$MUPPET_HUB`, the Hub, and for `source="twins"` nowhere but in `muppet.twins`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from muppet import mirror, paths
+from muppet.errors import UserError
+from muppet.examples import dataset_name
+from muppet.runs import Source, digest
+from muppet.tasks.task import PARQUET, Row, Task
+
+TWIN_ROWS = 2000  # of a split without a cap
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Rows of one split, in the dataset's own columns."""
+
+    rows: Sequence[Row]
+    found: str  # mirror, mirror (carved), hub, twins
+    fingerprint: str  # of the data that `rows` holds: equal data, equal fingerprint on every machine
+    total: int  # rows of the split where it was found, before the cap
+
+
+def load_rows(task: Task, split: str, *, source: Source = "hub", cap: int | None = None) -> Rows:
+    """The rows of `split`, at most `cap` of them: a sample that is the same everywhere, and nested over caps.
+
+    Raises UserError when the split is nowhere (it says what was tried and what to do), is empty, or when a full-size run
+    (`cap=None`) would train on a partial mirror.
+    """
+    if cap is not None and cap < 1:
+        raise UserError(f"{dataset_name(task)} split {split}: a cap of {cap} rows leaves nothing; give 1 or more")
+    if source == "twins":
+        return _twins(task, split, cap)
+    original = split
+    if task.partition is not None:
+        if split not in dict(task.partition):
+            raise UserError(f"{dataset_name(task)} has no split {split!r}; ours are {', '.join(dict(task.partition))}")
+        original = "train"
+    table, found, fingerprint = _table(task, original)
+    if task.partition is not None:
+        part = partition(task, split, table)
+        table, fingerprint = table.take(part), digest([fingerprint, split, task.partition])
+    total = len(table)
+    if total == 0:
+        raise UserError(f"{dataset_name(task)} split {split} is empty ({found}); nothing can be learnt or scored on it")
+    if cap is None and split == task.train and found != "hub":
+        _whole(task, split, total, found)
+    if cap is not None and cap < total:
+        seed = int(hashlib.sha256(f"{task.path}/{task.config}/{split}".encode()).hexdigest()[:8], 16)
+        table = table.take(np.sort(np.random.default_rng(seed).permutation(total)[:cap]))
+        fingerprint = digest([fingerprint, cap])
+    return Rows(rows=TableRows(table), found=found, fingerprint=fingerprint[:32], total=total)
+
+
+def _whole(task: Task, split: str, total: int, found: str) -> None:
+    """A full-size run never trains on a sample without being told to."""
+    shares = dict(task.partition or {})
+    expected = (task.train_rows or 0) * (len(shares[split]) / 10 if split in shares else 1)
+    if found.endswith("(carved)") or total < 0.99 * expected:
+        raise UserError(
+            f"{dataset_name(task)} split {split}: {paths.mirror()} holds {total} of {task.train_rows} rows ({found}); "
+            "a full-size run needs them all: unset MUPPET_HUB to use the Hub, or cap the rows (the mini profile does)"
+        )
+
+
+class TableRows(Sequence[Row]):
+    """The rows of an Arrow table as dicts, made when they are asked for."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> TableRows: ...
+    def __getitem__(self, index: int | slice) -> Row | TableRows:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            assert step == 1
+            return TableRows(self.table.slice(start, max(0, stop - start)))
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.table.slice(index, 1).to_pylist()[0]
+
+    def __iter__(self) -> Iterator[Row]:
+        for start in range(0, len(self), 1000):
+            yield from self.table.slice(start, 1000).to_pylist()
+
+
+def carved(task: Task) -> bool:
+    """Whether the mirror stands in for a missing train split with a configuration that re-divides labelled rows.
+
+    All splits of the task are then read from it, so that its training rows are never evaluated on.
+    """
+    return (
+        task.carved is not None
+        and task.train is not None
+        and not mirror.files(task.path, task.config, task.train)
+        and bool(mirror.files(task.path, task.carved, task.train))
+    )
+
+
+def _table(task: Task, split: str) -> tuple[Any, str, str]:
+    """The split as an Arrow table, where it was found, and its fingerprint."""
+    instead = carved(task)
+    files = mirror.files(task.path, task.carved if instead else task.config, split)
+    if not files and instead:
+        files, instead = mirror.files(task.path, task.config, split), False
+    if not files:
+        return _hub(task, split)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        tables = [pq.read_table(file) for file in files]
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{files[0].parent}: cannot be read as parquet ({str(error).splitlines()[0]}); get it again") from None
+    table = pa.concat_tables(tables, promote_options="default")
+    return table, "mirror (carved)" if instead else "mirror", digest([_file_digest(f, f.stat().st_mtime_ns) for f in files])
+
+
+@lru_cache(maxsize=None)
+def _file_digest(file: Path, _changed: int) -> str:
+    with open(file, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _hub(task: Task, split: str) -> tuple[Any, str, str]:
+    tried = f"{mirror.folder(task.path) or (paths.mirror() or '$MUPPET_HUB (unset)')}"
+    if task.path.startswith("local/"):
+        raise UserError(f"{dataset_name(task)} split {split}: not in {tried}, and it is not on the Hub; {task.note}")
+    import datasets
+
+    try:
+        if task.revision == PARQUET:
+            at = f"hf://datasets/{task.path}@refs%2Fconvert%2Fparquet/{task.config or 'default'}/{split}/*.parquet"
+            loaded = datasets.load_dataset("parquet", data_files={split: at}, split=split)
+        else:
+            loaded = datasets.load_dataset(task.path, task.config, revision=task.revision, split=split)
+    except Exception as error:  # the Hub's client raises some twenty kinds; all mean that the split cannot be had
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(
+            f"{dataset_name(task)} split {split} cannot be loaded: tried the mirror ({tried}) and the Hub (revision "
+            f"{task.revision or 'main'}: {reason}); set MUPPET_HUB to a mirror that has it, or go online and run "
+            f"`python -m muppet data check {task.name}`"
+        ) from None
+    checksums = loaded.info.download_checksums or {}
+    plain = json.loads(json.dumps([checksums, split, task.config], default=str, sort_keys=True))
+    return loaded.with_format("arrow")[:], "hub", digest(plain)
+
+
+def partition(task: Task, split: str, table: Any) -> np.ndarray:
+    """Indices of the rows of `split` when only `train` exists: tenths of the rows in order of their content's hash.
+
+    Equal rows are neighbours in that order, so copies stay on one side of a cut (but for one row at each cut).
+    """
+    assert task.partition is not None
+    hashes = [hashlib.sha256(json.dumps(row, sort_keys=True, default=str).encode()).digest() for row in TableRows(table)]
+    order = np.array(sorted(range(len(hashes)), key=hashes.__getitem__), dtype=np.int64)
+    edges = [len(order) * tenth // 10 for tenth in range(11)]
+    kept = [order[edges[tenth] : edges[tenth + 1]] for tenth in dict(task.partition)[split]]
+    return np.sort(np.concatenate(kept))
+
+
+def _twins(task: Task, split: str, cap: int | None) -> Rows:
+    from muppet import twins
+
+    n = cap or TWIN_ROWS
+    rows = twins.rows(task, split, n)
+    return Rows(rows=rows, found="twins", fingerprint=digest(["twins", twins.VERSION, task.name, split, n])[:32], total=len(rows))
