@@ -1,0 +1,304 @@
+"""Runs handed to SLURM through submitit: arrays, dependencies, a record of what was sent, and no run sent twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from muppet.errors import UserError
+from muppet.result import write_text
+from muppet.runs import Run, parent, run_id
+from studies.kit import cost, jobs, preflight, slurm, snapshot, submissions
+from studies.kit.cluster import Cluster, Resources, within
+from studies.kit.job import RUNNER, Job
+from studies.kit.submissions import Sent, Submission
+
+CONFIRM_S = 6.0  # after which a controller that dies has kept a job (it saves its state every 5 s)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What `submit` did: the record (None: there was nothing to send), the runs sent, those in flight already, and those
+    left out with the reason."""
+
+    submission: Submission | None
+    sent: tuple[str, ...]
+    in_flight: tuple[str, ...]
+    left_out: Mapping[str, str]
+    refused: tuple[str, ...] = ()
+
+    @property
+    def job_ids(self) -> list[str]:
+        """SLURM's ids of the arrays that were accepted."""
+        return [sent.job for sent in (self.submission.arrays if self.submission else ()) if sent.job]
+
+
+def submit(
+    missing: Mapping[str, Run],
+    *,
+    profile: str,
+    artefacts: Sequence[str],
+    cluster: Cluster,
+    calibration: cost.Calibration = cost.UNCALIBRATED,
+    done: frozenset[str] = frozenset(),
+    given_up: Mapping[str, str] | None = None,
+    say: Say = print,
+    runner: str = RUNNER,
+) -> Outcome:
+    """Send every run of `missing` (by id) that is not in flight.
+
+    `done`: ids with a result. `given_up`: id → why a run is not tried again (and so none that starts from it).
+    Raises UserError before anything is sent for what can be known then; Unreachable when the controller stays away.
+    """
+    slurm.require()
+    preflight.check(missing, profile=profile, cluster=cluster, done=done)
+    partition, limit = slurm.retrying(lambda: slurm.partition_limit(cluster.partition), say)
+    preflight.visible(slurm.retrying(slurm.hosts, say))
+    size = cluster.max_array or slurm.retrying(slurm.max_array, say)
+    with submissions.lock():
+        earlier = submissions.read_all()
+        entries = slurm.retrying(slurm.queue, say)
+        flying = submissions.in_flight(submissions.places(earlier, entries))
+        fresh, left_out = _todo(missing, flying, done, given_up or {})
+        if not fresh:
+            return Outcome(submission=None, sent=(), in_flight=tuple(n for n in missing if n in flying), left_out=left_out)
+        packed = jobs.pack(fresh, cluster, calibration, done=done)
+        planned = [_limited(array, cluster, limit, partition) for array in jobs.arrays(packed, size)]
+        folder = submissions.folder() / (number := submissions.new_id())
+        code = snapshot.take()
+        python = snapshot.interpreter(folder / "python", snapshot.environment(code, sealed=cluster.sealed))
+        arrays = tuple(
+            Sent(name=f"muppet-{number}-{index}", runs=tuple(job.ids for job in array.jobs), after=array.parent,
+                 resources=str(array.resources), folder=str(folder / str(index)))
+            for index, array in enumerate(planned)
+        )  # fmt: skip
+        record = Submission(
+            id=number, when=time.time(), profile=profile, artefacts=tuple(artefacts), snapshot=str(code), arrays=arrays
+        )
+        submissions.write(record)
+        sender = _Sender(record, [array.resources for array in planned], cluster, python, flying, say, runner)
+        sender.send(range(len(arrays)))
+        sender.confirm()
+    refused = tuple(sent.why for sent in sender.record.arrays if not sent.job)
+    return Outcome(
+        submission=sender.record,
+        sent=tuple(name for sent in sender.record.arrays if sent.job for ids in sent.runs for name in ids),
+        in_flight=tuple(name for name in missing if name in flying),
+        left_out=left_out,
+        refused=refused,
+    )
+
+
+def _todo(
+    missing: Mapping[str, Run], flying: Mapping[str, Any], done: frozenset[str], given_up: Mapping[str, str]
+) -> tuple[dict[str, Run], dict[str, str]]:
+    """The runs to send, and those left out with the reason."""
+    fresh: dict[str, Run] = {}
+    left_out = {name: why for name, why in given_up.items() if name in missing}
+    for name, run in missing.items():
+        up = parent(run)
+        if name in flying or name in left_out:
+            continue
+        if up is not None and run_id(up) not in done and run_id(up) not in flying and run_id(up) not in missing:
+            left_out[name] = f"its parent {run_id(up)} is neither done nor planned"
+        elif up is not None and run_id(up) in left_out:
+            left_out[name] = f"its parent {run_id(up)} has failed"
+        else:
+            fresh[name] = run
+    return fresh, left_out
+
+
+def _limited(array: jobs.JobArray, cluster: Cluster, limit: int | None, partition: str) -> jobs.JobArray:
+    stage = cluster.prefinetune if array.jobs[0].ids[0].startswith("prefinetune") else cluster.finetune
+    return replace(array, resources=within(array.resources, limit, fixed=stage.minutes is not None, partition=partition))
+
+
+class _Sender:
+    """One submission on its way: the record is written after each sbatch, so that nothing accepted is forgotten."""
+
+    def __init__(
+        self, record: Submission, resources: Sequence[Resources], cluster: Cluster, python: Path,
+        flying: Mapping[str, submissions.Place], say: Say, runner: str,
+    ) -> None:  # fmt: skip
+        self.record, self.resources, self.cluster, self.python = record, resources, cluster, python
+        self.say, self.runner = say, runner
+        self.key = {name: place.sent.key(place.element) for name, place in flying.items()}  # run → queue id
+
+    def send(self, indices: Sequence[int]) -> None:
+        """sbatch the arrays, parents first; one that is refused is noted and the rest goes on."""
+        for index in indices:
+            sent = self.record.arrays[index]
+            after = self.key.get(sent.after) if sent.after else None
+            if sent.after and after is None:
+                self._note(index, why=f"not sent: the job of its parent {sent.after} was not accepted")
+                continue
+            try:
+                job = slurm.retrying(lambda: self._sbatch(index, after), self.say)
+            except slurm.Refused as error:
+                self._note(index, why=str(error))
+                self.say(f"refused: {error}")
+                continue
+            except slurm.Unreachable as error:
+                self._note(index, why=str(error))
+                unsent = [one.name for one in self.record.arrays if one.job is None]
+                raise slurm.Unreachable(
+                    f"{error}; gave up after {slurm.patience():g} s with {len(unsent)} of {len(self.record.arrays)} arrays not sent: "
+                    "run the same command again when the controller is back, it sends only what is missing"
+                ) from None
+            self._note(index, job=job)
+            sent = self.record.arrays[index]
+            self.key |= {name: sent.key(element) for element, ids in enumerate(sent.runs) for name in ids}
+            count = sum(len(ids) for ids in sent.runs)
+            waits = f" after {after}" if after else ""
+            self.say(f"submitted {job}: {len(sent.runs)} jobs, {count} runs{waits} ({sent.resources})")
+
+    def confirm(self) -> None:
+        """Look once more when the controller must have saved its state: a crash right after sbatch loses jobs silently."""
+        if not any(sent.job for sent in self.record.arrays):
+            return
+        time.sleep(CONFIRM_S)
+        try:
+            entries = slurm.retrying(slurm.queue, self.say)
+        except slurm.Unreachable as error:
+            self.say(f"{error}; could not check that the jobs were kept: `make status` later, and the same command again if any is lost")
+            return
+        seen = {entry.name for entry in entries}
+        lost = {i for i, sent in enumerate(self.record.arrays) if sent.job and sent.name not in seen and not self._finished(sent)}
+        if not lost:
+            return
+        orphaned = {
+            i for i, sent in enumerate(self.record.arrays)
+            if sent.job and sent.after and any(sent.after in ids for k in lost for ids in self.record.arrays[k].runs)
+        }  # fmt: skip
+        self.say(f"the controller lost {len(lost)} of {len(self.record.arrays)} arrays; submitting them again")
+        # Their children would start at once, for the scheduler takes an unknown parent for a finished one.
+        slurm.cancel(sent.job for i in orphaned - lost if (sent := self.record.arrays[i]).job)
+        again = sorted(lost | orphaned)
+        for index in again:
+            sent = self.record.arrays[index]
+            self._note(index, job=None, name=sent.name + "r", folder=sent.folder + "r")
+        self.send(again)
+
+    def _finished(self, sent: Sent) -> bool:
+        from studies.kit.collect import result_path
+
+        return all(result_path(self.record.profile, name).exists() for ids in sent.runs for name in ids)
+
+    def _note(self, index: int, **changes: Any) -> None:
+        arrays = list(self.record.arrays)
+        arrays[index] = replace(arrays[index], **({"why": ""} | changes))
+        self.record = replace(self.record, arrays=tuple(arrays))
+        submissions.write(self.record)
+
+    def _sbatch(self, index: int, after: str | None) -> str:
+        """One sbatch through submitit → the array's job id."""
+        import submitit
+
+        sent = self.record.arrays[index]
+        folder = Path(sent.folder)
+        if folder.exists():  # an earlier try, of which we do not know whether it arrived
+            slurm.cancel(entry.job for entry in slurm.queue() if entry.name == sent.name and entry.active)
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+        executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=10**6, python=shlex.quote(str(self.python)))
+        executor.update_parameters(**_parameters(sent.name, self.resources[index], self.cluster, after))
+        work = [Job(profile=self.record.profile, ids=ids, runner=self.runner) for ids in sent.runs]
+        with _clean(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                accepted = executor.submit_array(work)
+            except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
+                raise slurm.failure("sbatch", str(error)) from None
+        return str(accepted[0].job_id).partition("_")[0]
+
+
+def _parameters(name: str, resources: Resources, cluster: Cluster, after: str | None) -> dict[str, Any]:
+    """submitit's parameters of one array."""
+    chosen: dict[str, Any] = {
+        "job_name": name,
+        "partition": cluster.partition,
+        "account": cluster.account,
+        "qos": cluster.qos,
+        "constraint": cluster.constraint,
+        "exclude": cluster.exclude,
+        "time": resources.minutes,
+        "nodes": resources.nodes,
+        "ntasks_per_node": resources.tasks_per_node,
+        "gpus_per_node": resources.gpus_per_node or None,
+        "cpus_per_task": resources.cpus_per_task,
+        "mem": f"{round(resources.memory_gb * 1024)}MB",
+        "array_parallelism": cluster.array_parallelism,
+        "setup": list(cluster.setup) or None,
+        "signal_delay_s": cluster.signal_s,
+        "stderr_to_stdout": True,
+        # srun no longer takes the CPUs per task from sbatch; and one dead process must not leave the others waiting
+        "srun_args": [f"--cpus-per-task={resources.cpus_per_task}", "--kill-on-bad-exit=1"],
+        "additional_parameters": {"requeue": True} | cluster.sbatch,
+        # Any end of the parent's job, for its word is no proof: the child looks for the parent's result itself.
+        "dependency": f"afterany:{after}" if after else None,
+    }
+    return {key: value for key, value in chosen.items() if value is not None}
+
+
+@contextmanager
+def _clean() -> Iterator[None]:
+    """Without the variables of a job that we may be in: they would become the new job's."""
+    from submitit.helpers import clean_env
+
+    conf = os.environ.get("SLURM_CONF")
+    with clean_env():
+        if conf is not None:
+            os.environ["SLURM_CONF"] = conf
+        yield
+        os.environ.pop("SLURM_CONF", None)
+
+
+def emit(
+    missing: Mapping[str, Run], target: Path, *, profile: str, artefacts: Sequence[str], cluster: Cluster,
+    calibration: cost.Calibration = cost.UNCALIBRATED, done: frozenset[str] = frozenset(), runner: str = RUNNER,
+) -> list[Path]:  # fmt: skip
+    """Write what `submit` would send into `target`: a script and a list of runs per array, and `submit.sh`, which hands
+    them to sbatch in order. Needs no scheduler. The scripts' jobs are known to status and cancel like any others."""
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    preflight.check(missing, profile=profile, cluster=cluster, done=done)
+    target = target.absolute()
+    if target.exists() and any(target.iterdir()):
+        raise UserError(f"--emit-sbatch {target}: the folder is not empty; name a new one")
+    number = submissions.new_id()
+    code = snapshot.take()
+    python = snapshot.interpreter(target / "python", snapshot.environment(code, sealed=cluster.sealed))
+    lines, written, sent, variable = ["#!/bin/sh", "set -e"], [], [], {}
+    fresh, _ = _todo(missing, {}, done, {})
+    for index, array in enumerate(jobs.arrays(jobs.pack(fresh, cluster, calibration, done=done), cluster.max_array or 1001)):
+        name, runs = f"muppet-{number}-{index}", [job.ids for job in array.jobs]
+        write_text(target / f"{index}.json", json.dumps({"profile": profile, "runs": runs}, indent=1) + "\n")
+        command = f"{shlex.quote(str(python))} -m studies.kit.job {shlex.quote(str(target / f'{index}.json'))}"
+        parameters = _parameters(name, array.resources, cluster, None)
+        if len(runs) > 1:
+            parameters["map_count"] = len(runs)
+        path = target / f"{index}.sbatch"
+        write_text(path, _make_sbatch_string(command=command, folder=target / f"logs-{index}", **parameters))
+        after = f'--dependency="afterany:${variable[array.parent]}" ' if array.parent else ""
+        lines += [f"mkdir -p {shlex.quote(str(target / f'logs-{index}'))}",
+                  f"J{index}=$(sbatch --parsable {after}{shlex.quote(str(path))})", f'echo "{name}: $J{index}"']  # fmt: skip
+        for element, ids in enumerate(runs):
+            suffix = f"{{J{index}}}_{element}" if len(runs) > 1 else f"{{J{index}}}"
+            variable |= dict.fromkeys(ids, suffix)
+        sent.append(Sent(name=name, runs=tuple(runs), after=array.parent, folder=str(target / f"logs-{index}"), why="written out"))
+        written.append(path)
+    write_text(target / "submit.sh", "\n".join(lines) + "\n")
+    submissions.write(
+        Submission(id=number, when=time.time(), profile=profile, artefacts=tuple(artefacts), snapshot=str(code), arrays=tuple(sent))
+    )
+    return [*written, target / "submit.sh"]
