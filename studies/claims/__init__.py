@@ -1,0 +1,20 @@
+"""Every claim of the paper that cells or curves can check, C1 to C38, with a predicate each."""
+
+from muppet.errors import unknown
+from studies.claims import comparisons, curves, gains, method
+from studies.kit.claim import Claim
+
+CLAIMS: tuple[Claim, ...] = tuple(
+    sorted(
+        (*gains.CLAIMS, *comparisons.CLAIMS, *method.CLAIMS, *curves.CLAIMS),
+        key=lambda claim: int(claim.id.removeprefix("C")),
+    )
+)
+
+
+def get(id: str) -> Claim:
+    """The claim of this id; a UserError offers the nearest."""
+    found = {claim.id: claim for claim in CLAIMS}
+    if id.upper() not in found:
+        raise unknown("claim", id, found)
+    return found[id.upper()]
