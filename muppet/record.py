@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import subprocess
@@ -99,8 +100,11 @@ def environment(model: MultiTask, here: Processes) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "packages": versions,
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        # a job's code is a snapshot outside of git: whoever took it says what it was taken of
+        "commit": os.environ.get("MUPPET_COMMIT") or _git("rev-parse", "HEAD"),
+        "dirty": os.environ.get("MUPPET_DIRTY", "0") == "1"
+        if os.environ.get("MUPPET_COMMIT")
+        else bool(_git("status", "--porcelain", "--untracked-files=no")),
         "platform": platform.platform(),
         "cpu": _cpu(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

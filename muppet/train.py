@@ -289,6 +289,7 @@ def _report(place: Place, trainer: Trainer, loss: float, speed: float, progress:
         "steps": trainer.updates,
         "loss": round(loss, 6),
         "tokens_per_second": round(speed, 1),
+        "eta_seconds": round(trainer.meter.counts["seconds"] / trainer.step * (trainer.updates - trainer.step), 1),
     }
     result.write_text(place.folder / "progress.json", json.dumps(told) + "\n")
     if progress is not None:
