@@ -80,6 +80,14 @@ def test_sign_test():
     assert stats.sign_test([0, 0]).p == 1
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 40), st.integers(1, 40))
+def test_sign_test_equals_scipys(up, down):
+    from scipy.stats import binomtest
+
+    assert stats.sign_test([1] * up + [-1] * down).p == pytest.approx(binomtest(up, up + down).pvalue)
+
+
 def test_spearman_exact_and_by_permutation():
     perfect = stats.spearman([1, 2, 3, 4, 5], [2, 4, 6, 8, 10], "greater")
     assert (perfect.rho, perfect.exact) == (pytest.approx(1), True)

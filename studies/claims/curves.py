@@ -9,7 +9,7 @@ from studies.kit import stats
 from studies.kit.claim import Claim, Finding, Number, Part, Source, judged, not_measured, p_text, percent, points
 
 NO_NUMBERS = "the paper plots this and prints no numbers"
-HETEROGENEOUS, BATCH, DATASET = "batch heterogeneous", "batch homogeneous", "dataset homogeneous"
+HETEROGENEOUS, BATCH, DATASET = "Batch Heterogeneous", "Batch Homogeneous", "Dataset Homogeneous"
 FULL_SCALES = (34, 40)
 
 
@@ -108,12 +108,12 @@ def c26(source: Source) -> Finding:
     return judged(parts) if parts else not_measured(NO_NUMBERS)
 
 
-def _maps(source: Source) -> dict[str, dict[float, list[Number]]]:
-    """Dataset → number of pre-finetuning sets (all: infinite) → scores in order of the share of the data."""
-    found: dict[str, dict[float, list[Number]]] = {}
+def _maps(source: Source) -> dict[str, dict[int, list[Number]]]:
+    """Dataset → number of pre-finetuning sets → scores in order of the share of the data."""
+    found: dict[str, dict[int, list[Number]]] = {}
     for row, curve in _curves(source, "figure3").items():
         dataset, _, scale = row.partition(" | ")
-        found.setdefault(dataset, {})[float(scale) if scale.isdigit() else math.inf] = curve
+        found.setdefault(dataset, {})[int(scale.split()[0])] = curve  # `QNLI | 34 sets`
     return found
 
 
@@ -136,7 +136,7 @@ def c27(source: Source) -> Finding:
 def c28(source: Source) -> Finding:
     parts = []
     for dataset, scales in _maps(source).items():
-        columns: dict[str, list[tuple[float, float]]] = {}
+        columns: dict[str, list[tuple[int, float]]] = {}
         for scale, curve in scales.items():
             for n in curve:
                 columns.setdefault(n.column, []).append((scale, n.value))

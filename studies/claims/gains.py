@@ -177,12 +177,15 @@ def c14(source: Source) -> Finding:
 
 
 def c17(source: Source) -> Finding:
-    wanted = {"table3": ("MNLI", "SQuAD"), "table4": ("BoolQ", "CQA")}
     parts = []
     for model in MODELS:
-        pairs = [p for p in source.pairs([model], list(wanted)) if p.base.column in wanted[p.base.study]]
-        listed = ", ".join(f"{p.base.column} {p.base.shown} → {p.muppet.shown} ({points(p.gain)})" for p in pairs)
-        parts.append(Part(name=model, holds=all(p.gain > 0 for p in pairs) if pairs else None, text=listed))
+        for study, column in (("table3", "MNLI"), ("table3", "SQuAD"), ("table4", "BoolQ"), ("table4", "CQA")):
+            pair = next((p for p in source.pairs([model], [study]) if p.base.column == column), None)
+            if pair:
+                text = f"{pair.base.shown} → {pair.muppet.shown} ({points(pair.gain)})"
+                parts.append(Part(name=f"{column} of {model}", holds=pair.gain > 0, text=text))
+            elif (model, column) != ("BART", "SQuAD"):  # which the paper does not print
+                parts.append(Part(name=f"{column} of {model}", holds=None))
     return judged(parts)
 
 
@@ -279,7 +282,7 @@ CLAIMS = (
         id="C17",
         section="§6",
         quote=CONCLUSION,
-        predicate="MNLI, SQuAD, BoolQ and CQA: every gain is positive, for each model",
+        predicate="MNLI, SQuAD, BoolQ and CQA: the gain of each model is positive",
         check=c17,
     ),
     Claim(

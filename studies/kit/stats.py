@@ -1,7 +1,7 @@
 """The statistics behind verdicts and tables, on scipy. Intervals over seeds and over evaluation items are kept apart.
 
-Scores are fractions of 1. Random procedures take a seed, so a verdict is the same on every machine. `scipy.stats` takes
-a second to import and is loaded only by the functions that need it.
+Scores are fractions of 1. Random procedures take a seed, so a verdict is the same everywhere. scipy takes a second
+or two to import and is loaded only by the functions that need it; verdicts on the paper's own cells need none of them.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -174,16 +175,17 @@ def probability_of_improvement(ours: Sequence[ArrayLike], base: Sequence[ArrayLi
 
 def sign_test(differences: ArrayLike) -> Signs:
     """Two-sided exact sign test against equal chances of up and down."""
-    from scipy.special import bdtr
-
     d = _array(differences)
     up, down = int((d > 0).sum()), int((d < 0).sum())
-    p = min(1.0, 2 * float(bdtr(min(up, down), up + down, 0.5))) if up + down else 1.0
+    tail = sum(math.comb(up + down, k) for k in range(min(up, down) + 1))
+    p = min(1.0, 2 * tail / 2 ** (up + down))
     return Signs(up=up, down=down, equal=len(d) - up - down, p=p)
 
 
-def spearman(x: ArrayLike, y: ArrayLike, alternative: str = "two-sided", seed: int = 0) -> Rank:
-    """Spearman's rho (ties share a rank) and its permutation p: exact up to 8 pairs, else by 9,999 random permutations.
+def spearman(
+    x: ArrayLike, y: ArrayLike, alternative: str = "two-sided", *, resamples: int = RESAMPLES, seed: int = 0
+) -> Rank:
+    """Spearman's rho (ties share a rank) and its permutation p: exact up to 8 pairs, else by random permutations.
 
     alternative: "two-sided", "less" or "greater". rho is NaN and p is 1 when either side is constant.
     """
@@ -199,30 +201,28 @@ def spearman(x: ArrayLike, y: ArrayLike, alternative: str = "two-sided", seed: i
     if exact:
         shuffled = b[np.array(list(itertools.permutations(range(n))))]
     else:
-        shuffled = np.random.default_rng(seed).permuted(np.tile(b, (RESAMPLES, 1)), axis=1)
+        shuffled = np.random.default_rng(seed).permuted(np.tile(b, (resamples, 1)), axis=1)
     rho, drawn = float(a @ b) / norm, shuffled @ a / norm
     sign = {"less": -1, "greater": 1}.get(alternative)
     as_far = drawn * sign >= rho * sign - 1e-12 if sign else np.abs(drawn) >= abs(rho) - 1e-12
-    p = float(as_far.mean()) if exact else (int(as_far.sum()) + 1) / (RESAMPLES + 1)
+    p = float(as_far.mean()) if exact else (int(as_far.sum()) + 1) / (resamples + 1)
     return Rank(rho=rho, p=p, n=n, exact=exact)
 
 
 def leave_one_out(x: ArrayLike, y: ArrayLike, alternative: str = "two-sided") -> list[Rank]:
     """`spearman` with each pair left out in turn, in order: does one dataset carry the correlation?"""
     a, b = _array(x), _array(y)
-    return [spearman(np.delete(a, i), np.delete(b, i), alternative) for i in range(len(a))]
+    return [spearman(np.delete(a, i), np.delete(b, i), alternative, resamples=1_999) for i in range(len(a))]
 
 
 def two_proportions(ours: float, n: int, base: float, m: int) -> Proportions:
     """Two unpaired proportions `ours` of n and `base` of m."""
-    from scipy.special import ndtr, ndtri
-
     error = math.sqrt(ours * (1 - ours) / n + base * (1 - base) / m)
     pooled = (ours * n + base * m) / (n + m)
     spread = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
     z = (ours - base) / spread if spread else 0.0
-    half_width = float(ndtri((1 + CONFIDENCE) / 2)) * error
-    return Proportions(difference=ours - base, half_width=half_width, z=z, p=2 * float(ndtr(-abs(z))))
+    half_width = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * error
+    return Proportions(difference=ours - base, half_width=half_width, z=z, p=math.erfc(abs(z) / math.sqrt(2)))
 
 
 def grim(value: float, n: int, half: float) -> bool:
