@@ -1,0 +1,195 @@
+"""`python -m studies COMMAND`: what the Makefile's targets call. Nothing heavy is imported before it is needed.
+
+Artefacts (table3 … ablations) are brought up to date: what is missing is run, then they are rendered. `all` does
+every artefact, `render` renders everything from what is there. Other commands live in the modules of `COMMANDS`: a
+function that takes the parsed arguments and returns the exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from muppet.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from studies.kit.collect import Collected
+    from studies.kit.study import Study
+
+COMMANDS = {
+    "table1": "studies.table1:main",
+    "claims": "studies.kit.claims_render:main",
+    "decisions": "studies.kit.claims_render:decisions",
+    "plan": "studies.kit.plan:main",
+    "status": "studies.kit.status:main",
+    "retry": "studies.kit.control:retry",
+    "cancel": "studies.kit.control:cancel",
+    "logs": "studies.kit.control:logs",
+    "prefetch": "studies.kit.prefetch:main",
+    "doctor": "studies.kit.doctor:main",
+    "report": "studies.kit.report.page:main",
+    "reproduction": "studies.kit.report.writeup:main",
+    "bench": "benchmarks.__main__:main",
+}
+BEFORE_RENDER = ("table1", "decisions", "claims")  # what `render` writes beside the artefacts
+LAUNCHERS = ("local", "slurm")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; a user's mistake is one line and exit status 2."""
+    try:
+        args = parser().parse_args(argv)
+        return dispatch(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. An empty value is an absent one, so that make may hand over unset variables."""
+    made = argparse.ArgumentParser(prog="python -m studies", description=__doc__, allow_abbrev=False)
+    made.add_argument("command", help="an artefact (table3, figure1, …), all, render, or: " + ", ".join(COMMANDS))
+    made.add_argument("--profile", default="smoke", help="smoke (default), mini or paper")
+    made.add_argument("--launcher", default="local", help="local (default) or slurm")
+    made.add_argument("--only", metavar="GLOB", help="cells to run, as row/column; the table still shows all")
+    made.add_argument("--yes", action="store_true", help="spend what the plan says")
+    made.add_argument("--no-run", action="store_true", help="render what is there")
+    made.add_argument("--run", metavar="ID", help="the run that `logs` follows")
+    made.add_argument("--jobs", metavar="N", help="workers of the local launcher")
+    made.add_argument("--artefact", metavar="NAME", help="the artefact that `plan` or `status` is asked about")
+    made.add_argument("--json", action="store_true", help="plan and status: as JSON")
+    made.add_argument("--emit-sbatch", metavar="DIR", help="with --launcher slurm: write the scripts, submit nothing")
+    return made
+
+
+def dispatch(args: argparse.Namespace) -> int:
+    """Check the arguments that every command shares, then do the command."""
+    from studies.kit import load, profiles
+
+    args.profile = args.profile or "smoke"
+    args.launcher = args.launcher or "local"
+    for name in ("only", "run", "artefact", "jobs", "emit_sbatch"):
+        setattr(args, name, getattr(args, name) or None)
+    profiles.get(args.profile)
+    if args.launcher not in LAUNCHERS:
+        raise unknown("launcher (LAUNCHER)", args.launcher, LAUNCHERS)
+    if args.jobs is not None:
+        if not args.jobs.isdigit() or int(args.jobs) < 1:
+            raise UserError(f"JOBS takes a whole number from 1, not {args.jobs!r}")
+        args.jobs = int(args.jobs)
+    if args.command in COMMANDS:
+        return function(args.command)(args)
+    if args.command == "render":
+        return render_all(args)
+    known = load.names()
+    if args.command != "all" and args.command not in known:
+        raise unknown("command", args.command, (*known, "all", "render", *COMMANDS))
+    return bring_up_to_date(known if args.command == "all" else (args.command,), args)
+
+
+def function(command: str) -> Callable[[argparse.Namespace], int]:
+    """What does `command`. Raises UserError when this version lacks it."""
+    module, _, name = COMMANDS[command].partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        if isinstance(error, ModuleNotFoundError) and not module.startswith(error.name or "-"):
+            raise
+        raise UserError(f"{command} is not built yet ({COMMANDS[command]})") from None
+
+
+def bring_up_to_date(names: tuple[str, ...], args: argparse.Namespace) -> int:
+    """Run what is missing of artefacts `names`, then render them; 1 when a run failed, 2 when a result is refused."""
+    from studies.kit import collect, load
+    from studies.kit.plan import plan
+
+    studies = load.load_studies(args.profile, names)
+    collected = collect.read_all(args.profile)
+    status = 0
+    if not args.no_run:
+        wanted = {name: study.only(args.only) for name, study in studies.items()} if args.only else studies
+        made = plan(wanted, args.profile, collected)
+        if args.launcher == "slurm":
+            submit = importlib.import_module("studies.kit.submit").submit
+            status = submit(wanted, args.profile, args)
+        elif made.to_do:
+            status = run_here(made, args)
+        for name in sorted(made.given_up):
+            why = made.failures.get(name, {}).get("error") or "its result is refused, or its pre-finetuning failed"
+            print(f"not tried again: {name}: {why.splitlines()[0]}", file=sys.stderr)
+        collected = collect.read_all(args.profile)
+    elif args.only:
+        for study in studies.values():
+            study.only(args.only)
+    for study in studies.values():
+        render_one(study, args.profile, collected, shown=len(studies) == 1)
+    return refused(collected, studies) or status
+
+
+def run_here(made: object, args: argparse.Namespace) -> int:
+    """The local launcher."""
+    from studies.kit import local
+    from studies.kit.plan import Plan, hours
+
+    assert isinstance(made, Plan)
+    jobs = args.jobs or local.default_jobs()
+    local.ask(made, jobs, args.yes)
+    first, then = map(len, made.waves)
+    estimate = made.seconds("gpu" if local.gpus() else "cpu") / jobs
+    print(f"to run: {first} pre-finetunings, {then} fine-tunings; {jobs} at a time, about {hours(estimate)}", flush=True)
+    tally = local.run(made, jobs)
+    done, failed, left = tally.count("done", "skipped"), tally.count("failed"), tally.count("waiting", "stopped")
+    if tally.interrupted:
+        print(f"stopped: {done} runs are done and kept, {left} are left; the same command goes on", file=sys.stderr)
+        raise KeyboardInterrupt
+    if failed:
+        print(f"{failed} of {len(made.to_do)} runs failed, {left} wait for a failed one; see above", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def render_one(study: Study, profile: str, collected: Collected, *, shown: bool) -> None:
+    """Write one artefact from what is there, and print a table's cells when `shown`."""
+    from studies.kit import collect, render
+
+    frame = collect.cells_frame(study, profile, collected)
+    if study.kind == "table":
+        here = {path: why for path, why in collected.refused.items() if _stem(path) in study.runs()}
+        written = render.render(study, profile, frame, refused=here)
+        if shown:
+            render.terminal(study, profile, frame)
+    else:
+        written = importlib.import_module("studies.kit.figures").render(study, profile, frame)
+    print("wrote " + ", ".join(map(str, written)))
+
+
+def render_all(args: argparse.Namespace) -> int:
+    """Everything that can be rendered from what is there: every artefact, Table 1, the decisions, the claims."""
+    from studies.kit import collect, load
+
+    studies = load.load_studies(args.profile)
+    collected = collect.read_all(args.profile)
+    for study in studies.values():
+        render_one(study, args.profile, collected, shown=False)
+    status = max((function(name)(args) for name in BEFORE_RENDER), default=0)
+    return refused(collected, studies) or status
+
+
+def refused(collected: Collected, studies: Mapping[str, Study]) -> int:
+    """Name the results of `studies` that cannot be trusted; 2 when there are any."""
+    bad = [why for path, why in collected.refused.items() if any(_stem(path) in s.runs() for s in studies.values())]
+    for why in bad:
+        print(f"refused: {why}", file=sys.stderr)
+    return 2 if bad else 0
+
+
+def _stem(path: str) -> str:
+    return path.rsplit("/", 1)[-1].removesuffix(".json")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

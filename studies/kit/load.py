@@ -1,0 +1,62 @@
+"""The declared studies, each cut to a profile."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import replace
+
+from muppet.errors import unknown
+from muppet.runs import Run, run_id
+from studies.kit.profiles import Profile, get
+from studies.kit.study import Cell, Study, duplicate_cells
+
+MODULES = ("table3", "table4", "table5", "table6", "figure1", "figure2", "figure3", "ablations")
+NOT_HERE = "not in this profile"
+
+
+def names() -> tuple[str, ...]:
+    """The artefacts that are declared: the modules of `studies` that have a `study()`."""
+    return tuple(name for name in MODULES if importlib.util.find_spec(f"studies.{name}"))
+
+
+def load_studies(profile: str, only_names: Iterable[str] | None = None) -> dict[str, Study]:
+    """Studies by name, every run as `profile` scales it. Raises UserError for an unknown profile or artefact."""
+    scale = get(profile)
+    wanted = names() if only_names is None else tuple(only_names)
+    for name in wanted:
+        if name not in names():
+            raise unknown("artefact", name, names())
+    studies = {name: importlib.import_module(f"studies.{name}").study() for name in wanted}
+    for study in studies.values():
+        duplicate_cells(study)
+    scaled: dict[Run, Run | None] = {}
+    return {name: _scaled(study, scale, scaled) for name, study in studies.items()}
+
+
+def runs(studies: Iterable[Study]) -> dict[str, Run]:
+    """Every run of `studies` by id, parents before children; a run that several share stands once."""
+    found: dict[str, Run] = {}
+    for study in studies:
+        found |= study.runs()
+    return dict(sorted(found.items(), key=lambda pair: pair[1].stage != "prefinetune"))
+
+
+def _scaled(study: Study, scale: Profile, seen: dict[Run, Run | None]) -> Study:
+    return replace(study, cells=tuple(_scaled_cell(cell, scale, seen) for cell in study.cells))
+
+
+def _scaled_cell(cell: Cell, scale: Profile, seen: dict[Run, Run | None]) -> Cell:
+    if not cell.runs:
+        return cell
+    kept: dict[str, Run] = {}
+    for run in cell.runs:
+        if run not in seen:
+            seen[run] = scale(run)
+        small = seen[run]
+        if small is not None:
+            kept[run_id(small)] = small
+    if not kept:
+        return replace(cell, runs=(), why=NOT_HERE)
+    return replace(cell, runs=tuple(kept.values()))

@@ -1,0 +1,224 @@
+"""What there is to do: which runs of which artefacts have results, which are missing, and what these cost. No torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from muppet import paths
+from muppet.runs import Prefinetune, Run, parent, run_id
+from studies.kit import cost
+from studies.kit.collect import Collected, failures, read_all
+from studies.kit.load import load_studies
+from studies.kit.load import runs as runs_of
+from studies.kit.study import Study
+
+State = Literal["done", "running", "missing", "failed", "refused"]
+STATES: tuple[State, ...] = ("done", "running", "missing", "failed", "refused")
+ATTEMPTS = 3  # failures with one and the same error, after which a run waits for `make retry`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Runs by id, parents before children, and where each stands."""
+
+    profile: str
+    studies: Mapping[str, Study]
+    runs: Mapping[str, Run]
+    states: Mapping[str, State]
+    failures: Mapping[str, dict[str, Any]]
+    calibration: cost.Calibration
+
+    @cached_property
+    def given_up(self) -> frozenset[str]:
+        """Runs that failed too often with one error, and the children that wait for them in vain."""
+        stuck = {name for name, record in self.failures.items() if record.get("count", 1) >= ATTEMPTS}
+        stuck |= {name for name, state in self.states.items() if state == "refused"}
+        children = {n for n, run in self.runs.items() if (up := parent(run)) is not None and run_id(up) in stuck}
+        return frozenset(stuck | {n for n in children if self.states[n] != "done"})
+
+    @cached_property
+    def to_do(self) -> dict[str, Run]:
+        """What an attempt to bring the artefacts up to date would run, parents before children."""
+        return {n: run for n, run in self.runs.items() if self.states[n] != "done" and n not in self.given_up}
+
+    @property
+    def waves(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Ids to do: pre-finetunings, then fine-tunings."""
+        first = tuple(n for n, run in self.to_do.items() if isinstance(run, Prefinetune))
+        return first, tuple(n for n in self.to_do if n not in set(first))
+
+    def seconds(self, device: str | None = None) -> float:
+        """Estimated seconds of what is to do on one `gpu`, one `cpu` core, or what each run's model asks for."""
+        return sum(cost.seconds(run, self.calibration, device) for run in self.to_do.values())
+
+    @property
+    def wants_gpu(self) -> bool:
+        """Whether something to do has a model that wants a GPU."""
+        return any(cost.wants_gpu(run) for run in self.to_do.values())
+
+
+def plan(studies: Mapping[str, Study], profile: str, collected: Collected | None = None) -> Plan:
+    """Where every run of `studies` stands; the cost model is calibrated by the profile's finished runs."""
+    collected = collected or read_all(profile)
+    runs = runs_of(studies.values())
+    refused = {Path(path).stem for path in collected.refused}
+    failed = failures(name for name in runs if name not in collected.done)
+    states: dict[str, State] = {}
+    for name in runs:
+        if name in collected.done:
+            states[name] = "done"
+        elif name in refused:
+            states[name] = "refused"
+        elif running(name):
+            states[name] = "running"
+        else:
+            states[name] = "failed" if name in failed else "missing"
+    return Plan(
+        profile=profile, studies=studies, runs=runs, states=states, failures=failed,
+        calibration=cost.calibrate(_spent(runs, collected)),
+    )  # fmt: skip
+
+
+def _spent(runs: Mapping[str, Run], collected: Collected) -> list[tuple[Run, dict[str, Any]]]:
+    """Finished runs with what they cost."""
+    seen = collected.frame.drop_duplicates("run")
+    spent = zip(seen["run"], seen["seconds"], seen["device"], seen["processes"])
+    return [(runs[name], {"seconds": s, "device": d, "processes": p}) for name, s, d, p in spent if name in runs]
+
+
+def running(name: str) -> bool:
+    """Whether a live process of this machine says that it is doing the run; of other machines the queue knows."""
+    try:
+        holder = json.loads((paths.run_dir(name) / "holder.json").read_text(encoding="utf-8"))
+        if holder["host"] != socket.gethostname():
+            return False
+        os.kill(holder["pid"], 0)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return True
+
+
+# ---------------------------------------------------------------- showing it
+
+
+def main(args: argparse.Namespace) -> int:
+    """`make plan`: what would run and what it costs, for one artefact or all."""
+    studies = load_studies(args.profile, [args.artefact] if args.artefact else None)
+    if args.only:
+        studies = {name: study.only(args.only) for name, study in studies.items()}
+    made = plan(studies, args.profile)
+    facts = summary(made)
+    print(json.dumps(facts, indent=1)) if args.json else show(made, facts)
+    return 0
+
+
+def summary(made: Plan) -> dict[str, Any]:
+    """The plan as plain data; seconds are of one device: a GPU for the paper's models, else one core."""
+    from studies.kit import cluster, jobs
+
+    uses = Counter(name for study in made.studies.values() for name in study.runs())
+    artefacts: dict[str, dict[str, int]] = {}
+    for title, study in made.studies.items():
+        names = list(study.runs())
+        counts = Counter(made.states[name] for name in names)
+        todo = [made.runs[name] for name in names if name in made.to_do]
+        artefacts[title] = {
+            "cells": len(study.cells), "runs": len(names), "shared": sum(uses[name] > 1 for name in names),
+            **{state: counts[state] for state in STATES},
+            "seconds": round(sum(cost.seconds(run, made.calibration) for run in todo)),
+        }  # fmt: skip
+    settings = cluster.read()
+    done = frozenset(name for name, state in made.states.items() if state == "done")
+    packed = jobs.pack(made.to_do, settings, made.calibration, done=done)
+    sent = jobs.arrays(packed, settings.max_array or 1001)
+    times = [job.seconds / job.resources.processes for job in packed]
+    width = settings.array_parallelism
+    wall = 0.0
+    for wave in made.waves:
+        of_wave = [took for job, took in zip(packed, times) if job.ids[0] in set(wave)]
+        wall += max(sum(of_wave) / width, max(of_wave, default=0.0))
+    device = "gpu" if made.wants_gpu else "cpu"
+    return {
+        "profile": made.profile,
+        "artefacts": artefacts,
+        "runs": len(made.runs),
+        **{state: sum(s == state for s in made.states.values()) for state in STATES},
+        "given_up": sorted(made.given_up),
+        "waves": [len(wave) for wave in made.waves],
+        "seconds": round(made.seconds()),
+        "device": device,
+        "disk_bytes": round(sum(cost.estimate(run).disk for run in made.to_do.values())),
+        "jobs": len(packed),
+        "arrays": [{"jobs": len(a.jobs), "resources": str(a.resources), "after": a.parent} for a in sent],
+        "longest_job_seconds": round(max(times, default=0.0)),
+        "wall_seconds": round(wall),
+        "width": width,
+        "epochs": {
+            name: {task: round(times, 1) for task, times in cost.estimate(run).epochs.items()}
+            for name, run in made.to_do.items()
+            if isinstance(run, Prefinetune)
+        },
+        "calibration": str(made.calibration),
+    }
+
+
+def show(made: Plan, facts: Mapping[str, Any]) -> None:
+    """Print the plan for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"plan, profile {made.profile}", title_justify="left")
+    for head in ("artefact", "cells", "runs", "of them shared", *STATES, "to spend"):
+        table.add_column(head, justify="left" if head == "artefact" else "right")
+    for name, row in facts["artefacts"].items():
+        cells = [row["cells"], row["runs"], row["shared"], *(row.get(state, 0) for state in STATES)]
+        table.add_row(name, *map(str, cells), hours(row["seconds"]))
+    if len(facts["artefacts"]) > 1:
+        table.add_section()
+        totals = [facts["runs"], "", *(facts[state] for state in STATES)]
+        table.add_row("all, each run once", "", *map(str, totals), hours(facts["seconds"]))
+    console.print(table)
+    unit = "GPU-hours" if facts["device"] == "gpu" else "core-hours"
+    if made.to_do:
+        first, then = facts["waves"]
+        console.print(
+            f"to do: {first} pre-finetunings, then {then} fine-tunings; {facts['seconds'] / 3600:,.1f} {unit}, "
+            f"{facts['disk_bytes'] / 1e9:,.1f} GB of disk"
+        )
+        console.print(
+            f"on a cluster: {facts['jobs']} jobs in {len(facts['arrays'])} arrays; {facts['width']} jobs at once take "
+            f"about {hours(facts['wall_seconds'])}, the longest job {hours(facts['longest_job_seconds'])}"
+        )
+        for name, epochs in facts["epochs"].items():
+            console.print(f"epochs in {name}: " + _epochs(epochs), highlight=False)
+    else:
+        console.print("nothing to do")
+    for name in facts["given_up"]:
+        why = made.failures.get(name, {}).get("error") or "its result is refused, or its pre-finetuning is stuck"
+        console.print(f"left out: {name}: {why}", highlight=False, markup=False)
+    console.print(facts["calibration"], highlight=False)
+
+
+def hours(seconds: float) -> str:
+    """`seconds` in the largest fitting unit."""
+    for size, unit in ((3600 * 48, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / (86400 if unit == 'd' else size):,.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _epochs(epochs: Mapping[str, float]) -> str:
+    """Equal for all under natural sizes: said once."""
+    if len(set(epochs.values())) == 1:
+        return f"{next(iter(epochs.values())):g} of each of {len(epochs)} datasets"
+    return ", ".join(f"{task} {times:g}" for task, times in epochs.items())

@@ -1,0 +1,167 @@
+"""A profile is a function from a declared run to the run that is done: the paper's, a small real or a tiny made-up one.
+
+A scaled run has other facts and so another id: a small result can never land in a paper-size cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from muppet.errors import unknown
+from muppet.runs import Finetune, Prefinetune, Recipe, Run, Source
+from muppet.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """`scale` gives the run to do in place of a declared one, or None when the profile leaves it out."""
+
+    name: str
+    caption: str  # what a reader must know wherever its numbers are shown
+    scale: Callable[[Run], Run | None]
+
+    def __call__(self, run: Run) -> Run | None:
+        """The run to do in place of `run`."""
+        return self.scale(run)
+
+
+def get(name: str) -> Profile:
+    """The profile called `name`. Raises UserError."""
+    if name not in PROFILES:
+        raise unknown("profile (PROFILE)", name, PROFILES)
+    return PROFILES[name]
+
+
+# ---------------------------------------------------------------- smoke
+
+SMOKE_MODELS = {
+    "FacebookAI/roberta-base": "tiny/roberta",
+    "FacebookAI/roberta-large": "tiny/roberta-large",
+    "facebook/bart-large": "tiny/bart",
+    "facebook/muppet-roberta-base": "tiny/muppet-roberta",
+    "facebook/muppet-roberta-large": "tiny/muppet-roberta-large",
+}
+SMOKE_SEEDS, SMOKE_TRAIN, SMOKE_EVALUATION = 1, 512, 200
+
+
+def _smoke(run: Run) -> Run | None:
+    model = SMOKE_MODELS.get(_model(run))
+    if model is None or run.seed >= SMOKE_SEEDS:
+        return None
+    if isinstance(run, Prefinetune):
+        recipe = _small(
+            run.recipe,
+            lr=1e-3,
+            dropout=0.0,
+            updates=150,
+            warmup_updates=15,
+            max_tokens=512,
+            max_length=128,
+            sub_batches=8,
+        )
+        return replace(run, model=model, recipe=recipe, source="twins", train_rows=SMOKE_TRAIN)
+    recipe = _small(
+        run.recipe,
+        lr=1e-3,
+        dropout=0.0,
+        updates=100,
+        warmup_updates=10,
+        max_tokens=2048,
+        max_length=128,
+        max_examples=16,
+    )
+    return _finetune(run, _smoke, model, recipe, "twins", SMOKE_TRAIN, SMOKE_EVALUATION)
+
+
+# ---------------------------------------------------------------- mini
+
+MINI_MODELS = {"FacebookAI/roberta-base": "sentence-transformers/all-MiniLM-L6-v2"}
+MINI_SEEDS, MINI_TRAIN, MINI_EVALUATION = 3, 2_000, 500
+# Sets whose training rows the mirror holds (some only as its own partition, see Task.carved) and the Hub too.
+MINI_TASKS = frozenset(
+    "cola sst2 mrpc qqp mnli qnli rte stsb boolq multirc wic wsc cb ag_news imdb rotten_tomatoes trec wiki_qa snli "
+    "eraser_multirc copa openbookqa hellaswag commonsense_qa arc_easy arc_challenge squad squad_v2".split()
+)
+
+
+def _mini(run: Run) -> Run | None:
+    model = MINI_MODELS.get(_model(run))
+    if model is None or run.seed >= MINI_SEEDS:
+        return None
+    if isinstance(run, Prefinetune):
+        tasks = _mini_tasks(run.tasks)
+        recipe = _small(
+            run.recipe, lr=1e-4, updates=400, warmup_updates=40, max_tokens=1024, max_length=128, sub_batches=8
+        )
+        return replace(run, model=model, tasks=tasks, recipe=recipe, train_rows=MINI_TRAIN) if tasks else None
+    if run.task.name not in MINI_TASKS:
+        return None
+    train_on = run.train_on and tuple(pair for pair in run.train_on if pair[0].name in MINI_TASKS)
+    evaluate_on = run.evaluate_on and _mini_tasks(run.evaluate_on)
+    run = replace(run, train_on=train_on or None, evaluate_on=evaluate_on or None)
+    recipe = _small(run.recipe, lr=1e-4, epochs=2, warmup_share=0.06, max_tokens=4096, max_length=128, max_examples=16)
+    return _finetune(run, _mini, model, recipe, "hub", MINI_TRAIN, MINI_EVALUATION)
+
+
+def _mini_tasks(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+    return tuple(task for task in tasks if task.name in MINI_TASKS)
+
+
+# ---------------------------------------------------------------- shared
+
+
+def _model(run: Run) -> str:
+    """The pre-trained model at the root of a run."""
+    if isinstance(run, Prefinetune):
+        return run.model
+    return run.init if isinstance(run.init, str) else run.init.model
+
+
+def _small(recipe: Recipe, **changes: object) -> Recipe:
+    """`recipe` at another size. What an experiment varies (batching, scaling, heads, R3F, …) stays as declared; the
+    searched fields are set, so that a search becomes one point."""
+    length = {"updates": None, "epochs": None, "warmup_updates": None, "warmup_share": None}
+    return replace(recipe, **(length | {"adam_eps": 1e-8, "dropout": 0.1} | changes))  # type: ignore[arg-type]
+
+
+def _finetune(
+    run: Finetune,
+    scale: Callable[[Run], Run | None],
+    model: str,
+    recipe: Recipe,
+    source: Source,
+    train_rows: int,
+    evaluation_rows: int,
+) -> Finetune | None:
+    """The scaled fine-tuning: its parent scaled too, and nothing held out, since a single point needs no selection."""
+    init = model if isinstance(run.init, str) else scale(run.init)
+    if init is None:
+        return None
+    assert not isinstance(init, Finetune)
+    return replace(
+        run,
+        init=init,
+        recipe=recipe,
+        held_out=None,
+        source=source,
+        train_rows=train_rows,
+        evaluation_rows=evaluation_rows,
+    )
+
+
+PROFILES: Mapping[str, Profile] = {
+    "smoke": Profile(
+        name="smoke",
+        caption="two-layer models with random weights on synthetic twins of the datasets: shows that every part works, "
+        "says nothing about the paper",
+        scale=_smoke,
+    ),
+    "mini": Profile(
+        name="mini",
+        caption="all-MiniLM-L6-v2 in RoBERTa-base's place, real data with capped rows. Its model card lists NLI, Quora "
+        "and question-answering sets among its training data, so MNLI, QQP, QNLI and SQuAD are not new to it",
+        scale=_mini,
+    ),
+    "paper": Profile(name="paper", caption="the paper's models, data and recipes", scale=lambda run: run),
+}

@@ -1,0 +1,249 @@
+"""The paper's recipes as values: Tables 7 and 8, the datasets of pre-finetuning, and the fine-tuning searches.
+
+Pre-finetuning (appendix A.2). `TABLE7` is BART's, `TABLE8` is RoBERTa's, for base and large alike. What the tables
+leave out (P28): no clipping for RoBERTa and 0.1 for BART, attention dropout and label smoothing 0.1, as in the recipes
+that the same codebase publishes.
+
+Fine-tuning (§4: "a fixed hyper-parameter search … learning rate, Adam ε … and dropout"). The paper gives no grid
+(P37). Ours, settled once for every table: the learning rates of the codebase's published GLUE recipes (RoBERTa 1e-5
+and 2e-5, BART 5e-6 to 2e-5) and a third above RoBERTa's, Adam ε of those recipes (1e-6) and of Tables 7 and 8 (1e-8),
+dropout 0.1 and none: 12 points. Each point runs with 5 seeds, and the same runs serve both protocols. All else is
+fixed per dataset, after the published recipes where there is one: 10 epochs, 6 % warm-up (QQP 25 %), β₂ 0.98, decay
+0.1 (BART 0.01), no clipping; SQuAD: 2 epochs of 48 (ours, there is no published recipe in that codebase).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from random import Random
+from typing import Any, Literal
+
+from muppet.runs import R3F, Finetune, Prefinetune, Recipe
+from muppet.tasks import SETS, get
+from muppet.tasks import mixture as tasks_of
+from muppet.tasks.task import Task
+from studies.kit.decisions import option
+from studies.kit.study import Cell
+
+Kind = Literal["roberta", "bart"]
+
+ROBERTA_B, ROBERTA_L, BART = "FacebookAI/roberta-base", "FacebookAI/roberta-large", "facebook/bart-large"
+RELEASED_B, RELEASED_L = "facebook/muppet-roberta-base", "facebook/muppet-roberta-large"
+
+TABLE7 = Recipe(
+    optimizer="adam", adam_betas=(0.9, 0.999), adam_eps=1e-8, lr=6e-5, schedule="polynomial", dropout=0.1,
+    weight_decay=0.01, warmup_updates=5_000, updates=200_000, max_tokens=1024,
+    max_length=1024, attention_dropout=0.1, label_smoothing=0.1, clip_norm=0.1,
+)  # fmt: skip
+TABLE8 = Recipe(
+    optimizer="adam", adam_betas=(0.9, 0.999), adam_eps=1e-8, lr=3e-5, schedule="polynomial", dropout=0.1,
+    weight_decay=0.01, warmup_updates=5_000, updates=200_000, max_tokens=4400,
+    max_length=512, attention_dropout=0.1,
+)  # fmt: skip
+
+SEEDS = range(5)
+SEARCH = {"roberta": (1e-5, 2e-5, 3e-5), "bart": (5e-6, 1e-5, 2e-5)}  # learning rates
+SUMMARIES = (1e-5, 3e-5, 6e-5)  # of summarization: the published 3e-5 and Table 7's, nothing else searched
+SCALES = (10, 16, 22, 28, 34, 40)  # datasets, Figure 1 (P35)
+SQUAD = {  # answers to the decision `squad`: task, metric
+    "v1.1-em": ("squad", "em"), "v1.1-f1": ("squad", "f1"),
+    "v2.0-em": ("squad_v2", "em"), "v2.0-f1": ("squad_v2", "f1"),
+}  # fmt: skip
+EPSILONS = (1e-6, 1e-8)
+DROPOUTS = (0.1, 0.0)
+
+# Sentences of one update: the published fairseq recipes of RoBERTa and BART for GLUE; 16 for a set they do not list.
+SENTENCES: dict[Kind, dict[str, int]] = {
+    "roberta": {"mnli": 32, "qnli": 32, "qqp": 32, "sst2": 32, "squad": 48, "squad_v2": 48},
+    "bart": {
+        "mnli": 128, "qnli": 32, "qqp": 32, "rte": 32, "sst2": 128, "mrpc": 64, "cola": 64, "stsb": 32,
+        "squad": 48, "squad_v2": 48,
+    },
+}  # fmt: skip
+SMALL = 10_000  # training rows below which a head is re-used, and a tenth of the rows held out rather than a fiftieth
+
+
+def kind(model: str) -> Kind:
+    """Which of the paper's two families a model is of."""
+    return "bart" if "bart" in model.lower() else "roberta"
+
+
+def mixture(model: str) -> tuple[Task, ...]:
+    """The datasets that `model` is pre-finetuned on (appendix A.1); an encoder cannot learn the summarization sets."""
+    tasks = [*tasks_of("unique_45" if "unique_45" in SETS else "small_mixture")]
+    if option("mnli") == "twice":
+        tasks.append(get("multinli"))
+    return tuple(task for task in tasks if kind(model) == "bart" or task.family != "summarization")
+
+
+def prefinetuning(model: str, tasks: tuple[Task, ...] | None = None, *, seed: int = 0) -> Prefinetune:
+    """The pre-finetuning of `model` on `tasks` (its whole mixture by default) with Table 7 or 8's recipe."""
+    family = kind(model)
+    regularised = option("r3f") in ("both", family)
+    decided: dict[str, Any] = {
+        "averaging": option("averaging"),
+        "optimizer": option("optimizer"),
+        "heads": option("heads"),
+        "unused_heads": option("unused_heads"),
+        "r3f": R3F(noise="normal" if family == "bart" else "uniform") if regularised else None,
+    }
+    recipe = replace(TABLE7 if family == "bart" else TABLE8, **decided)
+    return Prefinetune(model=model, tasks=tasks or mixture(model), recipe=recipe, seed=seed)
+
+
+def rows() -> dict[str, str | Prefinetune]:
+    """The measured rows of Tables 3 to 5: what each starts from."""
+    return {
+        "RoBERTa-B": ROBERTA_B,
+        "RoBERTa-B + MUPPET": prefinetuning(ROBERTA_B),
+        "RoBERTa-B + MUPPET (released)": RELEASED_B,
+        "RoBERTa-L": ROBERTA_L,
+        "RoBERTa-L + MUPPET": prefinetuning(ROBERTA_L),
+        "RoBERTa-L + MUPPET (released)": RELEASED_L,
+        "BART": BART,
+        "BART + MUPPET": prefinetuning(BART),
+    }
+
+
+BASE = {row: row.partition(" + ")[0] for row in (  # what each row of Tables 3 to 5 is compared with
+    "RoBERTa-B + MUPPET", "RoBERTa-B + MUPPET (released)",
+    "RoBERTa-L + MUPPET", "RoBERTa-L + MUPPET (released)", "BART + MUPPET",
+)}  # fmt: skip
+
+
+def finetuning(task: Task, family: Kind) -> Recipe:
+    """The fixed part of fine-tuning on `task`: the first point of its search."""
+    if task.family == "summarization":
+        # The published recipe of BART for CNN/DailyMail (XSum: 15,000 updates); it is used for the others too.
+        return Recipe(
+            lr=SUMMARIES[0],
+            adam_betas=(0.9, 0.999),
+            dropout=0.1,
+            attention_dropout=0.1,
+            updates=15_000 if task.name == "xsum" else 20_000,
+            warmup_updates=500,
+            max_tokens=2048,
+            max_length=1024,
+            sub_batches=32,
+            clip_norm=0.1,
+            label_smoothing=0.1,
+        )
+    span = task.family == "span"
+    return Recipe(
+        lr=SEARCH[family][0],
+        adam_eps=EPSILONS[0],
+        dropout=DROPOUTS[0],
+        attention_dropout=0.1,
+        adam_betas=(0.9, 0.98),
+        weight_decay=0.01 if family == "bart" or span else 0.1,
+        epochs=2 if span else 10,
+        warmup_share=0.25 if task.name == "qqp" else 0.06,
+        max_tokens=4400 if not span else 48 * 384,
+        max_examples=SENTENCES[family].get(task.name, 16),
+        max_length=384 if span else 512,
+        sub_batches=1,
+    )
+
+
+def search(recipe: Recipe, family: Kind) -> tuple[Recipe, ...]:
+    """Every point of the search around `recipe`."""
+    if recipe.label_smoothing is not None:
+        return tuple(replace(recipe, lr=lr) for lr in SUMMARIES)
+    points = product(SEARCH[family], EPSILONS, DROPOUTS)
+    return tuple(replace(recipe, lr=lr, adam_eps=eps, dropout=dropout) for lr, eps, dropout in points)
+
+
+def reuses_head(init: str | Prefinetune, task: Task) -> bool:
+    """Whether fine-tuning starts from the head of pre-finetuning (§4, P32): MRC, commonsense, and small sets."""
+    if isinstance(init, str) or task.name not in {seen.name for seen in init.tasks}:
+        return False
+    small = task.family in ("span", "commonsense") or (task.train_rows or SMALL) < SMALL
+    return {"paper": small, "always": True, "never": False}[str(option("reuse_head"))]
+
+
+def finetunings(init: str | Prefinetune, task: Task) -> tuple[Finetune, ...]:
+    """Every run behind one cell: each point of the search with each seed, part of the training rows held out."""
+    family = kind(init if isinstance(init, str) else init.model)
+    held_out = 0.1 if (task.train_rows or SMALL) < SMALL else 0.02
+    return tuple(
+        Finetune(
+            init=init, task=task, recipe=recipe, seed=seed, reuse_head=reuses_head(init, task), held_out=held_out
+        )
+        for recipe in search(finetuning(task, family), family)
+        for seed in SEEDS
+    )
+
+
+def measured(
+    row: str, column: str, init: str | Prefinetune, task: Task, metric: str, printed: str = "", split: str | None = None
+) -> Cell:
+    """The cell of `task` fine-tuned from `init`: its search × seeds, scored by `metric`, in the paper `printed`."""
+    return Cell(
+        row=row,
+        column=column,
+        metric=printed or metric,
+        runs=finetunings(init, task),
+        score=task.key(split, metric),
+        select=task.key("held_out", metric),
+    )
+
+
+def summarized(row: str, column: str, init: str | Prefinetune, task: Task) -> list[Cell]:
+    """The three ROUGE scores of one set of runs, on the test split (P42)."""
+    scores = {"R1": "rouge1", "R2": "rouge2", "RL": str(option("rouge"))}
+    return [measured(row, column, init, task, metric, name, "test") for name, metric in scores.items()]
+
+
+def folded(row: str, column: str, init: str | Prefinetune, task: Task, metric: str) -> Cell:
+    """Ten-fold cross-validation for a set without an evaluation split (P15): fold i holds out tenth i, with seed i."""
+    runs = []
+    for fold in range(10):
+        rest = tuple(tenth for tenth in range(10) if tenth != fold)
+        part = replace(task, partition=(("train", rest), ("validation", (fold,))), evaluation=("validation",))
+        runs += [replace(run, seed=fold) for run in finetunings(init, part) if run.seed == 0]
+    return Cell(
+        row=row, column=column, metric=metric, runs=tuple(runs), score=task.key("validation", metric),
+        select=task.key("held_out", metric), folds=True,
+    )  # fmt: skip
+
+
+def squad() -> tuple[Task, str]:
+    """The version of SQuAD that the paper's cell stands for, and its metric (P40)."""
+    name, metric = SQUAD[str(option("squad"))]
+    return get(name), metric
+
+
+def five() -> dict[str, tuple[Task, str]]:
+    """The five evaluation sets of Figures 1 and 2 with their metrics (P11)."""
+    first = {"rte": ("RTE", (get("rte"), "accuracy")), "stsb": ("STS-B", (get("stsb"), "spearman"))}
+    name, pair = first[str(option("figure1_first"))]
+    rest = {"BoolQ": "boolq", "RACE": "race", "SQuAD": "", "MNLI": "mnli"}
+    return {name: pair} | {row: (get(task), "accuracy") if task else squad() for row, task in rest.items()}
+
+
+def scale_order(model: str) -> tuple[Task, ...]:
+    """The order in which datasets join the scale curve (P18): the evaluation sets, then a seeded shuffle in which every
+    prefix holds the families in proportion. QNLI and CoLA stay out (P12), as does what `model` cannot learn."""
+    pool = [get(name) for name in SETS["scale_pool"]]
+    pool = [task for task in pool if kind(model) == "bart" or task.family != "summarization"]
+    first = [task for task, _ in five().values() if task in pool]
+    families: dict[str, list[Task]] = {}
+    for task in pool:
+        if task not in first:
+            families.setdefault(task.family, []).append(task)
+    place: dict[str, float] = {}
+    for family, tasks in families.items():
+        Random(f"{option('scale_order')}/{family}").shuffle(tasks)
+        place |= {task.name: (i + 0.5) / len(tasks) for i, task in enumerate(tasks)}
+    rest = [task for tasks in families.values() for task in tasks]
+    return (*first, *sorted(rest, key=lambda task: (place[task.name], task.name)))
+
+
+def scales(model: str) -> dict[str, tuple[int, str | Prefinetune]]:
+    """The checkpoints of Figures 1 and 3 by name, as (number of datasets, what fine-tuning starts from)."""
+    order = scale_order(model)
+    last = mixture(model) if option("scale_last") == "include_all" else order
+    points: dict[str, tuple[int, str | Prefinetune]] = {"0 sets": (0, model)}
+    points |= {f"{k} sets": (k, prefinetuning(model, order[:k])) for k in SCALES}
+    return points | {f"{len(last)} sets (all)": (len(last), prefinetuning(model, last))}
