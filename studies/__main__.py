@@ -31,7 +31,7 @@ COMMANDS = {
     "prefetch": "studies.kit.prefetch:main",
     "doctor": "studies.kit.doctor:main",
     "report": "studies.kit.report.page:main",
-    "reproduction": "studies.kit.report.writeup:main",
+    "reproduction": "studies.kit.reproduction:main",
     "bench": "benchmarks.__main__:main",
 }
 BEFORE_RENDER = ("table1", "decisions", "claims")  # what `render` writes beside the artefacts
@@ -141,7 +141,7 @@ def run_here(made: object, args: argparse.Namespace) -> int:
     local.ask(made, jobs, args.yes)
     first, then = map(len, made.waves)
     estimate = made.seconds("gpu" if local.gpus() else "cpu") / jobs
-    print(f"to run: {first} pre-finetunings, {then} fine-tunings; {jobs} at a time, about {hours(estimate)}", flush=True)
+    print(f"to do: {first} pre-finetunings, {then} fine-tunings, {jobs} at a time; about {hours(estimate)}", flush=True)
     tally = local.run(made, jobs)
     done, failed, left = tally.count("done", "skipped"), tally.count("failed"), tally.count("waiting", "stopped")
     if tally.interrupted:

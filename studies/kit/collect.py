@@ -309,7 +309,9 @@ def _empty() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=_TYPES.get(name, "object")) for name in RUN_COLUMNS})
 
 
-_TYPES = dict.fromkeys(("value", "low", "high", "seconds"), "float64") | {"n": "int64", "processes": "int64", "dirty": "bool"}
+_TYPES = {name: "float64" for name in ("value", "low", "high", "seconds")} | {
+    "n": "int64", "processes": "int64", "dirty": "bool",
+}  # fmt: skip
 
 
 def _cached(profile: str, stamps: dict[str, tuple[int, int]]) -> tuple[pd.DataFrame, dict[str, str]]:

@@ -24,11 +24,12 @@ class Cell:
     row: str
     column: str
     runs: tuple[Run, ...] = ()
-    score: str = ""  # key of the score in a result: `task/split/metric`
+    score: str = ""  # key of the score in a result: `task/split/metric`; several joined by ` + `: their mean weighted by n
     select: str | None = None  # key of the score on held-out training data
     metric: str = "accuracy"  # the metric's name in the reference CSV
     why: str = ""  # no runs: "paper only", or "not yet: …"
     x: float | None = None  # position on a curve or a heat-map's axis
+    folds: bool = False  # the runs of one point are folds of a cross-validation, not repetitions
 
     @property
     def key(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import socket
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -93,6 +94,7 @@ def execute_one(profile: str, run: Run, progress: Progress | None = None) -> Out
             result = prefinetune(run, progress=progress)
         if _leads():
             write(result, path)
+            shutil.rmtree(paths.run_dir(run_id(run)) / "checkpoint", ignore_errors=True)
             (paths.run_dir(run_id(run)) / "failure.json").unlink(missing_ok=True)
     return "done"
 
