@@ -87,7 +87,9 @@ def matthews(predictions: Sequence[int], references: Sequence[int]) -> Value:
         spread = (n * n - predicted @ predicted) * (n * n - true @ true)
         return float((correct.sum() * n - predicted @ true) / np.sqrt(spread)) if spread > 0 else 0.0
 
-    return from_counts(_one_hot(guess, gold).reshape(len(gold), -1), formula, value=matthews_corrcoef(gold, guess))
+    counts = _one_hot(guess, gold)
+    value = matthews_corrcoef(gold, guess) if counts.shape[2] > 1 else 0.0
+    return from_counts(counts.reshape(len(gold), -1), formula, value=value)
 
 
 def _one_hot(guess: np.ndarray, gold: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ def sentences(text: str) -> list[str]:
         for end in _END.finditer(line):
             word = _LAST_WORD.search(line, start, end.start()).group(1)  # type: ignore[union-attr]
             initial = len(word) == 1 or (len(word) > 1 and word[-2] == ".")
-            if end.group()[0] == "." and (word.lower() in _ABBREVIATIONS or (initial and word[-1].isupper())):
+            if end.group().strip() == "." and (word.lower() in _ABBREVIATIONS or (initial and word[-1].isupper())):
                 continue
             found.append(line[start : end.end()].strip())
             start = end.end()

@@ -1,0 +1,409 @@
+"""Metrics: equal to the official algorithms on hand cases and on real rows; intervals that resample what was scored."""
+
+from __future__ import annotations
+
+import math
+import random
+import string
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muppet import paths
+from muppet.errors import UserError
+from muppet.metrics import METRICS, bootstrap, score
+from muppet.metrics.answers import normalise
+from muppet.metrics.summaries import sentences
+
+quick = settings(max_examples=60, deadline=None)
+
+
+def mirror_rows(path: str, count: int) -> list[dict]:
+    """The first rows of a parquet file of the mirror."""
+    root = paths.mirror()
+    if root is None or not (root / path).exists():
+        pytest.skip(f"MUPPET_HUB is not set, or has no {path}")
+    import pyarrow.parquet as pq
+
+    return pq.read_table(root / path).slice(0, count).to_pylist()
+
+
+# Classes and numbers --------------------------------------------------------------------------------------------------
+
+
+def test_hand_values_of_class_metrics() -> None:
+    guess, gold = [1, 1, 0, 0, 1, 0], [1, 0, 0, 1, 1, 0]  # tp 2, fp 1, fn 1, tn 2
+    assert score("accuracy", guess, gold).value == pytest.approx(4 / 6)
+    assert score("f1", guess, gold).value == pytest.approx(2 / 3)
+    assert score("macro_f1", guess, gold).value == pytest.approx(2 / 3)
+    assert score("matthews", guess, gold).value == pytest.approx((2 * 2 - 1 * 1) / math.sqrt(3 * 3 * 3 * 3))
+    assert score("accuracy", guess, gold).items.tolist() == [1, 0, 1, 0, 1, 1]  # type: ignore[union-attr]
+
+
+def test_hand_values_of_correlations() -> None:
+    assert score("pearson", [1, 2, 3], [2, 4, 6]).value == pytest.approx(1)
+    assert score("spearman", [1, 2, 30], [3, 2, 1]).value == pytest.approx(-1)
+    assert score("spearman", [1, 1, 2], [1, 2, 3]).value == pytest.approx(
+        math.sqrt(3) / 2
+    )  # a tie shares its mean rank
+    constant = score("pearson", [5, 5, 5], [1, 2, 3])
+    assert constant.value == 0 and constant.settings == {"undefined": True} and bootstrap(constant) == (0, 0)
+
+
+def test_multirc_counts_questions() -> None:
+    value = score("multirc_em", [1, 0, 1, 1], [("p0/q0", 1), ("p0/q0", 0), ("p0/q1", 1), ("p0/q1", 0)])
+    assert (value.value, value.n, value.items.tolist()) == (0.5, 2, [1, 0])  # type: ignore[union-attr]
+
+
+@st.composite
+def resampled(draw: st.DrawFn, elements: st.SearchStrategy) -> tuple[list, list, list[int]]:
+    """Predictions, references, and how often each example counts (at least one counts)."""
+    count = draw(st.integers(1, 12))
+    sides = [draw(st.lists(elements, min_size=count, max_size=count)) for _ in range(2)]
+    weights = draw(st.lists(st.integers(0, 4), min_size=count, max_size=count).filter(any))
+    return sides[0], sides[1], weights
+
+
+def assert_resamples(metric: str, guess: list, gold: list, weights: list[int]) -> None:
+    """The value under weights is the value of the examples repeated that often: what a bootstrap must compute."""
+    value = score(metric, guess, gold)
+    assert value.weighted(np.ones(value.n)) == pytest.approx(value.value, abs=1e-9)
+    repeat = [index for index, weight in enumerate(weights) for _ in range(weight)]
+    again = score(metric, [guess[i] for i in repeat], [gold[i] for i in repeat])
+    assert value.weighted(np.array(weights, dtype=float)) == pytest.approx(again.value, abs=1e-9)
+
+
+@quick
+@given(resampled(st.integers(0, 1)), st.sampled_from(["accuracy", "f1"]))
+def test_binary_metrics_resample_exactly(case: tuple[list, list, list[int]], metric: str) -> None:
+    assert_resamples(metric, *case)
+
+
+@quick
+@given(resampled(st.integers(0, 3)), st.sampled_from(["accuracy", "macro_f1", "matthews"]))
+def test_many_class_metrics_resample_exactly(case: tuple[list, list, list[int]], metric: str) -> None:
+    assert_resamples(metric, *case)
+
+
+@quick
+@given(resampled(st.integers(-3, 3)), st.sampled_from(["pearson", "spearman"]))
+def test_correlations_resample_exactly(case: tuple[list, list, list[int]], metric: str) -> None:
+    assert_resamples(metric, *case)
+
+
+chunk_tags = st.lists(st.sampled_from(["O", "B-NP", "I-NP", "B-VP", "I-VP"]), min_size=6, max_size=6)
+
+
+@quick
+@given(resampled(chunk_tags), st.sampled_from(["token_accuracy", "chunk_f1", "chunk_f1_strict"]))
+def test_tag_metrics_resample_exactly(case: tuple[list, list, list[int]], metric: str) -> None:
+    assert_resamples(metric, *case)
+
+
+# Intervals ------------------------------------------------------------------------------------------------------------
+
+
+def test_interval_of_a_share_is_the_binomial_one() -> None:
+    gold = np.zeros(2000, dtype=int)
+    guess = (np.arange(2000) % 5 == 0).astype(int)
+    value = score("accuracy", guess, gold)
+    low, high = bootstrap(value, seed=1)
+    half = 1.96 * math.sqrt(0.8 * 0.2 / 2000)
+    assert low == pytest.approx(0.8 - half, abs=0.002) and high == pytest.approx(0.8 + half, abs=0.002)
+    assert bootstrap(value, seed=1) == (low, high) != bootstrap(value, seed=2)
+    assert bootstrap(value.items, seed=1) == (low, high)  # type: ignore[arg-type]
+
+
+def test_interval_of_a_correlation_is_fishers() -> None:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=1500)
+    y = x + generator.normal(size=1500)
+    for metric in ("pearson", "spearman"):
+        value = score(metric, x, y)
+        low, high = bootstrap(value)
+        half = 1.96 / math.sqrt(1497)
+        assert math.atanh(high) - math.atanh(low) == pytest.approx(2 * half, rel=0.15)
+        assert low < value.value < high
+
+
+# SQuAD, ReCoRD, DROP --------------------------------------------------------------------------------------------------
+
+
+def official_squad(prediction: str, golds: list[str]) -> tuple[float, float]:
+    """(EM, F1) of v1.1, written from its description and apart from the code under test."""
+
+    def form(text: str) -> list[str]:
+        kept = "".join(c for c in text.lower() if c not in string.punctuation)
+        return [w for w in kept.split() if w not in {"a", "an", "the"}]
+
+    best = [0.0, 0.0]
+    for gold in golds:
+        ours, theirs = form(prediction), form(gold)
+        left, common = list(theirs), 0
+        for word in ours:
+            if word in left:
+                left.remove(word)
+                common += 1
+        f1 = 0.0 if common == 0 else 2 / (len(ours) / common + len(theirs) / common)
+        best = [max(best[0], float(ours == theirs)), max(best[1], f1)]
+    return best[0], best[1]
+
+
+def test_squad_hand_cases() -> None:
+    guess = ["the Broncos!", "Denver Broncos", "in 1990", "Paris", ""]
+    gold = [["Broncos"], ["The Broncos", "Denver  Broncos of Colorado"], ["1990", "year 1990"], ["London"], ["x"]]
+    assert score("squad_em", guess, gold).items.tolist() == [1, 0, 0, 0, 0]  # type: ignore[union-attr]
+    f1 = score("squad_f1", guess, gold)
+    assert f1.items.tolist() == pytest.approx([1, 2 / 3, 2 / 3, 0, 0])  # type: ignore[union-attr]
+    assert f1.value == pytest.approx(sum([1, 2 / 3, 2 / 3]) / 5)
+    assert normalise("A cat, an  owl and the-dog’s") == "cat owl and thedog’s"
+
+
+words = st.lists(st.sampled_from(["the", "A", "cat", "cat,", "dog", "U.S.", "10-11", "an"]), max_size=5).map(" ".join)
+
+
+@quick
+@given(words, st.lists(words, min_size=1, max_size=3))
+def test_squad_equals_the_official_algorithm(prediction: str, golds: list[str]) -> None:
+    em, f1 = official_squad(prediction, golds)
+    for name in ("squad", "record"):
+        assert score(f"{name}_em", [prediction], [golds]).value == em
+        assert score(f"{name}_f1", [prediction], [golds]).value == pytest.approx(f1)
+
+
+def test_gold_answers_of_the_mirror_score_one_and_shuffled_ones_as_the_official_algorithm() -> None:
+    golds = [row["answers"]["text"] for row in mirror_rows("rajpurkar/squad/plain_text/validation.parquet", 400)]
+    assert score("squad_em", [g[0] for g in golds], golds).value == 1
+    guess = [" ".join(golds[-i][-1].split()[:3]) + " " + golds[i][0] for i in range(len(golds))]
+    expected = np.array([official_squad(p, g) for p, g in zip(guess, golds)])
+    assert score("squad_em", guess, golds).value == pytest.approx(expected[:, 0].mean())
+    assert score("squad_f1", guess, golds).items == pytest.approx(expected[:, 1])
+
+
+def test_squad_v2_hand_cases() -> None:
+    golds: list[list[str]] = [["cat"], [], ["black dog"], []]
+    assert score("squad_v2_em", ["cat", "", "dog", "owl"], golds).items.tolist() == [1, 1, 0, 0]  # type: ignore[union-attr]
+    assert score("squad_v2_f1", ["cat", "", "dog", "owl"], golds).value == pytest.approx((1 + 1 + 2 / 3) / 4)
+    scored = [("cat", 0.5), ("owl", 1.0), ("dog", -3.0), ("owl", -1.0)]  # above 0: no answer
+    value = score("squad_v2_f1", scored, golds)
+    assert value.items.tolist() == pytest.approx([0, 1, 2 / 3, 0]) and value.settings == {"threshold": 0}  # type: ignore[union-attr]
+
+
+@quick
+@given(
+    st.lists(
+        st.tuples(words, st.integers(-3, 3), st.lists(words.filter(normalise), max_size=2)), min_size=1, max_size=8
+    )
+)
+def test_best_threshold_is_the_best_of_all(rows: list[tuple[str, int, list[str]]]) -> None:
+    golds = [gold for _, _, gold in rows]
+    for kind in ("em", "f1"):
+        tried = []
+        for threshold in range(-4, 4):
+            answers = ["" if at > threshold else text for text, at, _ in rows]
+            tried.append(score(f"squad_v2_{kind}", answers, golds).value)
+        found = score(f"squad_v2_best_{kind}", [(text, float(at)) for text, at, _ in rows], golds)
+        assert found.value == pytest.approx(max(tried))
+
+
+@pytest.mark.parametrize(
+    ("prediction", "golds", "em", "f1"),
+    [
+        ("5", ["5.0"], 1, 1),  # numbers compare as floats
+        ("5 yards", ["5"], 0, 0.67),
+        ("6 yards", ["5 yards"], 0, 0),  # the words agree but the number is wrong
+        ("46-yard", ["46 yard"], 1, 1),  # hyphens part words
+        ("1,000", ["1000"], 1, 1),
+        ("the Bears", ["Lions", "Bears"], 1, 1),  # the best annotator
+        (["Lions", "the Bears"], [["Bears", "Lions"]], 1, 1),  # spans are a bag
+        (["Lions"], [["Bears", "Lions"]], 0, 0.5),  # one of two aligned
+        (["red fox", "dog"], [["dog", "fox"]], 0, 0.83),  # (1 + 2/3) / 2, rounded as officially
+        (["Lions", "Lions"], [["Lions"]], 0, 0.5),
+        ("", ["Lions"], 0, 0),
+    ],
+)
+def test_drop_hand_cases(prediction: str | list[str], golds: list, em: float, f1: float) -> None:
+    assert score("drop_em", [prediction], [golds]).value == em
+    assert score("drop_f1", [prediction], [golds]).value == pytest.approx(f1)
+
+
+# Summaries ------------------------------------------------------------------------------------------------------------
+
+
+def test_sentences_split_by_rule() -> None:
+    text = 'Mr. Smith of the U.S. went home. He said "No." Then J. K. Rowling left!\nOk? 3 men . no.5 is it'
+    assert sentences(text) == [
+        "Mr. Smith of the U.S. went home.",
+        'He said "No."',
+        "Then J. K. Rowling left!",
+        "Ok?",
+        "3 men . no.5 is it",
+    ]
+    assert sentences(" \n\n") == []
+
+
+def test_rouge_hand_case() -> None:
+    guess, gold = ["the cat sat on mats"], ["the cats sat"]
+    assert score("rouge1", guess, gold).value == pytest.approx(2 * 3 / 8)  # stemming makes cats a cat
+    assert score("rouge2", guess, gold).value == pytest.approx(2 * 2 / 6)
+    swapped = "Dogs bark loudly. Cats sleep."
+    assert score("rougeL", [swapped], ["Cats sleep. Dogs bark loudly."]).value == pytest.approx(2 * 3 / 10)
+    assert score("rougeLsum", [swapped], ["Cats sleep. Dogs bark loudly."]).value == pytest.approx(1)
+    assert score("rouge1", [""], gold).value == 0
+
+
+def test_rouge_equals_rouge_score_on_aeslc() -> None:
+    from rouge_score.rouge_scorer import RougeScorer
+
+    rows = mirror_rows("Yale-LILY/aeslc/default/test.parquet", 150)
+    guess = ["\n".join(sentences(row["email_body"])[:2]) for row in rows]
+    gold = [row["subject_line"] for row in rows]
+    kinds = ["rouge1", "rouge2", "rougeL", "rougeLsum"]
+    scorer = RougeScorer(kinds, use_stemmer=True)
+    whole = [scorer.score(g, p) for p, g in zip(guess, gold)]
+    lines = [scorer.score("\n".join(sentences(g)), "\n".join(sentences(p))) for p, g in zip(guess, gold)]
+    for kind in kinds:
+        value = score(kind, guess, gold)
+        theirs = [pair[kind].fmeasure for pair in (lines if kind == "rougeLsum" else whole)]
+        assert value.items == pytest.approx(theirs) and 0 < value.value < 1
+
+
+# Chunks ---------------------------------------------------------------------------------------------------------------
+
+
+def conlleval(guess: list[list[str]], gold: list[list[str]]) -> tuple[int, int, int]:
+    """(correct, predicted, gold) chunks, by conlleval's walk over the tokens, apart from the code under test."""
+
+    def split(tag: str) -> tuple[str, str]:
+        return (tag, "") if tag == "O" else (tag[0], tag[2:])
+
+    def ends(before: tuple[str, str], here: tuple[str, str]) -> bool:
+        return before[0] != "O" and (here[0] in "BO" or before[1] != here[1])
+
+    def starts(before: tuple[str, str], here: tuple[str, str]) -> bool:
+        return here[0] != "O" and (here[0] == "B" or before[0] == "O" or before[1] != here[1])
+
+    correct = predicted = true = 0
+    inside = False  # both sides are in a chunk that began together, with one type
+    before = (("O", ""), ("O", ""))
+    stream = [pair for p, g in zip(guess, gold) for pair in [*zip(p, g), ("O", "O")]]
+    for ours, theirs in stream:
+        here = (split(ours), split(theirs))
+        ended = [ends(before[side], here[side]) for side in (0, 1)]
+        started = [starts(before[side], here[side]) for side in (0, 1)]
+        if inside and any(ended):
+            correct += all(ended)
+            inside = False
+        elif inside and here[0][1] != here[1][1]:
+            inside = False
+        if all(started) and here[0][1] == here[1][1]:
+            inside = True
+        elif any(started):
+            inside = False
+        predicted += started[0]
+        true += started[1]
+        before = here
+    return correct, predicted, true
+
+
+def f1_of(correct: int, predicted: int, true: int) -> float:
+    return 2 * correct / (predicted + true) if predicted + true else 0.0
+
+
+def test_chunk_hand_counts_and_the_two_readings() -> None:
+    gold = [["B-NP", "I-NP", "O", "B-VP", "B-NP"]]
+    loose = [["I-NP", "I-NP", "O", "I-VP", "I-NP"]]  # I- after O, and I- of another type, begin a chunk for conlleval
+    assert conlleval(loose, gold) == (3, 3, 3)
+    assert score("chunk_f1", loose, gold).value == 1 and score("chunk_f1_strict", loose, gold).value == 0
+    late = [["B-NP", "O", "O", "B-VP", "I-VP"]]
+    assert conlleval(late, gold) == (0, 2, 3) and score("chunk_f1", late, gold).value == 0
+    near = [["B-NP", "I-NP", "O", "B-VP", "I-NP"]]
+    assert score("chunk_f1", near, gold).value == 1
+    assert score("chunk_f1_strict", near, gold).value == pytest.approx(2 * 2 / (2 + 3))
+    assert score("chunk_f1", [["O"]], [["O"]]).value == 0
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(chunk_tags, chunk_tags), min_size=1, max_size=4))
+def test_chunks_equal_conlleval_on_any_tags(pairs: list[tuple[list[str], list[str]]]) -> None:
+    guess, gold = [p for p, _ in pairs], [g for _, g in pairs]
+    assert score("chunk_f1", guess, gold).value == pytest.approx(f1_of(*conlleval(guess, gold)))
+
+
+def test_chunks_equal_conlleval_on_conll2000() -> None:
+    kinds = ["ADJP", "ADVP", "CONJP", "INTJ", "LST", "NP", "PP", "PRT", "SBAR", "UCP", "VP"]
+    names = ["O"] + [f"{prefix}-{kind}" for kind in kinds for prefix in "BI"]
+    rows = mirror_rows("eriktks/conll2000/default/test.parquet", 400)
+    gold = [[names[tag] for tag in row["chunk_tags"]] for row in rows if row["chunk_tags"]]
+    assert score("chunk_f1", gold, gold).value == score("chunk_f1_strict", gold, gold).value == 1
+    chance = random.Random(0)
+    for rate in (0.02, 0.2, 0.9):
+        guess = [[chance.choice(names) if chance.random() < rate else tag for tag in tags] for tags in gold]
+        loose, strict = score("chunk_f1", guess, gold).value, score("chunk_f1_strict", guess, gold).value
+        assert loose == pytest.approx(f1_of(*conlleval(guess, gold))) and strict != loose and loose < 1
+
+
+def test_strict_chunks_equal_seqevals_own_score() -> None:
+    from seqeval.metrics import f1_score
+    from seqeval.scheme import IOB2
+
+    chance = random.Random(1)
+    tags = ["O", "B-NP", "I-NP", "B-VP", "I-VP"]
+    guess, gold = ([[chance.choice(tags) for _ in range(9)] for _ in range(30)] for _ in range(2))
+    expected = f1_score(gold, guess, mode="strict", scheme=IOB2)
+    assert score("chunk_f1_strict", guess, gold).value == pytest.approx(expected)
+
+
+def test_token_accuracy_weighs_tokens() -> None:
+    value = score("token_accuracy", [["NN", "VB", "NN"], ["DT"]], [["NN", "VB", "VB"], ["NN"]])
+    assert value.value == 2 / 4 and value.n == 2 and value.items is None
+
+
+# Bad input ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("metric", "predictions", "references", "message"),
+    [
+        ("acuracy", [1], [1], "did you mean 'accuracy'"),
+        ("accuracy", [1, 0], [1], "2 predictions for 1 references"),
+        ("accuracy", [], [], "no example"),
+        ("accuracy", [0.5], [1], "one class number per example"),
+        ("accuracy", [1], [-1], "example 0 of the references has class -1"),
+        ("f1", [0, 2], [0, 1], "example 1 of the predictions has class 2"),
+        ("pearson", [1.0, float("nan")], [1.0, 2.0], "example 1 of the predictions is nan"),
+        ("squad_f1", ["x"], [[]], "squad_v2"),
+        ("squad_f1", ["x"], ["x"], "the list of its gold answers"),
+        ("squad_v2_best_f1", ["x"], [["x"]], "no no-answer score"),
+        ("drop_f1", ["x"], [[]], "example 0 has no gold answer"),
+        ("rouge1", ["x"], [" "], "example 0 has an empty reference"),
+        ("chunk_f1", [["O"]], [["O", "O"]], "sentence 0 has 2 gold tags and 1 predicted"),
+        ("chunk_f1_strict", [["NP"]], [["O"]], "the tag 'NP'"),
+        ("token_accuracy", [[]], [[]], "sentence 0 has no words"),
+        ("bracket_f1", ["(S (NN a)"], ["(S (NN a))"], "prediction 0"),
+    ],
+)
+def test_bad_input_is_named(metric: str, predictions: list, references: list, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        score(metric, predictions, references)
+    assert message in str(caught.value)
+
+
+def test_catalogue_says_which_metrics_are_means() -> None:
+    sample: dict[str, tuple] = {
+        "squad": ("x", ["x"]),
+        "drop": ("x", ["x"]),
+        "record": ("x", ["x"]),
+        "rouge": ("x", "x"),
+    }
+    special = {"multirc_em": (1, ("q", 1)), "bracket_f1": ("(S (NN a))",) * 2}
+    for name, metric in METRICS.items():
+        pair = special.get(name) or next((v for k, v in sample.items() if name.startswith(k)), None)
+        pair = pair or ((["B-X"], ["B-X"]) if name.startswith(("token", "chunk")) else (1, 1))
+        if name.startswith("squad_v2_best"):
+            pair = (("x", 0.0), ["x"])
+        value = score(name, [pair[0]] * 2, [pair[1]] * 2)
+        assert (value.items is not None) == metric.mean, name
+        assert metric.unit == ("correlation" if name in {"matthews", "pearson", "spearman"} else "fraction")
