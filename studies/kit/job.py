@@ -21,6 +21,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -29,17 +30,20 @@ from muppet import paths
 from muppet.result import write_text
 
 RUNNER = "studies.kit.worker:execute"  # (profile, [id]) -> None
-STOPPED = 75  # exit status of a run that checkpointed because it was told to (EX_TEMPFAIL)
+STOPPED, BUSY = 75, 76  # exit status of a run that checkpointed as told; that another copy of it is doing already
+GRACE_S = 20.0  # that the first of several processes gets to say why they failed
 ATTEMPTS = 3  # of one run in one job, and stops without progress, before it is called failed
 PATIENCE_S = 600.0  # for which a requeue is tried again
+AGAIN_S = 5.0  # between looks at a run that another copy is doing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The runs `ids` of `profile`, in order, through `runner` (`module:function`)."""
+    """The runs `ids` of `profile`, in order, through `runner` (`module:function`); `parents[i]` is what `ids[i]` starts from."""
 
     profile: str
     ids: tuple[str, ...]
+    parents: tuple[str | None, ...]
     runner: str = RUNNER
 
     def checkpoint(self) -> Any:
@@ -54,65 +58,60 @@ class Job:
         process_group()
         missing = [name for name in self.ids if not self._done(name)]
         say(f"{len(self.ids)} runs, {len(self.ids) - len(missing)} of them done; {_where()}")
-        for name in missing:
-            if why := self._waits(name):
-                say(f"{name}: {why}")
-            else:
+        for name, parent in zip(self.ids, self.parents, strict=True):
+            if parent is not None and not self._done(parent) and name in missing:
+                # Whatever the scheduler said of the parent's job. No failure of this run: it is tried when submitted again.
+                say(f"{name}: not started, its parent {parent} has no result")
+            elif name in missing:
                 self._run(name, attempt)
         left = [name for name in self.ids if not self._done(name)]
         if left and _first():
             raise RuntimeError(f"{len(left)} of {len(self.ids)} runs have no result: {', '.join(left[:3])}{' …' * (len(left) > 3)}")
 
     def _run(self, name: str, attempt: _Attempt) -> None:
-        if attempt.status is None:
-            _warm(self.runner)
-        for _ in range(ATTEMPTS):
+        _warm(self.runner)
+        tries = 0
+        while tries < ATTEMPTS:
+            before = _failure(name)
             if attempt.signal is None:
                 say(f"{name}: starts")
-                status = attempt.follow(lambda: self._child(name))
+                status = attempt.follow(partial(self._child, name), paths.run_dir(name) / "log.txt" if _first() else None)
             if attempt.signal is not None and not self._done(name):
                 attempt.leave(name)
             if self._done(name) or (status == 0 and not _first()):
                 say(f"{name}: done")
                 return
-            if status == STOPPED:
-                say(f"{name}: gave way to another copy of itself")
-                return
+            if status == BUSY:
+                time.sleep(AGAIN_S)
+                continue
+            tries += 1
             if status < 0:
-                _failed(name, f"killed by {signal.Signals(-status).name}" + (", out of memory?" if status == -signal.SIGKILL else ""))
-            error = _failure(name).get("error", "no record")
-            say(f"{name}: failed (status {status}): {error}")
-            if _many():  # the other processes of the group wait for this one: end them all
+                self._fail(name, f"killed by {signal.Signals(-status).name}" + ": out of memory?" * (status == -9))
+            elif _failure(name) == before:
+                self._fail(name, f"left with status {status}, see its log")
+            error = _failure(name).get("error")
+            say(f"{name}: failed: {error}")
+            if _many():  # the other processes of the group would wait for this one: end them all
+                time.sleep(0 if _first() else GRACE_S)  # … when the first has said why
                 raise RuntimeError(f"{name}: {error}")
             if int(_failure(name).get("count") or 1) >= ATTEMPTS:
                 return
 
-    def _child(self, name: str) -> None:
-        """In the child: run, and leave by a status, never by returning."""
+    def _child(self, name: str) -> int:
+        """In the child: do the run → exit status."""
         module, _, function = self.runner.partition(":")
-        getattr(importlib.import_module(module), function)(self.profile, [name])
+        outcomes = getattr(importlib.import_module(module), function)(self.profile, [name])
+        return BUSY if outcomes and outcomes.get(name) == "busy" else 0 if self._done(name) or not _first() else 1
+
+    def _fail(self, name: str, error: str) -> None:
+        """A failure record for a run that could not write its own."""
+        from studies.kit import worker
+
+        if _first():
+            worker.fail(name, error)
 
     def _done(self, name: str) -> bool:
         return (Path("results") / self.profile / name.split("-", 1)[0] / f"{name}.json").exists()
-
-    def _waits(self, name: str) -> str | None:
-        """Why a run cannot start: its parent left no result, whatever the scheduler said of the parent's job."""
-        if self.runner != RUNNER or name.startswith("prefinetune-"):
-            return None
-        from studies.kit import load
-
-        global _declared
-        if _declared is None:
-            _declared = load.runs(load.load_studies(self.profile).values())
-        from muppet.runs import parent, run_id
-
-        up = parent(_declared[name]) if name in _declared else None
-        if up is not None and not self._done(run_id(up)):
-            return f"not started, its parent {run_id(up)} has no result"
-        return None
-
-
-_declared: dict[str, Any] | None = None
 
 
 class _Attempt:
@@ -121,7 +120,6 @@ class _Attempt:
     def __init__(self) -> None:
         self.signal: int | None = None
         self.child: int | None = None
-        self.status: int | None = None
         for number in (signal.SIGUSR2, signal.SIGTERM):
             signal.signal(number, self._told)
 
@@ -132,38 +130,44 @@ class _Attempt:
         if self.child is not None:
             os.kill(self.child, number)
 
-    def follow(self, work: Callable[[], None]) -> int:
-        """Run `work` in a child → its exit status, negative for a signal that killed it."""
+    def follow(self, work: Callable[[], int], log: Path | None) -> int:
+        """Run `work` in a child that writes to `log` → its exit status, negative for a signal that killed it."""
         sys.stdout.flush(), sys.stderr.flush()
         blocked = {signal.SIGUSR2, signal.SIGTERM}
         signal.pthread_sigmask(signal.SIG_BLOCK, blocked)  # until both sides know who they are
         child = os.fork()
         if child == 0:
-            _live(work, blocked)
+            _live(work, log, blocked)
         self.child = child
         signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
         _, waited = os.waitpid(child, 0)
         self.child = None
-        self.status = os.waitstatus_to_exitcode(waited)
-        return self.status
+        return os.waitstatus_to_exitcode(waited)
 
     def leave(self, name: str) -> None:
         """After the checkpoint: queue this job again where that is ours to ask, then wait for the end."""
-        if _first() and _stuck(name):
-            raise RuntimeError(f"{name}: stopped {ATTEMPTS} times without progress; see its failure record")
+        if _first() and (times := _stuck(name)) >= ATTEMPTS:
+            from studies.kit import worker
+
+            why = f"stopped {times} times without getting any further: give its stage more `minutes` in cluster.toml"
+            for _ in range(ATTEMPTS):
+                worker.fail(name, why)
+            raise RuntimeError(f"{name}: {why}")
         if _first() and (self.signal == signal.SIGUSR2 or _state() == "RUNNING"):
             _requeue()
         time.sleep(PATIENCE_S)  # the scheduler ends us
         raise RuntimeError("stopped at a checkpoint; submit again to go on")
 
 
-def _live(work: Callable[[], None], blocked: set[signal.Signals]) -> None:
+def _live(work: Callable[[], int], log: Path | None, blocked: set[signal.Signals]) -> None:
     """The child's whole life."""
     status = 1
-    try:
-        from muppet.train import Stopped
-    except ImportError:
-        Stopped = KeyboardInterrupt  # type: ignore[assignment,misc]
+    if log is not None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(target, 1), os.dup2(target, 2)
+    train = sys.modules.get("muppet.train")
+    Stopped: type[BaseException] = train.Stopped if train else KeyboardInterrupt
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(signal.Signals(number).name)
@@ -172,8 +176,7 @@ def _live(work: Callable[[], None], blocked: set[signal.Signals]) -> None:
         for number in (signal.SIGUSR2, signal.SIGTERM):
             signal.signal(number, stop)  # outside of training; training listens for itself and checkpoints
         signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
-        work()
-        status = 0
+        status = work()
     except Stopped as told:
         for number in (signal.SIGUSR2, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -187,7 +190,9 @@ def _live(work: Callable[[], None], blocked: set[signal.Signals]) -> None:
 
 
 def process_group() -> None:
-    """The environment that torch.distributed starts from, out of SLURM's (paper §3.2: workers on many nodes)."""
+    """The environment that torch.distributed starts from, out of SLURM's, and no more threads than CPUs were given."""
+    os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK") or "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     tasks = int(os.environ.get("SLURM_NTASKS") or 1)
     if tasks == 1:
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
@@ -227,7 +232,7 @@ def _where() -> str:
 
 
 def _warm(runner: str) -> None:
-    """Import once what every run needs; forks share it."""
+    """Import what every run needs; forks share it."""
     if runner == RUNNER:
         for module in ("muppet.prefinetune", "muppet.finetune"):
             importlib.import_module(module)
@@ -257,33 +262,18 @@ def _requeue() -> None:
         pause = min(2 * pause, 30.0)
 
 
-def _stuck(name: str) -> bool:
-    """Note that `name` was stopped; True when this was the third time at the same step (which is then its failure)."""
+def _stuck(name: str) -> int:
+    """Note that `name` was stopped → how often in a row it was, without getting any further."""
     step = int(_json(paths.run_dir(name) / "progress.json").get("step") or 0)
     record = paths.run_dir(name) / "stopped.json"
     earlier = _json(record)
     count = int(earlier.get("count", 0)) + 1 if earlier.get("step") == step else 1
     write_text(record, json.dumps({"step": step, "count": count, "when": time.time()}) + "\n")
-    if count < ATTEMPTS:
-        return False
-    _failed(
-        name,
-        f"stopped {count} times at step {step} before it got any further; give its stage more `minutes` in cluster.toml",
-        count=count,
-    )
-    return True
+    return count
 
 
 def _failure(name: str) -> dict[str, Any]:
     return _json(paths.run_dir(name) / "failure.json")
-
-
-def _failed(name: str, error: str, *, count: int | None = None) -> None:
-    """A failure record for a run that could not write its own; `count` of the same error in a row."""
-    earlier = _failure(name)
-    number = count or (int(earlier.get("count") or 0) + 1 if earlier.get("error") == error else 1)
-    record = {"error": error, "traceback": "", "count": number, "when": time.time()}
-    write_text(paths.run_dir(name) / "failure.json", json.dumps(record, indent=1) + "\n")
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -299,7 +289,8 @@ def main(argv: list[str]) -> int:
     plain = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
     ids = plain["runs"][int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0)]
     try:
-        Job(profile=plain["profile"], ids=tuple(ids))()
+        parents = tuple(plain["parents"].get(name) for name in ids)
+        Job(profile=plain["profile"], ids=tuple(ids), parents=parents)()
     except RuntimeError as error:
         say(str(error))
         return 1

@@ -40,7 +40,7 @@ def pack(
     runs: Mapping[str, Run], cluster: Cluster, calibration: cost.Calibration, *, done: Set[str] = frozenset()
 ) -> list[Job]:
     """Jobs for `runs` (by id), parents first. `done`: ids of parents that need not be waited for."""
-    groups: dict[tuple[object, ...], list[tuple[str, float]]] = {}
+    groups: dict[tuple[str | None, Resources], list[tuple[str, float]]] = {}
     found: list[Job] = []
     for name, run in runs.items():
         if run.stage == "prefinetune":
@@ -54,7 +54,6 @@ def pack(
     for (waits, _), members in groups.items():
         for ids, took in _spread(members, cluster):
             shared = resources(runs[ids[0]], cluster, seconds=took)
-            assert waits is None or isinstance(waits, str)
             found.append(Job(ids=ids, parent=waits, resources=shared, seconds=took))
     return found
 

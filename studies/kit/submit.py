@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
@@ -11,15 +12,18 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from muppet.errors import UserError
 from muppet.result import write_text
 from muppet.runs import Run, parent, run_id
-from studies.kit import cost, jobs, preflight, slurm, snapshot, submissions
+from studies.kit import cluster, cost, jobs, preflight, slurm, snapshot, submissions
 from studies.kit.cluster import Cluster, Resources, within
 from studies.kit.job import RUNNER, Job
+from studies.kit.plan import Plan, plan
+from studies.kit.study import Study
 from studies.kit.submissions import Sent, Submission
 
 CONFIRM_S = 6.0  # after which a controller that dies has kept a job (it saves its state every 5 s)
@@ -43,40 +47,69 @@ class Outcome:
         return [sent.job for sent in (self.submission.arrays if self.submission else ()) if sent.job]
 
 
-def submit(
+def submit(studies: Mapping[str, Study], profile: str, args: argparse.Namespace) -> int:
+    """`make … LAUNCHER=slurm`: send what is missing, or with `--emit-sbatch DIR` write it out; returns at once."""
+    return launch(plan(studies, profile), args)
+
+
+def launch(made: Plan, args: argparse.Namespace) -> int:
+    """Send what `made` has to do → exit status: 1 when the scheduler refused something."""
+    settings = cluster.read()
+    common: dict[str, Any] = {
+        "profile": made.profile, "artefacts": tuple(made.studies), "settings": settings, "calibration": made.calibration,
+        "done": frozenset(name for name, state in made.states.items() if state == "done"),
+    }  # fmt: skip
+    if args.emit_sbatch:
+        written = emit(made.to_do, Path(args.emit_sbatch), **common)
+        print(f"{len(written) - 1} scripts in {args.emit_sbatch}; `sh {written[-1]}` submits them in order")
+        return 0
+    if not made.to_do:
+        print("nothing to submit")
+        return 0
+    outcome = send(made.to_do, **common)
+    for name, why in outcome.left_out.items():
+        print(f"left out: {name}: {why}")
+    if outcome.in_flight:
+        print(f"{len(outcome.in_flight)} runs are in flight already")
+    if outcome.submission is None:
+        print("nothing to submit")
+    else:
+        print(f"{len(outcome.sent)} runs in flight as {' '.join(outcome.job_ids)}; `make status PROFILE={made.profile}` watches them")
+    return 1 if outcome.refused else 0
+
+
+def send(
     missing: Mapping[str, Run],
     *,
     profile: str,
     artefacts: Sequence[str],
-    cluster: Cluster,
+    settings: Cluster,
     calibration: cost.Calibration = cost.UNCALIBRATED,
     done: frozenset[str] = frozenset(),
-    given_up: Mapping[str, str] | None = None,
     say: Say = print,
     runner: str = RUNNER,
 ) -> Outcome:
     """Send every run of `missing` (by id) that is not in flight.
 
-    `done`: ids with a result. `given_up`: id → why a run is not tried again (and so none that starts from it).
-    Raises UserError before anything is sent for what can be known then; Unreachable when the controller stays away.
+    `done`: ids with a result. Raises UserError before anything is sent for what can be known then; Unreachable when the controller stays away.
     """
     slurm.require()
-    preflight.check(missing, profile=profile, cluster=cluster, done=done)
-    partition, limit = slurm.retrying(lambda: slurm.partition_limit(cluster.partition), say)
+    preflight.check(missing, profile=profile, cluster=settings, done=done)
+    partition, limit = slurm.retrying(lambda: slurm.partition_limit(settings.partition), say)
     preflight.visible(slurm.retrying(slurm.hosts, say))
-    size = cluster.max_array or slurm.retrying(slurm.max_array, say)
+    size = settings.max_array or slurm.retrying(slurm.max_array, say)
     with submissions.lock():
         earlier = submissions.read_all()
         entries = slurm.retrying(slurm.queue, say)
         flying = submissions.in_flight(submissions.places(earlier, entries))
-        fresh, left_out = _todo(missing, flying, done, given_up or {})
+        fresh, left_out = _todo(missing, flying, done)
         if not fresh:
             return Outcome(submission=None, sent=(), in_flight=tuple(n for n in missing if n in flying), left_out=left_out)
-        packed = jobs.pack(fresh, cluster, calibration, done=done)
-        planned = [_limited(array, cluster, limit, partition) for array in jobs.arrays(packed, size)]
+        packed = jobs.pack(fresh, settings, calibration, done=done)
+        planned = [_limited(array, settings, limit, partition) for array in jobs.arrays(packed, size)]
         folder = submissions.folder() / (number := submissions.new_id())
         code = snapshot.take()
-        python = snapshot.interpreter(folder / "python", snapshot.environment(code, sealed=cluster.sealed))
+        python = snapshot.interpreter(folder / "python", snapshot.environment(code, sealed=settings.sealed))
         arrays = tuple(
             Sent(name=f"muppet-{number}-{index}", runs=tuple(job.ids for job in array.jobs), after=array.parent,
                  resources=str(array.resources), folder=str(folder / str(index)))
@@ -86,7 +119,7 @@ def submit(
             id=number, when=time.time(), profile=profile, artefacts=tuple(artefacts), snapshot=str(code), arrays=arrays
         )
         submissions.write(record)
-        sender = _Sender(record, [array.resources for array in planned], cluster, python, flying, say, runner)
+        sender = _Sender(record, planned, settings, python, flying, _parents(fresh), say, runner)
         sender.send(range(len(arrays)))
         sender.confirm()
     refused = tuple(sent.why for sent in sender.record.arrays if not sent.job)
@@ -100,26 +133,29 @@ def submit(
 
 
 def _todo(
-    missing: Mapping[str, Run], flying: Mapping[str, Any], done: frozenset[str], given_up: Mapping[str, str]
+    missing: Mapping[str, Run], flying: Mapping[str, Any], done: frozenset[str]
 ) -> tuple[dict[str, Run], dict[str, str]]:
     """The runs to send, and those left out with the reason."""
     fresh: dict[str, Run] = {}
-    left_out = {name: why for name, why in given_up.items() if name in missing}
+    left_out: dict[str, str] = {}
     for name, run in missing.items():
         up = parent(run)
-        if name in flying or name in left_out:
+        if name in flying:
             continue
         if up is not None and run_id(up) not in done and run_id(up) not in flying and run_id(up) not in missing:
             left_out[name] = f"its parent {run_id(up)} is neither done nor planned"
-        elif up is not None and run_id(up) in left_out:
-            left_out[name] = f"its parent {run_id(up)} has failed"
         else:
             fresh[name] = run
     return fresh, left_out
 
 
-def _limited(array: jobs.JobArray, cluster: Cluster, limit: int | None, partition: str) -> jobs.JobArray:
-    stage = cluster.prefinetune if array.jobs[0].ids[0].startswith("prefinetune") else cluster.finetune
+def _parents(runs: Mapping[str, Run]) -> dict[str, str]:
+    """Run → the pre-finetuning that it starts from."""
+    return {name: run_id(up) for name, run in runs.items() if (up := parent(run)) is not None}
+
+
+def _limited(array: jobs.JobArray, settings: Cluster, limit: int | None, partition: str) -> jobs.JobArray:
+    stage = settings.prefinetune if array.jobs[0].ids[0].startswith("prefinetune") else settings.finetune
     return replace(array, resources=within(array.resources, limit, fixed=stage.minutes is not None, partition=partition))
 
 
@@ -127,10 +163,11 @@ class _Sender:
     """One submission on its way: the record is written after each sbatch, so that nothing accepted is forgotten."""
 
     def __init__(
-        self, record: Submission, resources: Sequence[Resources], cluster: Cluster, python: Path,
-        flying: Mapping[str, submissions.Place], say: Say, runner: str,
+        self, record: Submission, planned: Sequence[jobs.JobArray], settings: Cluster, python: Path,
+        flying: Mapping[str, submissions.Place], parents: Mapping[str, str], say: Say, runner: str,
     ) -> None:  # fmt: skip
-        self.record, self.resources, self.cluster, self.python = record, resources, cluster, python
+        self.record, self.settings, self.python, self.parents = record, settings, python, parents
+        self.resources = [array.resources for array in planned]
         self.say, self.runner = say, runner
         self.key = {name: place.sent.key(place.element) for name, place in flying.items()}  # run → queue id
 
@@ -143,7 +180,7 @@ class _Sender:
                 self._note(index, why=f"not sent: the job of its parent {sent.after} was not accepted")
                 continue
             try:
-                job = slurm.retrying(lambda: self._sbatch(index, after), self.say)
+                job = slurm.retrying(partial(self._sbatch, index, after), self.say)
             except slurm.Refused as error:
                 self._note(index, why=str(error))
                 self.say(f"refused: {error}")
@@ -211,8 +248,11 @@ class _Sender:
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=10**6, python=shlex.quote(str(self.python)))
-        executor.update_parameters(**_parameters(sent.name, self.resources[index], self.cluster, after))
-        work = [Job(profile=self.record.profile, ids=ids, runner=self.runner) for ids in sent.runs]
+        executor.update_parameters(**_parameters(sent.name, self.resources[index], self.settings, after))
+        work = [
+            Job(profile=self.record.profile, ids=ids, parents=tuple(map(self.parents.get, ids)), runner=self.runner)
+            for ids in sent.runs
+        ]
         with _clean(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -222,28 +262,28 @@ class _Sender:
         return str(accepted[0].job_id).partition("_")[0]
 
 
-def _parameters(name: str, resources: Resources, cluster: Cluster, after: str | None) -> dict[str, Any]:
+def _parameters(name: str, resources: Resources, settings: Cluster, after: str | None) -> dict[str, Any]:
     """submitit's parameters of one array."""
     chosen: dict[str, Any] = {
         "job_name": name,
-        "partition": cluster.partition,
-        "account": cluster.account,
-        "qos": cluster.qos,
-        "constraint": cluster.constraint,
-        "exclude": cluster.exclude,
+        "partition": settings.partition,
+        "account": settings.account,
+        "qos": settings.qos,
+        "constraint": settings.constraint,
+        "exclude": settings.exclude,
         "time": resources.minutes,
         "nodes": resources.nodes,
         "ntasks_per_node": resources.tasks_per_node,
         "gpus_per_node": resources.gpus_per_node or None,
         "cpus_per_task": resources.cpus_per_task,
         "mem": f"{round(resources.memory_gb * 1024)}MB",
-        "array_parallelism": cluster.array_parallelism,
-        "setup": list(cluster.setup) or None,
-        "signal_delay_s": cluster.signal_s,
+        "array_parallelism": settings.array_parallelism,
+        "setup": list(settings.setup) or None,
+        "signal_delay_s": settings.signal_s,
         "stderr_to_stdout": True,
         # srun no longer takes the CPUs per task from sbatch; and one dead process must not leave the others waiting
         "srun_args": [f"--cpus-per-task={resources.cpus_per_task}", "--kill-on-bad-exit=1"],
-        "additional_parameters": {"requeue": True} | cluster.sbatch,
+        "additional_parameters": {"requeue": True} | settings.sbatch,
         # Any end of the parent's job, for its word is no proof: the child looks for the parent's result itself.
         "dependency": f"afterany:{after}" if after else None,
     }
@@ -264,27 +304,28 @@ def _clean() -> Iterator[None]:
 
 
 def emit(
-    missing: Mapping[str, Run], target: Path, *, profile: str, artefacts: Sequence[str], cluster: Cluster,
+    missing: Mapping[str, Run], target: Path, *, profile: str, artefacts: Sequence[str], settings: Cluster,
     calibration: cost.Calibration = cost.UNCALIBRATED, done: frozenset[str] = frozenset(), runner: str = RUNNER,
 ) -> list[Path]:  # fmt: skip
     """Write what `submit` would send into `target`: a script and a list of runs per array, and `submit.sh`, which hands
     them to sbatch in order. Needs no scheduler. The scripts' jobs are known to status and cancel like any others."""
     from submitit.slurm.slurm import _make_sbatch_string
 
-    preflight.check(missing, profile=profile, cluster=cluster, done=done)
+    preflight.check(missing, profile=profile, cluster=settings, done=done)
     target = target.absolute()
     if target.exists() and any(target.iterdir()):
         raise UserError(f"--emit-sbatch {target}: the folder is not empty; name a new one")
     number = submissions.new_id()
     code = snapshot.take()
-    python = snapshot.interpreter(target / "python", snapshot.environment(code, sealed=cluster.sealed))
-    lines, written, sent, variable = ["#!/bin/sh", "set -e"], [], [], {}
-    fresh, _ = _todo(missing, {}, done, {})
-    for index, array in enumerate(jobs.arrays(jobs.pack(fresh, cluster, calibration, done=done), cluster.max_array or 1001)):
+    python = snapshot.interpreter(target / "python", snapshot.environment(code, sealed=settings.sealed))
+    lines, written, sent = ["#!/bin/sh", "set -e"], [], []  # type: list[str], list[Path], list[Sent]
+    variable: dict[str, str] = {}  # run → the shell variable that holds its job's id
+    fresh, _ = _todo(missing, {}, done)
+    for index, array in enumerate(jobs.arrays(jobs.pack(fresh, settings, calibration, done=done), settings.max_array or 1001)):
         name, runs = f"muppet-{number}-{index}", [job.ids for job in array.jobs]
-        write_text(target / f"{index}.json", json.dumps({"profile": profile, "runs": runs}, indent=1) + "\n")
+        write_text(target / f"{index}.json", json.dumps({"profile": profile, "runs": runs, "parents": _parents(fresh)}, indent=1) + "\n")
         command = f"{shlex.quote(str(python))} -m studies.kit.job {shlex.quote(str(target / f'{index}.json'))}"
-        parameters = _parameters(name, array.resources, cluster, None)
+        parameters = _parameters(name, array.resources, settings, None)
         if len(runs) > 1:
             parameters["map_count"] = len(runs)
         path = target / f"{index}.sbatch"
