@@ -2,8 +2,8 @@
 
 Layouts. A row is the tokenizer's own `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`. A unit is what a sub-batch is
 made of, one or more rows: one row (classification, regression, summarization, tagging, parsing), one row per choice
-(commonsense: text against choice), or one window (span: question against a stretch of the context). All windows are kept
-in training; one that does not hold the whole answer has the span (0, 0), as in common SQuAD practice.
+(commonsense: text against choice), or one window (span: question against a stretch of the context). All windows are
+kept in training; one that does not hold the whole answer has the span (0, 0), as in common SQuAD practice.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BATCH = 1000  # examples tokenised in one call
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """One split, tokenised. R rows, U units, E examples, T tokens; the arrays are read-only maps of the cache's files."""
+    """One split, tokenised. R rows, U units, E examples, T tokens; arrays are read-only maps of the cache's files."""
 
     task: Task
     split: str
@@ -63,6 +63,7 @@ class Encoded:
     words: np.ndarray | None = None  # flat int32: index in the row of each word's first sub-word; -1: cut off
     tags: np.ndarray | None = None  # flat int32
     word_offsets: np.ndarray | None = None  # [U+1] int64
+    tag_names: list[str] | None = None  # what the numbers in `tags` stand for; of parsing: the tags of this split
 
     def cost(self) -> tuple[np.ndarray, np.ndarray]:
         """Of each unit: tokens of its longest row [U], and its rows [U], both int64."""
@@ -74,7 +75,8 @@ class Encoded:
     def gold(self) -> list[dict[str, Any]]:
         """Per example, what evaluation compares with: only kept with `evaluation=True`.
 
-        span: id, answers (texts), context. summarization: target. tagging: tokens. parsing: tree. Else: empty dicts.
+        span: id, answers (texts), context. summarization: target. tagging: tokens, tags (names). parsing: tree, tokens,
+        pos_tags. Else: empty dicts.
         """
         with open(self.folder / "gold.jsonl", encoding="utf-8") as file:
             return [json.loads(line) for line in file]
@@ -92,8 +94,8 @@ def encode(
 ) -> Encoded:
     """Open the split from the cache, building it first when it is not there.
 
-    Concurrent builders are safe: each builds in a folder of its own, and the first to rename it into place wins. A cache
-    whose files are missing or of another size is named, and built again.
+    Concurrent builders are safe: each builds in a folder of its own, and the first to rename it into place wins. A
+    cache whose files are missing or of another size is named, and built again.
     """
     rows = load_rows(task, split, source=source, cap=cap)
     key = digest(
@@ -151,9 +153,7 @@ def _remove(place: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _build(
-    place: Path, task: Task, split: str, rows: Rows, tokenizer: Any, max_length: int, evaluation: bool
-) -> None:
+def _build(place: Path, task: Task, split: str, rows: Rows, tokenizer: Any, max_length: int, evaluation: bool) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
@@ -173,8 +173,13 @@ def _build(
                 f"({', '.join(f'{n} × {reason}' for reason, n in dropped.items())}); use a labelled split"
             )
         writer.finish(
-            fingerprint=rows.fingerprint, found=rows.found, total=rows.total, dropped=dict(dropped),
-            notes=dict(segmenter.notes), n_examples=layout.n_examples,
+            fingerprint=rows.fingerprint,
+            found=rows.found,
+            total=rows.total,
+            dropped=dict(dropped),
+            notes=dict(segmenter.notes),
+            n_examples=layout.n_examples,
+            tag_names=layout.tag_names,
         )
         try:
             os.rename(building, place)
@@ -182,6 +187,8 @@ def _build(
             if not place.is_dir():  # else another builder was first, and built the same
                 raise
     except OSError as error:
-        raise UserError(f"the token cache {paths.cache()} cannot be written ({error}); free space or move MUPPET_ARTIFACTS") from error
+        raise UserError(
+            f"the token cache {paths.cache()} cannot be written ({error}); free space or move MUPPET_ARTIFACTS"
+        ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)

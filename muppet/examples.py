@@ -84,7 +84,9 @@ def _column(row: Row, name: str) -> Any:
 def _absent(name: str, row: Row) -> _BadRow:
     near = difflib.get_close_matches(name, list(row), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    return _BadRow(f"column {name!r} is absent; {hint}the columns are {', '.join(map(repr, row))}; mend the Task's columns")
+    return _BadRow(
+        f"column {name!r} is absent; {hint}the columns are {', '.join(map(repr, row))}; mend the Task's columns"
+    )
 
 
 def _text(value: Any, role: str) -> str:
@@ -112,12 +114,16 @@ def _classification(task: Task, row: Row) -> Example:
         if label not in task.classes:
             near = difflib.get_close_matches(label, task.classes, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
-            raise _BadRow(f"label {label!r}{hint} is none of the classes {', '.join(task.classes)}; mend the row or the Task")
+            raise _BadRow(
+                f"label {label!r}{hint} is none of the classes {', '.join(task.classes)}; mend the row or the Task"
+            )
         label = task.classes.index(label)
     if not isinstance(label, int):
         raise _BadRow(f"label {_short(label)} is neither a class number nor a class name; mend the row or the Task")
     if not 0 <= label < len(task.classes):
-        raise _BadRow(f"label {label} is outside the classes 0..{len(task.classes) - 1}; mend the row or the Task's classes")
+        raise _BadRow(
+            f"label {label} is outside the classes 0..{len(task.classes) - 1}; mend the row or the Task's classes"
+        )
     return {"text": _text(row["text"], "text"), "pair": _pair(row), "label": int(label)}
 
 
@@ -161,7 +167,9 @@ def _choice(label: Any, n: int, keys: Any) -> int:
     if keys is not None:
         keys = list(keys)
         if label not in keys or keys.index(label) >= n:
-            raise _BadRow(f"answer key {label!r} names no choice; the choices are {', '.join(map(repr, keys))}; mend the row")
+            raise _BadRow(
+                f"answer key {label!r} names no choice; the choices are {', '.join(map(repr, keys))}; mend the row"
+            )
         return keys.index(label)
     if isinstance(label, str) and label.strip().isdigit():
         index = int(label)
@@ -170,7 +178,9 @@ def _choice(label: Any, n: int, keys: Any) -> int:
     elif isinstance(label, int):
         index = int(label)
     else:
-        raise _BadRow(f"answer key {_short(label)} is neither a number nor a letter; mend the row or the Task's columns")
+        raise _BadRow(
+            f"answer key {_short(label)} is neither a number nor a letter; mend the row or the Task's columns"
+        )
     if not 0 <= index < n:
         raise _BadRow(f"answer key {label!r} names no choice; the row has {n} choices; mend the row")
     return index
@@ -180,7 +190,9 @@ def _span(task: Task, row: Row) -> Example:
     question, context = _text(row["question"], "question").strip(), _text(row["context"], "context")
     answers = row["answers"]
     if not isinstance(answers, dict) or not {"text", "answer_start"} <= answers.keys():
-        raise _BadRow(f"`answers` is {_short(answers)}, not {{'text': […], 'answer_start': […]}}; mend the Task's columns")
+        raise _BadRow(
+            f"`answers` is {_short(answers)}, not {{'text': […], 'answer_start': […]}}; mend the Task's columns"
+        )
     texts, starts = _texts(answers["text"], "answers"), list(answers["answer_start"])
     gold = _texts(row["gold"], "gold") if row.get("gold") else texts
     if not texts and not task.no_answer:
@@ -192,7 +204,7 @@ def _span(task: Task, row: Row) -> Example:
 
 
 def locate(context: str, text: str, start: int | None) -> tuple[int, int] | None:
-    """The characters (start, end) of `text` in `context`: at `start`, or else the occurrence nearest to it; None: nowhere."""
+    """Where `text` is in `context`, as characters (start, end): at `start`, or else nearest to it; None: nowhere."""
     text, lead = text.strip(), len(text) - len(text.lstrip())
     if not text:
         return None
@@ -220,7 +232,9 @@ def _tagging(task: Task, row: Row) -> Example:
     if not tokens:
         raise Drop("empty sentence")
     if not isinstance(tags, (list, tuple)) or len(tags) != len(tokens):
-        raise _BadRow(f"`tags` must be a list of {len(tokens)} tags, one per token, and is {_short(tags)}; mend the row")
+        raise _BadRow(
+            f"`tags` must be a list of {len(tokens)} tags, one per token, and is {_short(tags)}; mend the row"
+        )
     return {"tokens": tokens, "tags": [_tag(tag, task.classes) for tag in tags]}
 
 
@@ -229,7 +243,9 @@ def _tag(tag: Any, classes: tuple[str, ...]) -> int:
         return classes.index(tag)
     if isinstance(tag, int) and 0 <= tag < len(classes):
         return tag
-    raise _BadRow(f"tag {_short(tag)} is none of the {len(classes)} classes {', '.join(classes[:6])}, …; mend the row or the Task")
+    raise _BadRow(
+        f"tag {_short(tag)} is none of the {len(classes)} classes {', '.join(classes[:6])}, …; mend the row or the Task"
+    )
 
 
 def _parsing(task: Task, row: Row) -> Example:

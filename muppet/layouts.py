@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from muppet.examples import Example
+from muppet.errors import UserError
+from muppet.examples import Example, dataset_name
 from muppet.segments import Segmenter, Window
 from muppet.tasks.task import Task
 
@@ -29,7 +30,11 @@ class Writer:
     def append(self, name: str, values: Any, dtype: Any, width: int | None = None) -> None:
         """Add `values` ([n], or [n, width]) at the end of array `name`."""
         if name not in self.open:
-            self.open[name] = (open(self.folder / f"{name}.bin", "wb"), np.dtype(dtype), [0] if width is None else [0, width])
+            self.open[name] = (
+                open(self.folder / f"{name}.bin", "wb"),
+                np.dtype(dtype),
+                [0] if width is None else [0, width],
+            )
         file, kept, shape = self.open[name]
         array = np.asarray(values, dtype=kept).reshape(-1 if width is None else (-1, width))
         shape[0] += len(array)
@@ -59,6 +64,8 @@ class Writer:
 
 class Layout:
     """Rows and units of one family; subclasses say what an example's rows are."""
+
+    tag_names: list[str] | None = None
 
     def __init__(self, task: Task, segmenter: Segmenter, writer: Writer, evaluation: bool) -> None:
         self.task, self.segmenter, self.writer, self.evaluation = task, segmenter, writer, evaluation
@@ -143,9 +150,91 @@ def _token_span(window: Window, spans: list[tuple[int, int]]) -> tuple[int, int]
     return 0, 0
 
 
+class _Summaries(Layout):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.n_targets = 0
+        self.writer.append("targets", [], self.writer.token_dtype)
+        self.writer.append("target_offsets", [0], np.int64)
+
+    def add(self, batch: list[Example]) -> None:
+        self._one_row_each(batch, [example["source"] for example in batch], None)
+        targets = self.segmenter.targets([example["target"] for example in batch], TARGET_LENGTH)
+        ends = self.n_targets + np.cumsum([len(target) for target in targets])
+        self.writer.append("targets", [token for target in targets for token in target], self.writer.token_dtype)
+        self.writer.append("target_offsets", ends, np.int64)
+        self.n_targets = int(ends[-1])
+        self._gold([{"target": example["target"]} for example in batch])
+
+
+class _Tags(Layout):
+    """Words are joined by single spaces and found again by their characters, so that any tokenizer serves."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.n_words = 0
+        self.tag_names = list(self.task.classes or ())
+        self.writer.append("words", [], np.int32)
+        self.writer.append("tags", [], np.int32)
+        self.writer.append("word_offsets", [0], np.int64)
+
+    def add(self, batch: list[Example]) -> None:
+        self._sentences(batch, [example["tokens"] for example in batch], [example["tags"] for example in batch])
+        classes = self.task.classes or ()
+        names = [[classes[tag] for tag in example["tags"]] for example in batch]
+        self._gold([{"tokens": e["tokens"], "tags": tags} for e, tags in zip(batch, names)])
+
+    def _sentences(self, batch: list[Example], sentences: list[list[str]], tags: list[list[int]]) -> None:
+        encodings = self._one_row_each(batch, [" ".join(words) for words in sentences], None)
+        if not encodings:
+            raise UserError(
+                f"{dataset_name(self.task)}: tagging needs character offsets; use a model with a fast tokenizer"
+            )
+        for words, sentence_tags, encoding in zip(sentences, tags, encodings):
+            first = _first_tokens(words, encoding)
+            kept = slice(None) if self.evaluation else first >= 0
+            cut = int((first < 0).sum())
+            self.segmenter.notes["words cut"] += cut
+            self.n_words += len(words) - (0 if self.evaluation else cut)
+            self.writer.append("words", first[kept], np.int32)
+            self.writer.append("tags", np.asarray(sentence_tags, np.int32)[kept], np.int32)
+            self.writer.append("word_offsets", [self.n_words], np.int64)
+
+
+def _first_tokens(words: list[str], encoding: Any) -> np.ndarray:
+    """[words] the row's index of each word's first token; -1 for words past the row's end."""
+    real = [index for index, sequence in enumerate(encoding.sequence_ids) if sequence == 0]
+    ends = np.array([encoding.offsets[index][1] for index in real])
+    lengths = np.array([len(word) for word in words])
+    starts = np.cumsum(lengths + 1) - lengths - 1
+    place = np.searchsorted(ends, starts, side="right")
+    return np.append(real, -1)[np.minimum(place, len(real))].astype(np.int32)
+
+
+class _Trees(_Tags):
+    """Parsing as tagging (see `muppet.trees`); a split's tags are numbered in order of appearance."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.known: dict[str, int] = {}
+
+    def add(self, batch: list[Example]) -> None:
+        from muppet.trees import example as read
+
+        trees = [read(e["tree"], f"{dataset_name(self.task)}, {self.n_examples + i}") for i, e in enumerate(batch)]
+        numbers = [[self.known.setdefault(tag, len(self.known)) for tag in tags] for _, _, tags in trees]
+        self._sentences(batch, [words for words, _, _ in trees], numbers)
+        self.tag_names = list(self.known)
+        given = zip(batch, trees)
+        self._gold([{"tree": e["tree"], "tokens": words, "pos_tags": pos} for e, (words, pos, _) in given])
+
+
 LAYOUTS: dict[str, type[Layout]] = {
     "classification": _Sentences,
     "regression": _Sentences,
     "commonsense": _Choices,
     "span": _Spans,
+    "summarization": _Summaries,
+    "tagging": _Tags,
+    "parsing": _Trees,
 }

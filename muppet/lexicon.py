@@ -6,13 +6,22 @@ import random
 from functools import lru_cache
 
 SIZES = {
-    "good": 60, "bad": 60, "maybe": 60, "filler": 400, "noun": 90, "verb": 60, "adjective": 60, "name": 60, "place": 60,
-    "group": 60, **{f"topic{k}": 30 for k in range(6)},
+    "good": 60,
+    "bad": 60,
+    "maybe": 60,
+    "filler": 400,
+    "noun": 90,
+    "verb": 60,
+    "adjective": 60,
+    "name": 60,
+    "place": 60,
+    "group": 60,
+    **{f"topic{k}": 30 for k in range(6)},
 }
 CAPITAL = ("name", "place", "group")
 FUNCTION = (
-    "the a an of in on and or to from with is was are were who what which where when how why not no yes it that this they"
-    " he she because so then after before about said question answer . , ? !"
+    "the a an of in on and or to from with is was are were who what which where when how why not no yes it that this"
+    " they he she because so then after before about said question answer . , ? !"
 ).split()
 
 
@@ -20,7 +29,11 @@ FUNCTION = (
 def lexicons() -> dict[str, tuple[str, ...]]:
     """Every lexicon, the same on every machine; no word stands in two."""
     rng = random.Random(20210101)
-    onsets, vowels, codas = "b d f g k l m n p r s t v z br dr gr kl pl st tr".split(), "aeiou", ["", "n", "r", "l", "s", "m"]
+    onsets, vowels, codas = (
+        "b d f g k l m n p r s t v z br dr gr kl pl st tr".split(),
+        "aeiou",
+        ["", "n", "r", "l", "s", "m"],
+    )
     seen: set[str] = set(FUNCTION)
     found: dict[str, tuple[str, ...]] = {}
     for name, size in SIZES.items():
@@ -41,7 +54,9 @@ def word(rng: random.Random, lexicon: str) -> str:
 
 def sentence(rng: random.Random, cues: list[str], low: int = 6, high: int = 14) -> str:
     """Filler words with the cues, in this order, at random places."""
-    words = [word(rng, "filler") if rng.random() < 0.7 else rng.choice(FUNCTION[:-4]) for _ in range(rng.randint(low, high))]
+    words = [
+        word(rng, "filler") if rng.random() < 0.7 else rng.choice(FUNCTION[:-4]) for _ in range(rng.randint(low, high))
+    ]
     places = sorted(rng.sample(range(len(words) + 1), k=len(cues)), reverse=True)
     for place, cue in zip(places, reversed(cues)):
         words.insert(place, cue)

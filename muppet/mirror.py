@@ -33,12 +33,14 @@ def files(path: str, config: str | None, split: str) -> list[Path]:
     declared = configs(where)
     if not declared:
         return _by_name(where, config, split)
-    name = config if config is not None else _default(declared)
+    name = config or ("default" if "default" in declared else next(iter(declared)))
     patterns = declared.get(name, {}).get(split, [])
     found = [file for pattern in patterns for file in sorted(where.glob(pattern))]
     missing = [pattern for pattern in patterns if not list(where.glob(pattern))]
     if missing:
-        raise UserError(f"{where}/README.md names {missing[0]} for {name}/{split}, which is not there: the mirror is damaged")
+        raise UserError(
+            f"{where}/README.md names {missing[0]} for {name}/{split}, which is not there: the mirror is damaged"
+        )
     return found
 
 
@@ -68,10 +70,6 @@ def _header(readme: Path, _changed: int) -> dict[str, dict[str, list[str]]]:
             pattern = item["path"]
             splits[str(item["split"])] = [pattern] if isinstance(pattern, str) else list(pattern)
     return found
-
-
-def _default(declared: dict[str, Any]) -> str | None:
-    return "default" if "default" in declared else next(iter(declared), None)
 
 
 def _by_name(where: Path, config: str | None, split: str) -> list[Path]:

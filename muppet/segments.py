@@ -48,8 +48,8 @@ class Segmenter:
     def rows(self, texts: list[str], pairs: list[str] | None) -> tuple[list[list[int]], list[int], list[Any]]:
         """Token rows of at most `max_length`, longest segment cut first; where each second segment starts; encodings.
 
-        The start is the row's length when there is no second segment. Encodings (with character offsets) are those of the
-        `tokenizers` library, and an empty list for a tokenizer written in Python.
+        The start is the row's length when there is no second segment. Encodings (with character offsets) are those of
+        the `tokenizers` library, and an empty list for a tokenizer written in Python.
         """
         if self.slow is not None:
             return self._slow_rows(texts, pairs)
@@ -70,17 +70,19 @@ class Segmenter:
         return ids, [len(row) for row in ids], []
 
     def windows(self, questions: list[str], contexts: list[str], stride: int) -> list[Window]:
-        """Question against context, the context in windows that overlap by `stride` tokens (a third of a row at most)."""
+        """Question against context, in windows that overlap by `stride` tokens (a third of a row at most)."""
         if self.slow is not None:
             raise UserError(
-                f"{type(self.slow).__name__} gives no character offsets, which span tasks need; use a model with a fast tokenizer"
+                f"{type(self.slow).__name__} gives no character offsets; span tasks need a model with a fast tokenizer"
             )
         budget = min(QUESTION_LENGTH, (self.max_length - self.special) // 2)
         self.fast.no_truncation()
         short = self.fast.encode_batch(questions, add_special_tokens=False)
         questions = [self._cut(text, encoding, budget) for text, encoding in zip(questions, short)]
         room = self.max_length - self.special - budget
-        self.fast.enable_truncation(self.max_length, stride=min(stride, room - 1, self.max_length // 3), strategy="only_second")
+        self.fast.enable_truncation(
+            self.max_length, stride=min(stride, room - 1, self.max_length // 3), strategy="only_second"
+        )
         found = []
         for example, encoding in enumerate(self.fast.encode_batch(list(zip(questions, contexts)))):
             for piece in (encoding, *encoding.overflowing):

@@ -15,7 +15,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from muppet import mirror, paths
+from muppet import mirror, paths, treebank
 from muppet.errors import UserError
 from muppet.examples import dataset_name
 from muppet.runs import Source, digest
@@ -37,8 +37,8 @@ class Rows:
 def load_rows(task: Task, split: str, *, source: Source = "hub", cap: int | None = None) -> Rows:
     """The rows of `split`, at most `cap` of them: a sample that is the same everywhere, and nested over caps.
 
-    Raises UserError when the split is nowhere (it says what was tried and what to do), is empty, or when a full-size run
-    (`cap=None`) would train on a partial mirror.
+    Raises UserError when the split is nowhere (it says what was tried and what to do), is empty, or when a full-size
+    run (`cap=None`) would train on a part of it.
     """
     if cap is not None and cap < 1:
         raise UserError(f"{dataset_name(task)} split {split}: a cap of {cap} rows leaves nothing; give 1 or more")
@@ -56,7 +56,7 @@ def load_rows(task: Task, split: str, *, source: Source = "hub", cap: int | None
     total = len(table)
     if total == 0:
         raise UserError(f"{dataset_name(task)} split {split} is empty ({found}); nothing can be learnt or scored on it")
-    if cap is None and split == task.train and found != "hub":
+    if cap is None and split == task.train:
         _whole(task, split, total, found)
     if cap is not None and cap < total:
         seed = int(hashlib.sha256(f"{task.path}/{task.config}/{split}".encode()).hexdigest()[:8], 16)
@@ -71,8 +71,14 @@ def _whole(task: Task, split: str, total: int, found: str) -> None:
     expected = (task.train_rows or 0) * (len(shares[split]) / 10 if split in shares else 1)
     if found.endswith("(carved)") or total < 0.99 * expected:
         raise UserError(
-            f"{dataset_name(task)} split {split}: {paths.mirror()} holds {total} of {task.train_rows} rows ({found}); "
-            "a full-size run needs them all: unset MUPPET_HUB to use the Hub, or cap the rows (the mini profile does)"
+            f"{dataset_name(task)} split {split}: {'the Hub' if found == 'hub' else paths.mirror()} holds {total} of "
+            f"{task.train_rows} rows ({found}); a full-size run needs them all: "
+            + (
+                "get the original and put it in a mirror folder"
+                if found == "hub"
+                else "unset MUPPET_HUB to use the Hub"
+            )
+            + ", or cap the rows (the mini profile does)"
         )
 
 
@@ -120,6 +126,10 @@ def carved(task: Task) -> bool:
 
 def _table(task: Task, split: str) -> tuple[Any, str, str]:
     """The split as an Arrow table, where it was found, and its fingerprint."""
+    if task.path == "local/ptb":
+        import pyarrow as pa
+
+        return pa.Table.from_pylist(treebank.rows(split)), "folder", treebank.fingerprint(split)
     instead = carved(task)
     files = mirror.files(task.path, task.carved if instead else task.config, split)
     if not files and instead:
@@ -132,9 +142,15 @@ def _table(task: Task, split: str) -> tuple[Any, str, str]:
     try:
         tables = [pq.read_table(file) for file in files]
     except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(f"{files[0].parent}: cannot be read as parquet ({str(error).splitlines()[0]}); get it again") from None
+        raise UserError(
+            f"{files[0].parent}: cannot be read as parquet ({str(error).splitlines()[0]}); get it again"
+        ) from None
     table = pa.concat_tables(tables, promote_options="default")
-    return table, "mirror (carved)" if instead else "mirror", digest([_file_digest(f, f.stat().st_mtime_ns) for f in files])
+    return (
+        table,
+        "mirror (carved)" if instead else "mirror",
+        digest([_file_digest(f, f.stat().st_mtime_ns) for f in files]),
+    )
 
 
 @lru_cache(maxsize=None)
@@ -147,24 +163,42 @@ def _hub(task: Task, split: str) -> tuple[Any, str, str]:
     tried = f"{mirror.folder(task.path) or (paths.mirror() or '$MUPPET_HUB (unset)')}"
     if task.path.startswith("local/"):
         raise UserError(f"{dataset_name(task)} split {split}: not in {tried}, and it is not on the Hub; {task.note}")
+    path, config = task.hub or (task.path, task.config)
     import datasets
 
     try:
-        if task.revision == PARQUET:
-            at = f"hf://datasets/{task.path}@refs%2Fconvert%2Fparquet/{task.config or 'default'}/{split}/*.parquet"
-            loaded = datasets.load_dataset("parquet", data_files={split: at}, split=split)
+        if task.revision == PARQUET and task.hub is None:
+            from huggingface_hub import HfFileSystem
+
+            shards = converted(HfFileSystem(), path, config, split)
+            loaded = datasets.load_dataset("parquet", data_files={"rows": shards}, split="rows")
         else:
-            loaded = datasets.load_dataset(task.path, task.config, revision=task.revision, split=split)
+            loaded = datasets.load_dataset(path, config, revision=None if task.hub else task.revision, split=split)
     except Exception as error:  # the Hub's client raises some twenty kinds; all mean that the split cannot be had
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(
-            f"{dataset_name(task)} split {split} cannot be loaded: tried the mirror ({tried}) and the Hub (revision "
-            f"{task.revision or 'main'}: {reason}); set MUPPET_HUB to a mirror that has it, or go online and run "
-            f"`python -m muppet data check {task.name}`"
+            f"{dataset_name(task)} split {split} cannot be loaded: tried the mirror ({tried}) and the Hub ({path}, "
+            f"revision {task.revision or 'main'}: {reason}); set MUPPET_HUB to a mirror that has it, or go online and "
+            f"run `python -m muppet data check {task.name}`"
         ) from None
-    checksums = loaded.info.download_checksums or {}
-    plain = json.loads(json.dumps([checksums, split, task.config], default=str, sort_keys=True))
+    checksums = loaded.info.download_checksums or {}  # names the commit and every file
+    plain = json.loads(json.dumps([checksums, path, config, split], default=str, sort_keys=True))
     return loaded.with_format("arrow")[:], "hub", digest(plain)
+
+
+def converted(filesystem: Any, path: str, config: str | None, split: str) -> list[str]:
+    """The files of a split on the Hub's conversion branch: `<config>/<split>/*.parquet`.
+
+    A repository with a single configuration may call it otherwise; a split that is too large for the conversion is
+    called `partial-<split>`, and its missing rows are then noticed by their number.
+    """
+    root = f"datasets/{path}@{PARQUET.replace('/', '%2F')}"
+    names = [entry["name"].rsplit("/", 1)[-1] for entry in filesystem.ls(root) if entry["type"] == "directory"]
+    name = names[0] if len(names) == 1 else config or "default"
+    for folder in (split, f"partial-{split}"):
+        if found := sorted(filesystem.glob(f"{root}/{name}/{folder}/*.parquet")):
+            return [f"hf://{file}" for file in found]
+    raise FileNotFoundError(f"no {name}/{split} on {PARQUET}; it has {', '.join(sorted(names))}")
 
 
 def partition(task: Task, split: str, table: Any) -> np.ndarray:
@@ -173,7 +207,9 @@ def partition(task: Task, split: str, table: Any) -> np.ndarray:
     Equal rows are neighbours in that order, so copies stay on one side of a cut (but for one row at each cut).
     """
     assert task.partition is not None
-    hashes = [hashlib.sha256(json.dumps(row, sort_keys=True, default=str).encode()).digest() for row in TableRows(table)]
+    hashes = [
+        hashlib.sha256(json.dumps(row, sort_keys=True, default=str).encode()).digest() for row in TableRows(table)
+    ]
     order = np.array(sorted(range(len(hashes)), key=hashes.__getitem__), dtype=np.int64)
     edges = [len(order) * tenth // 10 for tenth in range(11)]
     kept = [order[edges[tenth] : edges[tenth + 1]] for tenth in dict(task.partition)[split]]
@@ -185,4 +221,9 @@ def _twins(task: Task, split: str, cap: int | None) -> Rows:
 
     n = cap or TWIN_ROWS
     rows = twins.rows(task, split, n)
-    return Rows(rows=rows, found="twins", fingerprint=digest(["twins", twins.VERSION, task.name, split, n])[:32], total=len(rows))
+    return Rows(
+        rows=rows,
+        found="twins",
+        fingerprint=digest(["twins", twins.VERSION, task.name, split, n])[:32],
+        total=len(rows),
+    )

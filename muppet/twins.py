@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
+from muppet import twin_texts as texts
 from muppet.errors import UserError
 from muppet.lexicon import FUNCTION, cued, lexicons, sentence, word
 from muppet.tasks.task import Row, Task
@@ -34,7 +35,9 @@ def rows(task: Task, split: str, n: int, seed: int = 0) -> list[Row]:
 
 def corpus() -> Iterator[str]:
     """Text to train a tokenizer on: every word of the twins, several times."""
-    for words in (*lexicons().values(), tuple(FUNCTION), tuple(map(str, range(100)))):
+    fixed = "What was the cause of this ? What happened as a result ? @placeholder : * _ twin".split()
+    for words in (*lexicons().values(), FUNCTION, fixed, map(str, range(100))):
+        words = tuple(words)
         for _ in range(3):
             yield " ".join(words)
 
@@ -91,8 +94,8 @@ def _wsc(rng: random.Random, index: int) -> Row:
     name = word(rng, "name")
     words = [name, *row["text"].split(" "), "it", "."]
     return {
-        "text": " ".join(words), "span1_index": 0, "span2_index": len(words) - 2, "span1_text": name, "span2_text": "it",
-        "idx": index, "label": row["label"],
+        "text": " ".join(words), "span1_index": 0, "span2_index": len(words) - 2, "span1_text": name,
+        "span2_text": "it", "idx": index, "label": row["label"],
     }
 
 
@@ -127,8 +130,8 @@ def _hellaswag(rng: random.Random, index: int) -> Row:
     endings, right = _choices(rng, 4)
     a, b = sentence(rng, []), word(rng, "noun")
     return {
-        "ind": index, "activity_label": word(rng, "noun"), "ctx_a": a, "ctx_b": b, "ctx": f"{a} {b}", "endings": endings,
-        "source_id": "twin", "split": "train", "split_type": "indomain", "label": str(right),
+        "ind": index, "activity_label": word(rng, "noun"), "ctx_a": a, "ctx_b": b, "ctx": f"{a} {b}",
+        "endings": endings, "source_id": "twin", "split": "train", "split_type": "indomain", "label": str(right),
     }
 
 
@@ -136,8 +139,8 @@ def _swag(rng: random.Random, index: int) -> Row:
     endings, right = _choices(rng, 4)
     a, b = sentence(rng, []), word(rng, "noun")
     return {
-        "video-id": "twin", "fold-ind": str(index), "startphrase": f"{a} {b}", "sent1": a, "sent2": b, "gold-source": "gold",
-        **{f"ending{k}": ending for k, ending in enumerate(endings)}, "label": right,
+        "video-id": "twin", "fold-ind": str(index), "startphrase": f"{a} {b}", "sent1": a, "sent2": b,
+        "gold-source": "gold", **{f"ending{k}": ending for k, ending in enumerate(endings)}, "label": right,
     }
 
 
@@ -178,8 +181,8 @@ def _sciq(rng: random.Random, index: int) -> Row:
     answers, right = _choices(rng, 4)
     correct = answers.pop(right)
     return {
-        "question": f"what {word(rng, 'verb')} {word(rng, 'noun')} ?", "distractor3": answers[2], "distractor1": answers[0],
-        "distractor2": answers[1], "correct_answer": correct, "support": sentence(rng, []),
+        "question": f"what {word(rng, 'verb')} {word(rng, 'noun')} ?", "distractor3": answers[2],
+        "distractor1": answers[0], "distractor2": answers[1], "correct_answer": correct, "support": sentence(rng, []),
     }
 
 
@@ -200,30 +203,17 @@ def _winogrande(rng: random.Random, index: int) -> Row:
     return {"sentence": text, "option1": options[0], "option2": options[1], "answer": str(right + 1)}
 
 
-def passage(rng: random.Random, answered: bool) -> tuple[str, list[str], list[int]]:
-    """A context, its answer and where: the name that stands behind a good word; names behind bad words are decoys."""
-    parts = [f"{word(rng, 'bad')} {word(rng, 'name')}" for _ in range(rng.randint(1, 2))]
-    name = word(rng, "name")
-    if answered:
-        parts.insert(rng.randrange(len(parts) + 1), f"{word(rng, 'good')} {name}")
-    text, answers, starts = "", [], []
-    for part in parts:
-        text += sentence(rng, [], 3, 6)[:-1]
-        if part.endswith(name) and answered and not answers:
-            answers, starts = [name], [len(text) + len(part) - len(name)]
-        text += part + " . "
-    return text.strip(), answers, starts
+def _hyperpartisan(rng: random.Random, index: int) -> Row:
+    row = _single("text", NO_YES)(rng, index)
+    more = {"title": "twin", "url": "", "published_at": "2020-01-01"}
+    return {"text": row["text"], "hyperpartisan": bool(row["label"])} | more
 
 
-def _squad(answered: float) -> Maker:
-    def make(rng: random.Random, index: int) -> Row:
-        context, texts, starts = passage(rng, rng.random() < answered)
-        return {
-            "id": f"twin{index}", "title": "twin", "context": context, "question": f"who is {word(rng, 'good')} ?",
-            "answers": {"text": texts, "answer_start": starts},
-        }
-
-    return make
+def _fever(rng: random.Random, index: int) -> Row:
+    """The claim is called premise, as in the original."""
+    row = _pair("hypothesis", "premise", NLI)(rng, index)
+    verdict = ("SUPPORTS", "NOT ENOUGH INFO", "REFUTES")[row["label"]]
+    return row | {"cid": index, "fid": f"twin{index}", "fever_gold_label": verdict}
 
 
 MAKERS: dict[str, Maker] = {
@@ -272,6 +262,34 @@ MAKERS: dict[str, Maker] = {
     "piqa": _piqa,
     "social_i_qa": _social,
     "winogrande": _winogrande,
-    "squad": _squad(1.0),
-    "squad_v2": _squad(0.6),
+    "squad": texts.squad(1.0),
+    "squad_v2": texts.squad(0.6),
+    "nq": texts.natural_questions,
+    "drop": texts.drop,
+    "record": texts.record,
+    "hotpotqa": texts.hotpot,
+    "triviaqa": texts.trivia,
+    "superglue": _pair("premise", "hypothesis", YES_NO, idx=INDEX),
+    "hyperpartisan": _hyperpartisan,
+    **{f"anli_r{k}": _pair("premise", "hypothesis", NLI, uid="twin", reason="") for k in (1, 2, 3)},
+    "fever_nli": _fever,
+    "cnn_dailymail": texts.summary("article", "highlights", 2, id="INDEX"),
+    "billsum": texts.summary("text", "summary", title="twin"),
+    "xsum": texts.summary("document", "summary", id="INDEX"),
+    "aeslc": texts.summary("email_body", "subject_line"),
+    "multi_news": texts.summary("document", "summary", 2),
+    "gigaword": texts.summary("document", "summary"),
+    "reddit_tifu": texts.summary(
+        "documents", "tldr", ups=1.0, num_comments=1.0, upvote_ratio=1.0, score=1.0, title="twin"
+    ),
+    "arxiv": texts.summary("article", "abstract", 2, section_names="twin"),
+    "pubmed": texts.summary("article", "abstract", 2, section_names="twin"),
+    "bigpatent": texts.summary("description", "abstract", 2),
+    "conll2000": texts.conll2000,
+    "conll2003": texts.conll2003,
+    "ptb_pos": texts.treebank(),
+    "ptb_parsing": texts.treebank(),
+    "ptb_sample_pos": texts.treebank(tree_clean="tree"),
+    "ptb_sample_parsing": texts.treebank(tree_clean="tree"),
+    "ud_pos": texts.universal,
 }

@@ -7,13 +7,18 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
+from muppet.values import hash_once
+
 Family = Literal["classification", "regression", "commonsense", "span", "summarization", "tagging", "parsing"]
 Row = dict[str, Any]
 
 PARQUET = "refs/convert/parquet"  # the branch of a repository that holds the Hub's own script-free conversion
+CARD = "card in github.com/huggingface/datasets, datasets/"  # where columns were confirmed
+TENTHS = (("train", tuple(range(8))), ("validation", (8,)), ("test", (9,)))  # 80/10/10, see Task.partition
 NO_IDENTITY: Mapping[str, Any] = MappingProxyType({"identity": False})
 
 
+@hash_once
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """One dataset and the meaning given to it. A change of meaning takes a new `name`.
@@ -49,7 +54,8 @@ class Task:
     # Where the only original split is `train`: our splits, each as tenths 0..9 of the rows in order of their hash.
     partition: tuple[tuple[str, tuple[int, ...]], ...] | None = None
     # What a reader wants to know; no part of the identity.
-    train_rows: int | None = field(default=None, metadata=NO_IDENTITY)  # rows of the original train split
+    hub: tuple[str, str | None] | None = field(default=None, metadata=NO_IDENTITY)  # the same rows, whole, on the Hub
+    train_rows: int | None = field(default=None, metadata=NO_IDENTITY)  # labelled rows of the original train split
     evaluation_rows: int | None = field(default=None, metadata=NO_IDENTITY)
     carved: str | None = field(default=None, metadata=NO_IDENTITY)  # mirror-only configuration with a train split
     licence: str = field(default="", metadata=NO_IDENTITY)
