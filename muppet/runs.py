@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from muppet.errors import UserError
 from muppet.tasks.task import Task
+from muppet.values import hash_once
 
 Order = Literal["heterogeneous", "batch_homogeneous", "dataset_homogeneous"]
 Source = Literal["hub", "twins"]
@@ -35,6 +36,7 @@ class R3F:
     fp32_noise: bool = True
 
 
+@hash_once
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The hyper-parameters of one stage (paper Tables 7 and 8; §4 for fine-tuning)."""
@@ -76,6 +78,7 @@ class Recipe:
             raise UserError("`temperature` goes with `sampling='temperature'`")
 
 
+@hash_once
 @dataclass(frozen=True, kw_only=True)
 class Prefinetune:
     """One pre-finetuning: a pre-trained model trained on many tasks at once."""
@@ -95,6 +98,7 @@ class Prefinetune:
         return f"{_slug(self.model)}-{len(self.tasks)}sets"
 
 
+@hash_once
 @dataclass(frozen=True, kw_only=True)
 class Finetune:
     """One fine-tuning and its evaluation: one point of a search, one seed."""
@@ -133,13 +137,25 @@ def facts(value: Any) -> Any:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    pairs = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value) if f.metadata.get("identity", True))
+    cls: Any = type(value)
+    pairs = ((name, getattr(value, name)) for name in _names(cls))
     return {name: _plain(item) for name, item in pairs if item is not None}
 
 
+@lru_cache(maxsize=None)
+def _names(cls: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(cls) if f.metadata.get("identity", True))
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # 10 and 10.0 are equal values, so they are one fact
+    if isinstance(value, (str, int, float)):
+        return value
     if isinstance(value, Prefinetune):
         return {"run": run_id(value)}
+    if isinstance(value, (Task, Recipe)):
+        return _part(value)
     if dataclasses.is_dataclass(value):
         return _fields(value)
     if isinstance(value, (tuple, list)):
@@ -148,8 +164,14 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, Callable):  # type: ignore[arg-type]
         return f"{value.__module__}.{value.__qualname__}"
-    assert value is None or isinstance(value, (str, int, float, bool)), type(value)
+    assert value is None, type(value)
     return value
+
+
+@lru_cache(maxsize=None)
+def _part(value: Task | Recipe) -> dict[str, Any]:
+    """What thousands of runs share; callers do not write to it."""
+    return _fields(value)
 
 
 def digest(plain: Any) -> str:
@@ -169,5 +191,6 @@ def parent(run: Run) -> Prefinetune | None:
     return run.init if isinstance(run, Finetune) and isinstance(run.init, Prefinetune) else None
 
 
+@lru_cache(maxsize=None)
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-")
