@@ -20,7 +20,7 @@ Answer = TypeVar("Answer")
 # What SLURM prints when it could not be asked, as against when it said no.
 TRANSIENT = re.compile(
     r"unable to contact|timed out|zero bytes were|standby mode|temporarily|connection refused|transport endpoint|"
-    r"configuration source|connect failure|connection reset|socket|munge",
+    r"configuration source|fetch config|connect failure|connection reset|socket|munge",
     re.IGNORECASE,
 )
 PATIENCE_S = 90.0  # for which a submission is tried again while the controller is away; $MUPPET_PATIENCE overrides

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from muppet import paths
 from muppet.result import write_text
+from studies.kit import prefetch
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("muppet", "studies", "paper_tables/reference")
@@ -66,7 +67,7 @@ def commit() -> tuple[str, bool]:
     return (head.stdout.strip(), bool(dirt.stdout.strip())) if head.returncode == 0 else ("", True)
 
 
-def environment(snapshot: Path, *, sealed: bool) -> dict[str, str]:
+def environment(snapshot: Path, profile: str, *, sealed: bool) -> dict[str, str]:
     """The variables that a job runs with: ours as they are now, folders absolute, code from the snapshot."""
     found = {k: v for k, v in os.environ.items() if k.startswith(TRAVEL) and v}
     found["MUPPET_ARTIFACTS"] = str(paths.artifacts())
@@ -75,7 +76,8 @@ def environment(snapshot: Path, *, sealed: bool) -> dict[str, str]:
     found |= {"MUPPET_COMMIT": head, "MUPPET_DIRTY": str(int(dirty))}
     # the snapshot goes before everything, the folder that the job stands in is not looked into
     found |= {"PYTHONPATH": os.pathsep.join(filter(None, (str(snapshot), os.environ.get("PYTHONPATH")))), "PYTHONSAFEPATH": "1"}
-    return found | {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"} | (SEALED if sealed else {})
+    found |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return found | SEALED | prefetch.for_jobs(profile) if sealed else found
 
 
 def interpreter(path: Path, variables: Mapping[str, str]) -> Path:

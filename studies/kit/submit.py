@@ -109,7 +109,7 @@ def send(
         planned = [_limited(array, settings, limit, partition) for array in jobs.arrays(packed, size)]
         folder = submissions.folder() / (number := submissions.new_id())
         code = snapshot.take()
-        python = snapshot.interpreter(folder / "python", snapshot.environment(code, sealed=settings.sealed))
+        python = snapshot.interpreter(folder / "python", snapshot.environment(code, profile, sealed=settings.sealed))
         arrays = tuple(
             Sent(name=f"muppet-{number}-{index}", runs=tuple(job.ids for job in array.jobs), after=array.parent,
                  resources=str(array.resources), folder=str(folder / str(index)))
@@ -317,7 +317,7 @@ def emit(
         raise UserError(f"--emit-sbatch {target}: the folder is not empty; name a new one")
     number = submissions.new_id()
     code = snapshot.take()
-    python = snapshot.interpreter(target / "python", snapshot.environment(code, sealed=settings.sealed))
+    python = snapshot.interpreter(target / "python", snapshot.environment(code, profile, sealed=settings.sealed))
     lines, written, sent = ["#!/bin/sh", "set -e"], [], []  # type: list[str], list[Path], list[Sent]
     variable: dict[str, str] = {}  # run → the shell variable that holds its job's id
     fresh, _ = _todo(missing, {}, done)
