@@ -18,6 +18,17 @@ TENTHS = (("train", tuple(range(8))), ("validation", (8,)), ("test", (9,)))  # 8
 NO_IDENTITY: Mapping[str, Any] = MappingProxyType({"identity": False})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """How a summary is decoded: beam search, stopped when `beams` summaries are finished. Lengths are tokens written."""
+
+    beams: int = 4
+    length_penalty: float = 1.0  # a summary's score is its log-probability over length ** length_penalty
+    min_tokens: int = 1
+    max_tokens: int = 128
+    no_repeat_ngram: int = 3  # 0: repeats are allowed
+
+
 @hash_once
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -51,6 +62,7 @@ class Task:
     metrics: tuple[str, ...] = ("accuracy",)  # the first is the one a table prints
     rows: Callable[[Row], list[Row]] | None = None
     no_answer: bool | None = None  # span: the dataset has questions without an answer
+    generation: Generation | None = None  # summarization: how its summaries are decoded; None: as `Generation` says
     # Where the only original split is `train`: our splits, each as tenths 0..9 of the rows in order of their hash.
     partition: tuple[tuple[str, tuple[int, ...]], ...] | None = None
     # What a reader wants to know; no part of the identity.
