@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
-from random import Random
 from typing import Any, Literal
 
 from muppet.runs import R3F, Finetune, Prefinetune, Recipe
 from muppet.tasks import SETS, get
 from muppet.tasks import mixture as tasks_of
+from muppet.tasks import scale_order as joining_order
 from muppet.tasks.task import Task
 from studies.kit.decisions import option
 from studies.kit.study import Cell
@@ -223,21 +223,10 @@ def five() -> dict[str, tuple[Task, str]]:
 
 
 def scale_order(model: str) -> tuple[Task, ...]:
-    """The order in which datasets join the scale curve (P18): the evaluation sets, then a seeded shuffle in which every
-    prefix holds the families in proportion. QNLI and CoLA stay out (P12), as does what `model` cannot learn."""
-    pool = [get(name) for name in SETS["scale_pool"]]
-    pool = [task for task in pool if kind(model) == "bart" or task.family != "summarization"]
-    first = [task for task, _ in five().values() if task in pool]
-    families: dict[str, list[Task]] = {}
-    for task in pool:
-        if task not in first:
-            families.setdefault(task.family, []).append(task)
-    place: dict[str, float] = {}
-    for family, tasks in families.items():
-        Random(f"{option('scale_order')}/{family}").shuffle(tasks)
-        place |= {task.name: (i + 0.5) / len(tasks) for i, task in enumerate(tasks)}
-    rest = [task for tasks in families.values() for task in tasks]
-    return (*first, *sorted(rest, key=lambda task: (place[task.name], task.name)))
+    """The order in which datasets join the scale curve (P18). The unseen sets stay out (P12), a third one too, as does
+    what `model` cannot learn; the five evaluation sets come first, whichever of them the figure plots (P11, P40)."""
+    order = (get(name) for name in joining_order(int(option("scale_order"))) if name != option("scale_third_task"))
+    return tuple(task for task in order if kind(model) == "bart" or task.family != "summarization")
 
 
 def scales(model: str) -> dict[str, tuple[int, str | Prefinetune]]:
@@ -245,5 +234,5 @@ def scales(model: str) -> dict[str, tuple[int, str | Prefinetune]]:
     order = scale_order(model)
     last = mixture(model) if option("scale_last") == "include_all" else order
     points: dict[str, tuple[int, str | Prefinetune]] = {"0 sets": (0, model)}
-    points |= {f"{k} sets": (k, prefinetuning(model, order[:k])) for k in SCALES}
+    points |= {f"{k} sets": (k, prefinetuning(model, order[:k])) for k in SCALES if k <= len(order)}
     return points | {f"{len(last)} sets (all)": (len(last), prefinetuning(model, last))}

@@ -14,12 +14,12 @@ FULL_SCALES = (34, 40)
 
 
 def _curves(source: Source, study: str = "figure1") -> dict[str, list[Number]]:
-    """Row → its points in order of x, the base model first (x = 0)."""
-    found: dict[str, list[Number]] = {}
+    """Row → its points in order of x, the base model first (x = 0); one point where two cells share an x."""
+    found: dict[str, dict[float, Number]] = {}
     for number in source.numbers.values():
         if number.study == study and number.x is not None:
-            found.setdefault(number.row, []).append(number)
-    return {row: sorted(curve, key=lambda n: n.x or 0) for row, curve in found.items()}
+            found.setdefault(number.row, {})[number.x] = number
+    return {row: [curve[x] for x in sorted(curve)] for row, curve in found.items()}
 
 
 def _scaled(curve: list[Number]) -> tuple[Number | None, list[Number]]:

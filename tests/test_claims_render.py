@@ -1,0 +1,90 @@
+"""The ledger as files and in the terminal."""
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from muppet.errors import UserError
+from studies.claims import CLAIMS
+from studies.kit import claims_render, decisions, sources
+
+ROOT = Path(claims_render.__file__).resolve().parents[2]
+
+
+def asked(command: str, only: str | None = None, profile: str = "smoke") -> argparse.Namespace:
+    return argparse.Namespace(command=command, only=only, profile=profile)
+
+
+@pytest.fixture
+def tables(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where there are no results
+    monkeypatch.delenv(decisions.OVERRIDE, raising=False)
+    return tmp_path / "paper_tables"
+
+
+def test_every_claim_is_printed_and_written_with_every_source(tables, capsys):
+    assert claims_render.main(asked("claims")) == 0
+    text, shown = (tables / "claims.md").read_text(encoding="utf-8"), capsys.readouterr().out
+    for claim in CLAIMS:
+        section = text.partition(f"\n## {claim.id}\n")[2].partition("\n## ")[0]
+        assert re.findall(r"^\* (\w+): \*\*(?:HOLDS|FAILS|PARTIAL|NOT MEASURED)\*\*\.", section, re.M) == [
+            "paper", "independent", "released", "ours",
+        ]  # fmt: skip
+        assert claim.quote in section
+        assert re.search(rf"\b{claim.id}\b", shown)
+    assert "5 HOLDS, 8 PARTIAL, 12 FAILS, 13 NOT MEASURED" in shown
+
+
+def test_one_claim_in_full_and_an_unknown_one(tables, capsys):
+    claims_render.main(asked("claims", only="C15"))
+    shown = capsys.readouterr().out
+    assert "54.99 from its rounds (-1.29)" in shown and "## C14" not in shown
+    with pytest.raises(UserError, match="unknown claim 'C40'"):
+        claims_render.main(asked("claims", only="C15,C40"))
+
+
+def test_as_a_part_of_render_it_only_writes(tables, capsys):
+    claims_render.main(asked("render", only="RTE"))
+    claims_render.decisions(asked("render"))
+    assert capsys.readouterr().out.split() == ["wrote", "paper_tables/claims.md", "wrote", "paper_tables/decisions.md"]
+
+
+def test_decisions_file_has_every_decision_and_is_not_moved_by_an_override(tables, capsys, monkeypatch):
+    monkeypatch.setenv(decisions.OVERRIDE, "squad=v2.0-f1")
+    assert claims_render.decisions(asked("decisions")) == 0
+    assert "v2.0-f1" in capsys.readouterr().out
+    text = (tables / "decisions.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| (P\d+) ", text, re.M) == [f"P{i}" for i in range(1, 55)]
+    row = next(line for line in text.splitlines() if line.startswith("| `squad`"))
+    assert [cell.strip() for cell in row.split("|")][2:4] == ["`v1.1-em`", "v1.1-f1, v2.0-em, v2.0-f1"]
+
+
+def test_tables_are_rectangular(tables):
+    claims_render.main(asked("render"))
+    claims_render.decisions(asked("render"))
+    for path in tables.glob("*.md"):
+        widths: set[int] = set()
+        for line in [*path.read_text(encoding="utf-8").splitlines(), ""]:
+            if line.startswith("|"):
+                widths.add(len(re.findall(r"(?<!\\)\|", line)))
+            else:
+                assert len(widths) <= 1, (path, line)
+                widths.clear()
+
+
+def test_committed_files_equal_a_fresh_render(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv(decisions.OVERRIDE, raising=False)
+    fresh = claims_render.claims_markdown(claims_render.judge(claims_render.all_sources(claims_render.COMMITTED)))
+    assert (ROOT / "paper_tables" / "claims.md").read_text(encoding="utf-8") == fresh
+    assert (ROOT / "paper_tables" / "decisions.md").read_text(encoding="utf-8") == claims_render.decisions_markdown(
+        decisions.load()
+    )
+
+
+def test_a_profile_without_results_adds_no_source(tables):
+    labels = [source.label for source in claims_render.all_sources(("paper", "smoke"))]
+    assert labels == ["paper", "independent", "released", "ours"]
+    assert sources.measured("smoke")[1].label == "ours (smoke)"
