@@ -10,6 +10,10 @@ class UserError(ValueError):
     """Bad input. The message names the file, the field and what to do; the command lines print it and exit with 2."""
 
 
+class Absent(UserError):
+    """Data that is nowhere to be had: not wrong, only missing. The message says what was tried."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is none of `known`; it offers the nearest, or lists them when none is near."""
     names = sorted(known)

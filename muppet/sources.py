@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
 from muppet import mirror, paths, treebank
-from muppet.errors import UserError
+from muppet.errors import Absent, UserError
 from muppet.examples import dataset_name
 from muppet.runs import Source, digest
 from muppet.tasks.task import PARQUET, Row, Task
@@ -80,6 +82,18 @@ def _whole(task: Task, split: str, total: int, found: str) -> None:
             )
             + ", or cap the rows (the mini profile does)"
         )
+
+
+def peek(task: Task, split: str, n: int = 200) -> Rows:
+    """What `data check` reads: all rows of what is on this machine, the first `n` of the Hub's."""
+    if task.path == "local/ptb" or mirror.files(task.path, task.config, split):
+        table, found, fingerprint = _table(task, split)
+        return Rows(rows=TableRows(table), found=found, fingerprint=fingerprint, total=len(table))
+    original = "train" if task.partition is not None else split
+    if mirror.files(task.path, task.config, original):
+        return load_rows(task, split, cap=10**9)
+    rows = list(islice(_open_hub(task, original, streaming=True), n))
+    return Rows(rows=rows, found="hub", fingerprint="", total=len(rows))
 
 
 class TableRows(Sequence[Row]):
@@ -160,30 +174,50 @@ def _file_digest(file: Path, _changed: int) -> str:
 
 
 def _hub(task: Task, split: str) -> tuple[Any, str, str]:
+    loaded = _open_hub(task, split, streaming=False)
+    checksums = loaded.info.download_checksums or {}  # names the commit and every file
+    plain = json.loads(json.dumps([checksums, task.path, task.config, split], default=str, sort_keys=True))
+    return loaded.with_format("arrow")[:], "hub", digest(plain)
+
+
+def _open_hub(task: Task, split: str, *, streaming: bool) -> Any:
     tried = f"{mirror.folder(task.path) or (paths.mirror() or '$MUPPET_HUB (unset)')}"
     if task.path.startswith("local/"):
-        raise UserError(f"{dataset_name(task)} split {split}: not in {tried}, and it is not on the Hub; {task.note}")
+        raise Absent(f"{dataset_name(task)} split {split}: not in {tried}, and it is not on the Hub; {task.note}")
     path, config = task.hub or (task.path, task.config)
     import datasets
 
+    _probe_hub()
     try:
         if task.revision == PARQUET and task.hub is None:
             from huggingface_hub import HfFileSystem
 
             shards = converted(HfFileSystem(), path, config, split)
-            loaded = datasets.load_dataset("parquet", data_files={"rows": shards}, split="rows")
-        else:
-            loaded = datasets.load_dataset(path, config, revision=None if task.hub else task.revision, split=split)
+            return datasets.load_dataset("parquet", data_files={"rows": shards}, split="rows", streaming=streaming)
+        revision = None if task.hub else task.revision
+        return datasets.load_dataset(path, config, revision=revision, split=split, streaming=streaming)
     except Exception as error:  # the Hub's client raises some twenty kinds; all mean that the split cannot be had
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(
+        raise Absent(
             f"{dataset_name(task)} split {split} cannot be loaded: tried the mirror ({tried}) and the Hub ({path}, "
             f"revision {task.revision or 'main'}: {reason}); set MUPPET_HUB to a mirror that has it, or go online and "
             f"run `python -m muppet data check {task.name}`"
         ) from None
-    checksums = loaded.info.download_checksums or {}  # names the commit and every file
-    plain = json.loads(json.dumps([checksums, path, config, split], default=str, sort_keys=True))
-    return loaded.with_format("arrow")[:], "hub", digest(plain)
+
+
+@lru_cache(maxsize=None)
+def _probe_hub() -> None:
+    """Ask once whether the Hub answers; if not, its clients use their caches alone, instead of retrying for a minute."""
+    import datasets
+    import huggingface_hub
+
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        return
+    try:
+        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
+    except Exception as error:
+        print(f"the Hub does not answer ({error}): only what is on this machine is used", file=sys.stderr)
+        huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
 
 
 def converted(filesystem: Any, path: str, config: str | None, split: str) -> list[str]:

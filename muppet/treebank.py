@@ -10,7 +10,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from muppet.errors import UserError
+from muppet.errors import Absent, UserError
 from muppet.tasks.task import Row
 
 SECTIONS = {"train": range(2, 22), "validation": range(22, 23), "test": range(23, 24)}
@@ -21,7 +21,7 @@ def files(split: str) -> list[Path]:
     """The `.mrg` files of a split, in order. UserError naming a section that is missing, or the variable to set."""
     folder = os.environ.get(VARIABLE)
     if not folder:
-        raise UserError(
+        raise Absent(
             f"the Penn Treebank is licensed: set {VARIABLE} to the folder of its WSJ .mrg files (sections 00 to 24); "
             "the free sample is `ptb_sample_pos` and `ptb_sample_parsing`, and `ud_pos` needs no licence"
         )

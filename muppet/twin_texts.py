@@ -117,7 +117,8 @@ def hotpot(rng: random.Random, index: int) -> Row:
     context_columns = {"title": titles, "sentences": [[sentence(rng, [], 3, 5)], [context]]}
     return {
         "id": f"twin{index}", "question": question(rng), "answer": "yes" if rng.random() < 0.1 else name,
-        "type": "bridge", "level": "easy", "supporting_facts": {"title": [titles[1]], "sent_id": [0]}, "context": context_columns,
+        "type": "bridge", "level": "easy", "supporting_facts": {"title": [titles[1]], "sent_id": [0]},
+        "context": context_columns,
     }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from muppet.errors import unknown
 from muppet.tasks import classification, commonsense, mrc, structured, summarization
 from muppet.tasks.task import Family, Row, Task
 
-__all__ = ["A1", "ALL", "FIVE", "SETS", "Family", "Row", "Task", "get", "mixture", "scale_order"]
+__all__ = ["A1", "ALL", "COPIES", "FIVE", "SETS", "Family", "Row", "Task", "get", "mixture", "scale_order"]
 
 DECLARED = (
     *classification.CLASSIFICATION, *summarization.SUMMARIZATION, *commonsense.COMMONSENSE, *mrc.MRC,
@@ -33,7 +33,7 @@ A1: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 FIVE = ("rte", "boolq", "race", "squad", "mnli")  # evaluated along the scale curve, in it from its first point (§5.1)
 HELD_OUT = ("qnli", "cola")  # Figure 3's, in no point of the curve (P12)
-COPIES = ("superglue", "multinli")  # entries of A.1 that repeat another's rows (P4, P5)
+COPIES = {"superglue": "rte", "multinli": "mnli"}  # entries of A.1 that repeat another's rows (P4, P5)
 _ALL47 = tuple(name for names in A1.values() for name in names)
 _POOL = tuple(name for name in _ALL47 if name not in HELD_OUT and name not in A1["Summarization"])
 
@@ -46,7 +46,7 @@ def scale_order(seed: int = 0) -> tuple[str, ...]:
     """
     place: dict[str, float] = {}
     for family, names in A1.items():
-        rest = [name for name in names if name in _POOL and name not in FIVE + COPIES]
+        rest = [name for name in names if name in _POOL and name not in (*FIVE, *COPIES)]
         Random(f"{seed}/{family}").shuffle(rest)
         place |= {name: (index + 0.5) / len(rest) for index, name in enumerate(rest)}
     return (*FIVE, *sorted(place, key=lambda name: (place[name], name)), *COPIES)
