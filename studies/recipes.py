@@ -229,10 +229,17 @@ def scale_order(model: str) -> tuple[Task, ...]:
     return tuple(task for task in order if kind(model) == "bart" or task.family != "summarization")
 
 
-def scales(model: str) -> dict[str, tuple[int, str | Prefinetune]]:
-    """The checkpoints of Figures 1 and 3 by name, as (number of datasets, what fine-tuning starts from)."""
+def scales(model: str, unseen: tuple[str, ...] = ()) -> dict[str, tuple[int, str | Prefinetune]]:
+    """The checkpoints of Figures 1 and 3 by name, as (number of datasets, what fine-tuning starts from).
+
+    The last is the tables' own pre-finetuning, but for the datasets named `unseen`. It holds each dataset once, while
+    the points before it count appendix entries, two of which repeat others (P4, P5) and join last.
+    """
     order = scale_order(model)
-    last = mixture(model) if option("scale_last") == "include_all" else order
+    last = tuple(task for task in mixture(model) if task.name not in unseen)
     points: dict[str, tuple[int, str | Prefinetune]] = {"0 sets": (0, model)}
     points |= {f"{k} sets": (k, prefinetuning(model, order[:k])) for k in SCALES if k <= len(order)}
-    return points | {f"{len(last)} sets (all)": (len(last), prefinetuning(model, last))}
+    if unseen:
+        return points | {f"{len(last)} sets (each once)": (len(last), prefinetuning(model, last))}
+    entries = len({*order, *last})
+    return points | {f"{entries} sets (all)": (entries, prefinetuning(model, last))}

@@ -1,0 +1,176 @@
+"""The declared artefacts: cells match the paper's, shared runs are one run, and what the docstrings count is so."""
+
+import subprocess
+import sys
+from functools import cache
+
+import pytest
+
+from muppet.runs import Finetune, Prefinetune, run_id
+from studies.kit import load, reference
+from studies.kit.decisions import OVERRIDE
+from studies.kit.study import Cell, Study
+from studies.recipes import BART, ROBERTA_B, ROBERTA_L, prefinetuning
+
+NAMES = ("table3", "table4", "table5", "table6", "figure1", "figure2", "figure3", "ablations")
+SUMMARIES = ("R1", "R2", "RL")
+
+
+@cache
+def studies(profile: str = "paper") -> dict[str, Study]:
+    return load.load_studies(profile)
+
+
+def runs(study: str, kind: type = Finetune) -> dict[str, Finetune | Prefinetune]:
+    return {name: run for name, run in studies()[study].runs().items() if isinstance(run, kind)}
+
+
+def cell(study: str, row: str, column: str, metric: str | None = None) -> Cell:
+    return next(c for c in studies()[study].cells if (c.row, c.column) == (row, column) and metric in (None, c.metric))
+
+
+def test_every_artefact_is_declared() -> None:
+    assert tuple(studies()) == NAMES
+
+
+@pytest.mark.parametrize("k", [3, 4, 5, 6])
+def test_a_table_has_every_cell_that_the_paper_prints_and_names_no_other(k: int) -> None:
+    study = studies()[f"table{k}"]
+    printed = {(p.row, p.column) for p in reference.table(k)}
+    declared = {(c.row, c.column) for c in study.cells}
+    assert printed <= declared
+    assert {row for row, _ in declared if "(released)" not in row} == {row for row, _ in printed}
+    assert {column for _, column in declared} - set(study.beyond) == {column for _, column in printed}
+    for p in reference.table(k):
+        if p.metric in SUMMARIES:
+            assert cell(f"table{k}", p.row, p.column, p.metric)
+
+
+def test_one_prefinetuning_of_base_serves_every_artefact() -> None:
+    ours = run_id(prefinetuning(ROBERTA_B))
+    for name in ("table3", "table4", "table5", "figure1", "ablations"):
+        assert ours in studies()[name].runs(), name
+    last = [c for c in studies()["figure1"].cells if c.column.endswith("(all)")]
+    assert len(last) == 5 and {run_id(run.init) for c in last for run in c.runs} == {ours}
+    assert run_id(prefinetuning(ROBERTA_L)) in studies()["table6"].runs()
+    assert all(
+        run_id(prefinetuning(BART)) in studies()[name].runs() for name in ("table3", "table4", "table5", "ablations")
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "column"), [("table3", "RTE"), ("table3", "MNLI"), ("table3", "SQuAD"), ("table4", "BoolQ")]
+)
+def test_the_figures_share_the_tables_runs(table: str, column: str) -> None:
+    plain, muppet = cell(table, "RoBERTa-B", column).runs, cell(table, "RoBERTa-B + MUPPET", column).runs
+    assert plain == cell("figure1", column, "0 sets").runs == cell("figure2", "RoBERTa-B", column).runs
+    assert muppet == cell("figure1", column, "42 sets (all)").runs
+
+
+def test_ablations_share_the_plain_and_muppet_rows() -> None:
+    for row in ("RoBERTa-B", "RoBERTa-B + MUPPET", "BART", "BART + MUPPET"):
+        for table, column in (("table3", "RTE"), ("table4", "CQA")):
+            assert cell("ablations", row, column).runs == cell(table, row, column).runs
+
+
+def test_each_ablation_changes_its_run_and_the_base_is_a_row() -> None:
+    study = studies()["ablations"]
+    assert set(study.base) | set(study.base.values()) <= set(study.rows)
+    for row, base in study.base.items():
+        for column in study.columns:
+            assert cell("ablations", row, column).runs != cell("ablations", base, column).runs, (row, column)
+
+
+def test_figure_3_at_all_the_data_is_the_tables_run_and_draws_are_nested_in_seeds() -> None:
+    whole = cell("figure3", "QNLI | 0 sets", "100 %").runs
+    assert set(whole) <= set(cell("table3", "RoBERTa-B", "QNLI").runs) and len(whole) == 5
+    part = cell("figure3", "CoLA | 34 sets", "21.25 %").runs
+    assert [(run.fraction, run.draw, run.seed) for run in part] == [(0.2125, i, i) for i in range(5)]
+    assert (
+        len({c.column for c in studies()["figure3"].cells}) == 9
+        and len({c.row for c in studies()["figure3"].cells}) == 16
+    )
+
+
+def test_the_scale_curve_is_nested_holds_the_five_and_keeps_the_unseen_out() -> None:
+    sets = {}
+    for c in studies()["figure1"].cells:
+        if c.x and not c.column.endswith("(all)"):
+            sets[c.x] = {task.name for task in c.runs[0].init.tasks}
+    assert sorted(sets) == [10, 16, 22, 28, 34, 40] and all(len(names) == k for k, names in sets.items())
+    assert all(sets[a] < sets[b] for a, b in zip(sorted(sets), sorted(sets)[1:]))
+    assert {"rte", "boolq", "race", "squad", "mnli"} <= sets[10]
+    seen = {task.name for run in runs("figure3", Prefinetune).values() for task in run.tasks}
+    assert not {"qnli", "cola"} & seen and len(runs("figure3", Prefinetune)) == 7
+
+
+def test_the_three_policies_differ_in_the_order_alone() -> None:
+    first, *others = runs("figure2", Prefinetune).values()
+    assert len(first.tasks) == 35 and len(others) == 2
+    assert {run.recipe.batching for run in (first, *others)} == {
+        "heterogeneous",
+        "batch_homogeneous",
+        "dataset_homogeneous",
+    }
+    for run in others:
+        assert (run.tasks, run.recipe.updates, run.seed) == (first.tasks, first.recipe.updates, first.seed)
+
+
+def test_table_6_trains_on_weighted_mixtures_and_pools_its_rounds() -> None:
+    total = cell("table6", "RoBERTa-MUPPET | S,M,F,ANLI", "ANLI")
+    weights = {task.name: weight for task, weight in total.runs[0].train_on}
+    assert weights == {"snli": 1, "mnli": 1, "fever_nli": 1, "anli_r1": 10, "anli_r2": 20, "anli_r3": 10}
+    rounds = [cell("table6", "RoBERTa-MUPPET | S,M,F,ANLI", column) for column in ("A1", "A2", "A3")]
+    assert total.score == " + ".join(c.score for c in rounds) and all(c.runs == total.runs for c in rounds)
+    assert {task.name for task in total.runs[0].evaluate_on} == {"anli_r2", "anli_r3"}
+
+
+def test_hyperpartisan_folds_partition_the_articles() -> None:
+    folds = cell("table5", "BART", "Hyperpartisan")
+    held = {run.task.partition for run in folds.runs}
+    assert folds.folds and len(held) == 10
+    for partition in held:
+        parts = dict(partition)
+        assert sorted((*parts["train"], *parts["validation"])) == list(range(10)) and len(parts["validation"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "fine", "pre"),
+    [
+        ("table4", 2010, 3),
+        ("table5", 2490, 3),
+        ("table6", 50, 1),
+        ("figure1", 2400, 7),
+        ("figure2", 1200, 3),
+        ("figure3", 720, 7),
+    ],
+)
+def test_the_numbers_of_runs_in_the_docstrings_are_right(name: str, fine: int, pre: int) -> None:
+    assert (len(runs(name)), len(runs(name, Prefinetune))) == (fine, pre)
+
+
+def test_new_prefinetunings_of_the_ablations() -> None:
+    tables = {name for table in ("table3", "table4") for name in runs(table, Prefinetune)}
+    assert len(runs("ablations", Prefinetune).keys() - tables) == 11
+
+
+def test_smoke_measures_every_cell_that_is_not_the_papers_alone() -> None:
+    for study in studies("smoke").values():
+        assert all(c.runs or c.why == "paper only" for c in study.cells), study.name
+
+
+def test_an_option_reaches_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OVERRIDE, "figure1_first=stsb,scale_third_task=stsb,scale_last=include_all,anli_split=test")
+    changed = load.load_studies("paper", ("figure1", "figure3", "table6"))
+    assert changed["figure1"].rows[0] == "STS-B" and changed["figure1"].cells[0].score == "stsb/validation/spearman"
+    assert any(row.startswith("STS-B") for row in changed["figure3"].rows)
+    assert run_id(prefinetuning(ROBERTA_B)) in changed["figure3"].runs()
+    assert changed["table6"].cells[0].score == "anli_r1/test_r1/accuracy"
+
+
+def test_declaring_everything_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from studies.kit import load; load.load_studies('smoke'); "
+        "print([m for m in ('torch', 'transformers', 'datasets', 'matplotlib') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
