@@ -25,12 +25,10 @@ COLUMNS = {
 
 RELEASED = " (released)"
 RESULTS = Path("results")  # `collect.RESULTS`, without its import
-FAMILIES = {  # a task's family → that of a column, and that of Table 1
-    "classification": ("sentence prediction", "Classification"),
-    "regression": ("sentence prediction", "Classification"),
-    "commonsense": ("commonsense", "CommonSense"), "span": ("MRC", "MRC"),
-    "summarization": ("summarization", "Summarization"),
-    "tagging": ("structured prediction", ""), "parsing": ("structured prediction", ""),
+FAMILIES = {  # a task's family → that of a column of Tables 3 to 5
+    "classification": "sentence prediction", "regression": "sentence prediction", "commonsense": "commonsense",
+    "span": "MRC", "summarization": "summarization",
+    "tagging": "structured prediction", "parsing": "structured prediction",
 }  # fmt: skip
 
 
@@ -99,7 +97,7 @@ def measured(profile: str) -> tuple[Source, Source]:
             )  # fmt: skip
             numbers[place, line.row, line.column, line.metric] = number
             task, sizes = _task(cell), _train_rows(cell)
-            kinds[place, line.column] = FAMILIES[task.family][0]
+            kinds[place, line.column] = FAMILIES[task.family]
             if sizes:
                 rows[place, line.column] = sizes
     facts = {"parameters": _parameters(studies["table3"], collected)} if "table3" in studies else {}
@@ -158,15 +156,17 @@ def _parameters(study: Study, collected: Collected) -> dict[str, tuple[int, int]
 
 
 def _declared() -> dict[str, object]:
-    """Facts of what is declared, before any run: the scale curve's datasets, and the catalogue by family of Table 1."""
-    from muppet.tasks import SETS, get
+    """Facts of what is declared, before any run: the datasets of the scale curve, those of Table 1 by its headings."""
+    from muppet.tasks import A1, COPIES, SETS
     from studies.recipes import ROBERTA_B, scales
 
-    sets = {
-        k: {task.name for task in run.tasks} for k, run in scales(ROBERTA_B).values() if isinstance(run, Prefinetune)
+    sets = {  # an entry that repeats another's rows is that other one
+        x: {COPIES.get(task.name, task.name) for task in run.tasks}
+        for x, run in scales(ROBERTA_B).values()
+        if isinstance(run, Prefinetune)
     }
-    catalogue = [FAMILIES[get(name).family][1] for name in SETS.get("table1_46", ())]
-    return {"scale_sets": sets} | ({"catalogue": catalogue} if catalogue else {})
+    catalogue = [heading for heading, names in A1.items() for name in names if name in SETS["table1_46"]]
+    return {"scale_sets": sets, "catalogue": catalogue}
 
 
 def families() -> dict[tuple[str, str], str]:
