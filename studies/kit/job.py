@@ -1,8 +1,8 @@
-"""What runs on a node: a job goes through its runs, each in a process of its own, and survives what the cluster does to it.
+"""What runs on a node: a job goes through its runs and survives what the cluster does to it.
 
-The job itself holds no state: it can be started any number of times, anywhere. Runs with a result are skipped, others go
-on from their checkpoint. Each run is a fork of a process that has imported the heavy libraries already, so that one
-that crashes takes neither the others nor their imports with it. Signals:
+The job holds no state: it can be started any number of times, anywhere. Runs with a result are skipped, others go on from
+their checkpoint. A light process minds a warm one that does the runs one after another; when that one crashes, the run
+at fault is noted and the next process goes on behind it. Signals:
 
 * USR2 (before the time limit, or preemption): the run checkpoints, and the job asks to be queued again;
 * TERM (preemption without USR2, or cancelled): the run checkpoints, and the scheduler decides: a job that it still calls
@@ -19,7 +19,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,12 +30,13 @@ from typing import Any
 from muppet import paths
 from muppet.result import write_text
 
-RUNNER = "studies.kit.worker:execute"  # (profile, [id]) -> None
-STOPPED, BUSY = 75, 76  # exit status of a run that checkpointed as told; that another copy of it is doing already
+RUNNER = "studies.kit.worker:execute"  # (profile, [id]) -> {id: outcome}
+STOPPED = 75  # exit status of the warm process when a run checkpointed because it was told to (EX_TEMPFAIL)
+ATTEMPTS = 3  # failures of one run in one job, and stops without progress, before it is given up
 GRACE_S = 20.0  # that the first of several processes gets to say why they failed
-ATTEMPTS = 3  # of one run in one job, and stops without progress, before it is called failed
+AGAIN_S = 5.0  # between looks at a run that another copy of it is doing
 PATIENCE_S = 600.0  # for which a requeue is tried again
-AGAIN_S = 5.0  # between looks at a run that another copy is doing
+SIGNALS = {signal.SIGUSR2, signal.SIGTERM}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,54 +56,69 @@ class Job:
 
     def __call__(self) -> None:
         """Run what has no result yet. Raises RuntimeError when a run is left without one."""
-        attempt = _Attempt()
+        mind = _Minder()
         process_group()
         missing = [name for name in self.ids if not self._done(name)]
         say(f"{len(self.ids)} runs, {len(self.ids) - len(missing)} of them done; {_where()}")
+        todo = []
         for name, parent in zip(self.ids, self.parents, strict=True):
-            if parent is not None and not self._done(parent) and name in missing:
+            if name in missing and parent is not None and not self._done(parent):
                 # Whatever the scheduler said of the parent's job. No failure of this run: it is tried when submitted again.
                 say(f"{name}: not started, its parent {parent} has no result")
             elif name in missing:
-                self._run(name, attempt)
+                todo.append(name)
+        self._through(todo, mind)
         left = [name for name in self.ids if not self._done(name)]
         if left and _first():
-            raise RuntimeError(f"{len(left)} of {len(self.ids)} runs have no result: {', '.join(left[:3])}{' …' * (len(left) > 3)}")
+            more = f" and {len(left) - 1} more" * (len(left) > 1)
+            raise RuntimeError(f"{len(left)} of {len(self.ids)} runs have no result: {left[0]}{more}")
 
-    def _run(self, name: str, attempt: _Attempt) -> None:
-        _warm(self.runner)
-        tries = 0
-        while tries < ATTEMPTS:
-            before = _failure(name)
-            if attempt.signal is None:
-                say(f"{name}: starts")
-                status = attempt.follow(partial(self._child, name), paths.run_dir(name) / "log.txt" if _first() else None)
-            if attempt.signal is not None and not self._done(name):
-                attempt.leave(name)
-            if self._done(name) or (status == 0 and not _first()):
-                say(f"{name}: done")
-                return
-            if status == BUSY:
-                time.sleep(AGAIN_S)
-                continue
-            tries += 1
-            if status < 0:
-                self._fail(name, f"killed by {signal.Signals(-status).name}" + ": out of memory?" * (status == -9))
-            elif _failure(name) == before:
-                self._fail(name, f"left with status {status}, see its log")
-            error = _failure(name).get("error")
-            say(f"{name}: failed: {error}")
-            if _many():  # the other processes of the group would wait for this one: end them all
+    def _through(self, todo: list[str], mind: _Minder) -> None:
+        """Do the runs `todo`; each failing one up to ATTEMPTS times."""
+        failed: Counter[str] = Counter()
+        while todo:
+            before = {name: _failure(name) for name in todo}
+            told, status = mind.follow(partial(self._work, todo))
+            current = next((name for name, outcome in told.items() if outcome == "starts"), None)
+            if mind.signal is not None and (current or not told):
+                mind.leave(current or todo[0])
+            if current is not None:  # the process died in it
+                kind = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+                self._fail(current, f"its process was ended by {kind}" + ": out of memory?" * (status == -signal.SIGKILL))
+                told[current] = "failed"
+            for name, outcome in told.items():
+                if outcome == "failed":
+                    failed[name] += 1
+                    if _failure(name) == before[name]:
+                        self._fail(name, f"left no failure record; see {paths.run_dir(name) / 'log.txt'}")
+                    say(f"{name}: {_failure(name).get('error', 'failed')}")
+            if _many() and any(failed.values()):  # the group's other processes would wait for this one: end them all
                 time.sleep(0 if _first() else GRACE_S)  # … when the first has said why
-                raise RuntimeError(f"{name}: {error}")
-            if int(_failure(name).get("count") or 1) >= ATTEMPTS:
-                return
+                raise RuntimeError("a process of the group failed")
+            given_up = {n for n in failed if max(failed[n], int(_failure(n).get("count") or 0)) >= ATTEMPTS}
+            todo = [n for n in todo if told.get(n) not in ("done", "skipped") and n not in given_up and not self._done(n)]
+            if todo and all(told.get(name) == "busy" for name in todo):
+                time.sleep(AGAIN_S)
 
-    def _child(self, name: str) -> int:
-        """In the child: do the run → exit status."""
+    def _work(self, names: Sequence[str], tell: Callable[[str, str], None]) -> None:
+        """In the warm process: do the runs and tell of each how it ended."""
         module, _, function = self.runner.partition(":")
-        outcomes = getattr(importlib.import_module(module), function)(self.profile, [name])
-        return BUSY if outcomes and outcomes.get(name) == "busy" else 0 if self._done(name) or not _first() else 1
+        execute = getattr(importlib.import_module(module), function)
+        for name in names:
+            tell("starts", name)
+            if _first():
+                _write_to(paths.run_dir(name) / "log.txt")
+            try:
+                outcome = (execute(self.profile, [name]) or {}).get(name, "done")
+            except Exception as error:
+                if type(error).__name__ == "Stopped":
+                    raise
+                traceback.print_exc()
+                outcome = "failed"
+            tell(outcome, name)
+
+    def _done(self, name: str) -> bool:
+        return (Path("results") / self.profile / name.split("-", 1)[0] / f"{name}.json").exists()
 
     def _fail(self, name: str, error: str) -> None:
         """A failure record for a run that could not write its own."""
@@ -110,17 +127,14 @@ class Job:
         if _first():
             worker.fail(name, error)
 
-    def _done(self, name: str) -> bool:
-        return (Path("results") / self.profile / name.split("-", 1)[0] / f"{name}.json").exists()
 
-
-class _Attempt:
-    """One start of a job: the signals it got and the child that it attends to."""
+class _Minder:
+    """Minds the process that does the work: passes signals on to it and remembers them."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
         self.child: int | None = None
-        for number in (signal.SIGUSR2, signal.SIGTERM):
+        for number in SIGNALS:
             signal.signal(number, self._told)
 
     def _told(self, number: int, frame: FrameType | None) -> None:
@@ -130,27 +144,38 @@ class _Attempt:
         if self.child is not None:
             os.kill(self.child, number)
 
-    def follow(self, work: Callable[[], int], log: Path | None) -> int:
-        """Run `work` in a child that writes to `log` → its exit status, negative for a signal that killed it."""
+    def follow(self, work: Callable[[Callable[[str, str], None]], None]) -> tuple[dict[str, str], int]:
+        """Run `work` in a child → (run → the last that was told of it, the child's exit status: negative for a signal)."""
         sys.stdout.flush(), sys.stderr.flush()
-        blocked = {signal.SIGUSR2, signal.SIGTERM}
-        signal.pthread_sigmask(signal.SIG_BLOCK, blocked)  # until both sides know who they are
-        child = os.fork()
+        reader, writer = os.pipe()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until both sides know who they are
+        child = 0 if self.signal is not None else os.fork()
+        if self.signal is not None:  # told to stop before anything was begun
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            return {}, STOPPED
         if child == 0:
-            _live(work, log, blocked)
+            os.close(reader)
+            _live(work, writer)
+        os.close(writer)
         self.child = child
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        told: dict[str, str] = {}
+        with os.fdopen(reader, encoding="utf-8") as messages:
+            for line in messages:
+                outcome, _, name = line.rstrip("\n").partition(" ")
+                told[name] = outcome
+                say(f"{name}: {outcome}")
         _, waited = os.waitpid(child, 0)
         self.child = None
-        return os.waitstatus_to_exitcode(waited)
+        return told, os.waitstatus_to_exitcode(waited)
 
     def leave(self, name: str) -> None:
         """After the checkpoint: queue this job again where that is ours to ask, then wait for the end."""
-        if _first() and (times := _stuck(name)) >= ATTEMPTS:
+        if _first() and (times := _stopped(name)) >= ATTEMPTS:
             from studies.kit import worker
 
             why = f"stopped {times} times without getting any further: give its stage more `minutes` in cluster.toml"
-            for _ in range(ATTEMPTS):
+            for _ in range(ATTEMPTS):  # so that it is not tried again until a person says so
                 worker.fail(name, why)
             raise RuntimeError(f"{name}: {why}")
         if _first() and (self.signal == signal.SIGUSR2 or _state() == "RUNNING"):
@@ -159,31 +184,28 @@ class _Attempt:
         raise RuntimeError("stopped at a checkpoint; submit again to go on")
 
 
-def _live(work: Callable[[], int], log: Path | None, blocked: set[signal.Signals]) -> None:
-    """The child's whole life."""
-    status = 1
-    if log is not None:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.dup2(target, 1), os.dup2(target, 2)
-    train = sys.modules.get("muppet.train")
-    Stopped: type[BaseException] = train.Stopped if train else KeyboardInterrupt
+def _live(work: Callable[[Callable[[str, str], None]], None], writer: int) -> None:
+    """The child's whole life: it leaves by a status, never by returning."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(signal.Signals(number).name)
+        train = sys.modules.get("muppet.train")
+        raise (train.Stopped if train else KeyboardInterrupt)(signal.Signals(number).name)
 
+    def tell(outcome: str, name: str) -> None:
+        os.write(writer, f"{outcome} {name}\n".encode())
+
+    status = 1
     try:
-        for number in (signal.SIGUSR2, signal.SIGTERM):
+        for number in SIGNALS:
             signal.signal(number, stop)  # outside of training; training listens for itself and checkpoints
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, blocked)
-        status = work()
-    except Stopped as told:
-        for number in (signal.SIGUSR2, signal.SIGTERM):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        work(tell)
+        status = 0
+    except BaseException as error:
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        say(f"stopped: {told}")
-        status = STOPPED
-    except BaseException:
-        traceback.print_exc()
+        status = STOPPED if type(error).__name__ in ("Stopped", "KeyboardInterrupt") else 1
+        say(f"stopped: {error}") if status == STOPPED else traceback.print_exc()
     finally:
         sys.stdout.flush(), sys.stderr.flush()
         os._exit(status)
@@ -201,7 +223,7 @@ def process_group() -> None:
     from submitit import JobEnvironment
 
     job = JobEnvironment()
-    job_number = int(os.environ["SLURM_JOB_ID"])
+    number, restarts = int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT") or 0)
     os.environ |= {
         "RANK": str(job.global_rank),
         "WORLD_SIZE": str(tasks),
@@ -209,8 +231,13 @@ def process_group() -> None:
         "LOCAL_WORLD_SIZE": str(tasks // job.num_nodes),
         "MASTER_ADDR": job.hostnames[0],
         # two jobs on one node must not meet, and a requeued one must not meet its former self
-        "MASTER_PORT": str(20000 + (7 * job_number + int(os.environ.get("SLURM_RESTART_COUNT") or 0)) % 12000),
+        "MASTER_PORT": str(20000 + (7 * number + restarts) % 12000),
     }
+
+
+def say(text: str) -> None:
+    """A line in the job's log."""
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
 
 
 def _first() -> bool:
@@ -221,26 +248,23 @@ def _many() -> bool:
     return int(os.environ.get("WORLD_SIZE") or 1) > 1
 
 
-def say(text: str) -> None:
-    """A line in the job's log."""
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
-
-
 def _where() -> str:
     names = ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURMD_NODENAME", "RANK", "WORLD_SIZE")
     return " ".join(f"{name.removeprefix('SLURM_').lower()}={os.environ[name]}" for name in names if name in os.environ)
 
 
-def _warm(runner: str) -> None:
-    """Import what every run needs; forks share it."""
-    if runner == RUNNER:
-        for module in ("muppet.prefinetune", "muppet.finetune"):
-            importlib.import_module(module)
+def _write_to(log: Path) -> None:
+    """From now on this process prints to `log`, C libraries included."""
+    sys.stdout.flush(), sys.stderr.flush()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(target, 1), os.dup2(target, 2)
+    os.close(target)
 
 
 def _state() -> str:
-    done = subprocess.run(["squeue", "-h", "-o", "%T", "-j", os.environ["SLURM_JOB_ID"]], capture_output=True, text=True)
-    return done.stdout.strip()
+    command = ["squeue", "-h", "-o", "%T", "-j", os.environ["SLURM_JOB_ID"]]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
 def _requeue() -> None:
@@ -262,7 +286,7 @@ def _requeue() -> None:
         pause = min(2 * pause, 30.0)
 
 
-def _stuck(name: str) -> int:
+def _stopped(name: str) -> int:
     """Note that `name` was stopped → how often in a row it was, without getting any further."""
     step = int(_json(paths.run_dir(name) / "progress.json").get("step") or 0)
     record = paths.run_dir(name) / "stopped.json"
@@ -288,8 +312,8 @@ def main(argv: list[str]) -> int:
     """`python -m studies.kit.job LIST.json`: the job of an array's element (SLURM_ARRAY_TASK_ID), for written-out scripts."""
     plain = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
     ids = plain["runs"][int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0)]
+    parents = tuple(plain["parents"].get(name) for name in ids)
     try:
-        parents = tuple(plain["parents"].get(name) for name in ids)
         Job(profile=plain["profile"], ids=tuple(ids), parents=parents)()
     except RuntimeError as error:
         say(str(error))

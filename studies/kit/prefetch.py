@@ -146,8 +146,12 @@ def _model_here(name: str) -> bool:
 def _split_here(one: Split) -> bool:
     if one.task.path.startswith("local/ptb"):  # a licensed folder of the user's own, checked when it is read
         return True
-    configs = (one.task.config, one.task.carved) if one.task.carved else (one.task.config,)
-    return any(mirror.files(one.task.path, config, one.stored) for config in configs)
+    return any(mirror.files(one.task.path, config, one.stored) for config in _configs(one.task))
+
+
+def _configs(task: Task) -> tuple[str | None, ...]:
+    """The configurations of a mirror that may hold the task."""
+    return (task.config, task.carved) if task.carved else (task.config,)
 
 
 def _size(path: Path) -> int | None:
@@ -259,7 +263,7 @@ def _fetch_split(one: Split, files: dict[str, tuple[int, str]], known: Mapping[s
     if task.path.startswith("local/ptb"):
         return
     if (paths.mirror() or folder()).resolve() != folder().resolve():
-        for config in dict.fromkeys((task.config, task.carved)):
+        for config in _configs(task):
             for number, source in enumerate(found := mirror.files(task.path, config, one.stored)):
                 name = f"{one.stored}.parquet" if len(found) == 1 else f"{one.stored}-{number:05d}-of-{len(found):05d}.parquet"
                 target = folder() / task.path / (config or "") / name
@@ -293,7 +297,7 @@ def _names(one: Split) -> set[str]:
 
 def _listed(files: Mapping[str, object], one: Split) -> bool:
     """Whether some file of the split is in `files`."""
-    starts = [str(Path(one.task.path) / (config or "") / one.stored) for config in (one.task.config, one.task.carved)]
+    starts = [str(Path(one.task.path) / (config or "") / one.stored) for config in _configs(one.task)]
     return any(name.startswith(tuple(f"{start}{end}" for start in starts for end in (".", "-"))) for name in files)
 
 
