@@ -208,6 +208,11 @@ def test_best_threshold_is_the_best_of_all(rows: list[tuple[str, int, list[str]]
         assert found.value == pytest.approx(max(tried))
 
 
+def test_equal_no_answer_scores_fall_on_one_side() -> None:
+    value = score("squad_v2_best_em", [("x", 1.0), ("y", 1.0), ("z", 1.0)], [["x"], [], []])
+    assert value.value == pytest.approx(2 / 3) and value.settings["threshold"] < 1
+
+
 @pytest.mark.parametrize(
     ("prediction", "golds", "em", "f1"),
     [

@@ -93,6 +93,13 @@ def test_tags_by_hand() -> None:
     assert encode(read(far, "x"))[0] == "+6 E"
     fall = "(TOP (S (NN z) (A (NN y) (B (NN a) (NN b))) (NN c)))"
     assert encode(read(fall, "x")) == ["+1 S", "+1 A", "+1 B", "=1 S", "end"]
+    low = "(TOP (A (NN u) (B (NN v) (C (NN w) (D (NN x) (E (NN y) (F (NN a) (NN b))) (NN c))))))"
+    assert encode(read(low, "x")) == ["+1 A", "+1 B", "+1 C", "+1 D", "+1 E", "+1 F", "-2 D", "end"]  # not near the top
+
+
+def test_depths_stop_at_the_top() -> None:
+    flat = decode(["a", "b", "c", "d"], None, ["+1 NP", "-5 S", "=1 S", "end"])
+    assert flat == read("(TOP (S (XX a) (XX b) (XX c) (XX d)))", "x")  # and the label is the one with most votes
 
 
 labels = st.sampled_from(["S", "NP", "VP", "TOP", "ADVP|PRT", "X+Y"])
