@@ -141,14 +141,18 @@ def judged(parts: Iterable[Part], note: str = "") -> Finding:
     """
     parts = list(parts)
     known = [part for part in parts if part.holds is not None]
-    mark = {True: "yes", False: "no", None: "not measured"}
-    text = "; ".join(f"{p.name}: {mark[p.holds]}{f' ({p.text})' if p.text else ''}" for p in parts)
-    text += f". {note}" if note else ""
+    absent = [part.name for part in parts if part.holds is None]
     if not known:
-        return not_measured(text)
+        return not_measured(f"no number for {_some(absent)}")
+    said = [f"{p.name}: {'yes' if p.holds else 'no'}{f' ({p.text})' if p.text else ''}" for p in known]
+    said += [f"not measured: {_some(absent)}"] if absent else []
     held = sum(bool(part.holds) for part in known)
     verdict: Verdict = "HOLDS" if held == len(parts) else "PARTIAL" if held else "FAILS"
-    return Finding(verdict=verdict, text=text)
+    return Finding(verdict=verdict, text="; ".join(said) + (f". {note}" if note else ""))
+
+
+def _some(names: Sequence[str], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def universal(cells: Sequence[tuple[bool, str]], expected: int, what: str, note: str = "") -> Finding:
@@ -157,7 +161,7 @@ def universal(cells: Sequence[tuple[bool, str]], expected: int, what: str, note:
     cells: (holds, text) of the measured ones. Measured in part and without counter-example it is PARTIAL.
     """
     if not cells:
-        return not_measured(f"none of the {expected} cells is there: {what}")
+        return not_measured(f"none of the {expected} cells is there")
     against = [text for holds, text in cells if not holds]
     count = f"{len(cells) - len(against)} of {len(cells)} {what}"
     count += f" ({expected - len(cells)} more not measured)" if len(cells) < expected else ""

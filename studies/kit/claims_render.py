@@ -129,7 +129,10 @@ def claims_markdown(judged: Judged) -> str:
 
 def _in_full(claim: Claim, findings: Sequence[tuple[Source, Finding]]) -> list[str]:
     quote = [f"> {claim.quote}", ""] if claim.quote else []
-    verdicts = [f"* {source.label}: **{finding.verdict}**. {finding.text}" for source, finding in findings]
+    same: dict[tuple[str, str], list[str]] = {}
+    for source, finding in findings:
+        same.setdefault((finding.verdict, finding.text), []).append(source.label)
+    verdicts = [f"* {', '.join(labels)}: **{verdict}**. {text}" for (verdict, text), labels in same.items()]
     return [f"## {claim.id}", "", f"{claim.section}. {claim.predicate}.", "", *quote, *verdicts, ""]
 
 
