@@ -14,6 +14,10 @@ class Absent(UserError):
     """Data that is nowhere to be had: not wrong, only missing. The message says what was tried."""
 
 
+class Stopped(Exception):
+    """A signal asked a run to stop; its checkpoint is written, and the same run goes on from there."""
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is none of `known`; it offers the nearest, or lists them when none is near."""
     names = sorted(known)

@@ -6,6 +6,7 @@ one run and is replaced. Ctrl-C keeps what is done; runs under way write a check
 
 from __future__ import annotations
 
+import importlib
 import multiprocessing
 import os
 import shutil
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -22,13 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from muppet import paths
-from muppet.errors import UserError
+from muppet.errors import Stopped, UserError
 from muppet.result import read
 from muppet.runs import Prefinetune, parent, run_id
 from studies.kit import cost, worker
 from studies.kit.collect import failures, result_path
 from studies.kit.plan import Plan, hours
 
+RUNNER = "studies.kit.worker:execute"  # (profile, ids, progress) → outcome by id
 PATIENCE_S = 60.0  # that a stopping run gets for its checkpoint
 AGAIN_S = 2.0  # between looks at a run that another process holds
 ASK_ABOVE_S = 3 * 3600.0  # estimated wall time above which YES=1 is asked for
@@ -89,8 +91,10 @@ def ask(made: Plan, jobs: int, yes: bool) -> None:
     )
 
 
-def run(made: Plan, jobs: int | None = None) -> Tally:
+def run(made: Plan, jobs: int | None = None, runner: str = RUNNER) -> Tally:
     """Do what `made` has to do with `jobs` workers; returns what came of each run.
+
+    `runner` is a `module:function` like `worker.execute`.
 
     Raises UserError when a pre-finetuning has a result but its model is gone.
     """
@@ -101,17 +105,17 @@ def run(made: Plan, jobs: int | None = None) -> Tally:
     threads = max(1, (os.cpu_count() or 1) // width)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # workers inherit these
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return Launch(made, width).loop()
+    return Launch(made, width, runner).loop()
 
 
 class Launch:
     """One launch: the queue, the workers, the bars."""
 
-    def __init__(self, made: Plan, width: int) -> None:
+    def __init__(self, made: Plan, width: int, runner: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self.made, self.width, self.devices = made, width, gpus()
+        self.made, self.width, self.runner, self.devices = made, width, runner, gpus()
         self.tally = Tally()
         estimate = {name: cost.seconds(one, made.calibration) for name, one in made.to_do.items()}
         parents = {run_id(up) for one in made.to_do.values() if (up := parent(one)) is not None}
@@ -181,7 +185,8 @@ class Launch:
         place = min(range(self.width), key=lambda i: used[i])
         if self.devices:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.devices[place % len(self.devices)]
-        process = context.Process(target=serve, args=(self.made.profile, theirs), name=f"worker-{place}", daemon=True)
+        arguments = (self.runner, self.made.profile, theirs)
+        process = context.Process(target=serve, args=arguments, name=f"worker-{place}", daemon=True)
         process.start()
         theirs.close()
         hired = Worker(process=process, connection=ours)
@@ -316,14 +321,16 @@ def _interruptible() -> Iterator[None]:
 # ---------------------------------------------------------------- inside a worker
 
 
-def serve(profile: str, connection: Connection) -> None:
+def serve(runner: str, profile: str, connection: Connection) -> None:
     """Do runs as their ids come in, until None comes; the launcher stops a run by SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to the whole group; the launcher decides
+    module, _, function = runner.partition(":")
+    execute = getattr(importlib.import_module(module), function)
     try:
         for name in iter(connection.recv, None):
             log = paths.run_dir(name) / "log.txt"
             with _written_to(log):
-                outcome = _do(profile, name, connection)
+                outcome = _do(execute, profile, name, connection)
             connection.send(("outcome", outcome))
             if outcome == "stopped":
                 return
@@ -331,9 +338,7 @@ def serve(profile: str, connection: Connection) -> None:
         return  # the launcher is gone
 
 
-def _do(profile: str, name: str, connection: Connection) -> str:
-    from muppet.train import Stopped
-
+def _do(execute: Callable[..., Mapping[str, str]], profile: str, name: str, connection: Connection) -> str:
     last = 0.0
 
     def report(progress: Mapping[str, Any]) -> None:
@@ -347,7 +352,7 @@ def _do(profile: str, name: str, connection: Connection) -> str:
             os.kill(os.getpid(), signal.SIGTERM)  # nobody listens any more: checkpoint and stop
 
     try:
-        return worker.execute(profile, [name], report)[name]
+        return execute(profile, [name], report)[name]
     except Stopped:
         return "stopped"
     except UserError as error:

@@ -19,6 +19,7 @@ from studies.kit.study import Study
 
 TABLES = Path("paper_tables")
 SILENT = ("paper only", "not in this profile")  # states that a cell need not repeat
+METRICS = {"em": "EM", "f1": "F1", "matthews": "Matthews", "spearman": "Spearman", "pearson": "Pearson"}
 PROTOCOL = {
     "paper": "the point of the search that is best on the evaluation set itself, median over seeds",
     "honest": "the point of the search that is best on held-out training rows, mean over seeds",
@@ -118,7 +119,8 @@ def _places(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[tuple
 def _heads(study: Study, columns: Sequence[str]) -> list[tuple[str, str]]:
     """(column, metric); the metric of a score key, unless the column's name holds it."""
     metrics = {cell.column: cell.score.rsplit("/", 1)[-1] for cell in study.cells if cell.score}
-    return [(c, "" if (m := metrics.get(c, "")).lower() in c.lower() else m) for c in columns]
+    shown = {column: METRICS.get(metric, metric) for column, metric in metrics.items()}
+    return [(column, "" if (m := shown.get(column, "")) in column else m) for column in columns]
 
 
 def _row_label(study: Study, frame: pd.DataFrame, row: str) -> str:
@@ -137,7 +139,7 @@ def _lines(group: pd.DataFrame, marks: Mapping[tuple[str, str], Mark], *, bold: 
     first = group.iloc[0]
     printed = "/".join(text for text in group["printed"] if isinstance(text, str))
     if first["state"] != "measured":
-        word = "" if first["state"] in SILENT and printed else first["state"]
+        word = "" if first["state"] == "paper only" or (first["state"] in SILENT and printed) else first["state"]
         return [line for line in (f"{printed} → {word}" if printed and word else printed or word,) if line]
     mark = marks.get((first["row"], first["column"]), Mark())
     ours = percent(first["value"]) + ("†" if first["dirty"] else "")
@@ -158,7 +160,7 @@ def _seeds_half(cell: pd.Series) -> str:
 
 def counted(cell: pd.Series) -> str:
     """How many seeds, and how much of the search is there."""
-    done, total = cell["seeds_done"], cell["seeds_total"]
+    done, total = int(cell["seeds_done"]), int(cell["seeds_total"])
     seeds = f"{total} seed{'s' * (total != 1)}" if done == total else f"{done} of {total} seeds"
     partial = cell["runs_done"] < cell["runs_total"] and cell["runs_total"] > total
     return seeds + (f", {cell['runs_done']} of {cell['runs_total']} runs" if partial else "")
@@ -298,7 +300,7 @@ def terminal(study: Study, profile: str, frame: pd.DataFrame, width: int | None 
         fit = max(1, (console.width - label - 4) // (max(widest, 9) + 3))
         rows = [row for row in study.rows if any((row, column) in cells for column in columns)]
         for start in range(0, len(columns), fit):
-            table = Table(show_lines=True, title_justify="left")
+            table = Table(show_lines=any("\n" in text for text in cells.values()))
             table.add_column("", max_width=label)
             for column, metric in _heads(study, columns[start : start + fit]):
                 table.add_column(f"{column}\n{metric}".strip())

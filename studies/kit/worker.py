@@ -17,12 +17,12 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from muppet import paths
-from muppet.errors import UserError, unknown
+from muppet.errors import Stopped, UserError, unknown
 from muppet.result import read, write, write_text
 from muppet.runs import Finetune, Run, parent, run_id
 from studies.kit.collect import result_path
 from studies.kit.decisions import OVERRIDE
-from studies.kit.load import load_studies, runs
+from studies.kit.load import load_studies, names
 
 Progress = Callable[[dict[str, Any]], None]
 Outcome = Literal["done", "skipped", "busy", "failed"]  # busy: another process holds the run and will leave its result
@@ -35,26 +35,28 @@ class Busy(Exception):
 
 def declared(profile: str, ids: Sequence[str]) -> list[Run]:
     """The runs called `ids`. Raises UserError for one that no study declares under `profile`."""
-    known = _known(profile, os.environ.get(OVERRIDE, ""))
+    known: dict[str, Run] = {}
+    for study in names():
+        if known.keys() >= set(ids):
+            break
+        known |= _of(study, profile, os.environ.get(OVERRIDE, ""))
     for name in ids:
         if name not in known:
             raise unknown(f"run under PROFILE={profile}", name, known)
     return [known[name] for name in ids]
 
 
-@lru_cache(maxsize=8)
-def _known(profile: str, decisions: str) -> dict[str, Run]:
-    """Every declared run under the decisions in force: loaded once by a process that does many runs."""
-    return runs(load_studies(profile).values())
+@lru_cache(maxsize=32)
+def _of(study: str, profile: str, decisions: str) -> dict[str, Run]:
+    """A study's runs under the decisions in force: loaded once by a process that does many runs."""
+    return load_studies(profile, [study])[study].runs()
 
 
 def execute(profile: str, ids: Sequence[str], progress: Progress | None = None) -> dict[str, Outcome]:
     """Do the runs called `ids` one after another; one that fails leaves a failure record and the others go on.
 
-    Raises `muppet.train.Stopped` when a signal ended a run after a clean checkpoint, and UserError for an unknown id.
+    Raises `muppet.errors.Stopped` when a signal ended a run after a clean checkpoint, and UserError for an unknown id.
     """
-    from muppet.train import Stopped
-
     outcomes: dict[str, Outcome] = {}
     for name, run in zip(ids, declared(profile, ids)):
         try:
