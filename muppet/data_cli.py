@@ -92,8 +92,8 @@ def _check(args: argparse.Namespace) -> int:
         print(
             f"{len(here)} configurations in {paths.mirror()}, {len(here & seen)} of them read; {len(wrong)} mismatches"
         )
-    for place in unknown:
-        print(f"no task reads {place}")
+    for other in unknown:
+        print(f"no task reads {other}")
     if absent:
         print(f"{len(absent)} splits are not there: {', '.join(absent)}")
         print("get them from the Hub (online), from a mirror folder (MUPPET_HUB), or use their twins (PROFILE=smoke)")
@@ -230,10 +230,10 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _show_tokens(args: argparse.Namespace, task: Task, split: str, source: Any) -> None:
-    from muppet.data import encode
     from transformers import AutoTokenizer
 
     from muppet import tiny
+    from muppet.data import encode
 
     tokenizer = AutoTokenizer.from_pretrained(tiny.folder(args.model) if args.model.startswith("tiny/") else args.model)
     encoded = encode(task, split, tokenizer, max_length=args.max_length, source=source, cap=args.rows)
@@ -256,8 +256,8 @@ def _overlap(args: argparse.Namespace) -> int:
         return 0
     report = leakage.run(args.evaluation, args.train, cap=args.rows)
     lines = [
-        [pair.evaluation, pair.train + (" (own)" if pair.own else ""), pair.n, int(pair.exact.sum()), int(pair.gram.sum()),
-         f"{100 * pair.hit.mean():.1f}", pair.sample[:WIDTH]]
+        [pair.evaluation, pair.train + (" (own)" if pair.own else ""), pair.n, int(pair.exact.sum()),
+         int(pair.gram.sum()), f"{100 * pair.hit.mean():.1f}", pair.sample[:WIDTH]]
         for pair in report.pairs
         if pair.hit.any() and (args.all or pair.hit.mean() >= 0.01)
     ]  # fmt: skip

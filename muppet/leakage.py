@@ -26,19 +26,25 @@ class Report:
 
 
 def run(evaluation: Iterable[str] | None, train: Iterable[str] | None, *, cap: int | None = None) -> Report:
-    """Audit the named tasks or sets; by default every evaluation split against every A.1 training set that is found."""
+    """Audit the named tasks or sets; by default every evaluation split against every A.1 training set that is found.
+
+    Of tasks that count as unseen by pre-finetuning (not in the scale curve's pool) the training rows are audited too:
+    a fine-tuning on rows that pre-finetuning has read is no test of transfer (P13).
+    """
     absent: list[str] = []
     found = {}
     for task in _tasks(evaluation, ALL):
-        for split in task.evaluation:
-            examples = _read(task, split, absent, strict=evaluation is not None)
+        unseen = (task.train,) if task.train and task.name not in SETS["scale_pool"] else ()
+        for split in (*task.evaluation, *unseen):
+            limit = (cap or 10**9) if split == task.train else None
+            examples = _read(task, split, absent, limit)
             if examples is not None:
                 found[f"{task.name}/{split}"] = (task, examples)
     trains = {}
     for task in _tasks(train, SETS["a1_47"]):
         if task.train is None:
             continue
-        examples = _read(task, task.train, absent, strict=train is not None, cap=cap or 10**9)
+        examples = _read(task, task.train, absent, cap or 10**9)
         if examples is not None:
             trains[task.name] = (task, examples)
     if not found or not trains:
@@ -46,6 +52,7 @@ def run(evaluation: Iterable[str] | None, train: Iterable[str] | None, *, cap: i
             "nothing to compare: no evaluation set or no training set was found; set MUPPET_HUB or go online"
         )
     pairs = audit(found, {name: (task, iter(examples)) for name, (task, examples) in trains.items()})
+    pairs = [pair for pair in pairs if pair.evaluation != f"{pair.train}/{ALL[pair.train].train}"]
     lines = [f"{len(found)} evaluation splits × {len(trains)} training sets"]
     for copy, original in COPIES.items():
         if copy in trains and original in trains:
@@ -62,13 +69,11 @@ def _tasks(names: Iterable[str] | None, default: Iterable[str]) -> list[Task]:
     return list(dict.fromkeys(task for name in (names or default) for task in mixture(name)))
 
 
-def _read(task: Task, split: str, absent: list[str], *, strict: bool, cap: int | None = None) -> list[Example] | None:
-    """The examples of a split; None, and a line in `absent`, when it is nowhere and was not asked for by name."""
+def _read(task: Task, split: str, absent: list[str], cap: int | None = None) -> list[Example] | None:
+    """The examples of a split; None, and a line in `absent`, when it is nowhere."""
     try:
         return read(task, split, cap=cap)
     except Absent:
-        if strict:
-            raise
         absent.append(f"{task.name}/{split}")
         return None
 
@@ -98,7 +103,7 @@ def clean_scores(path: Path, train: Iterable[str] | None = None) -> str:
             )
         trains = {}
         for other in (ALL[n] for n in names if n != name and n in ALL):
-            rows = _read(other, other.train or "train", [], strict=False, cap=10**9) if source == "hub" else None
+            rows = _read(other, other.train or "train", [], 10**9) if source == "hub" else None
             if rows is not None:
                 trains[other.name] = (other, iter(rows))
         pairs = audit({f"{name}/{split}": (task, examples)}, trains)

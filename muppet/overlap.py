@@ -21,6 +21,7 @@ from muppet.examples import Example, examples
 from muppet.runs import Source
 from muppet.sources import load_rows
 from muppet.tasks.task import Task
+from muppet.trees import example as read_tree
 
 WORDS = 6  # a shorter text says too little when it occurs elsewhere
 GRAM = 13
@@ -37,7 +38,7 @@ class Pair:
     n: int  # evaluation examples
     exact: np.ndarray  # [n] bool
     gram: np.ndarray  # [n] bool
-    sample: str  # one shared text, or the text around one shared 13-gram
+    sample: str  # one text, or 13 words, that both hold
 
     @property
     def hit(self) -> np.ndarray:
@@ -62,7 +63,7 @@ def texts(task: Task, example: Example) -> list[str]:
         return [example["source"], example["target"]]
     if task.family == "tagging":
         return [" ".join(example["tokens"])]
-    return [" ".join(re.findall(r"([^\s()]+)\)", example["tree"]))]
+    return [" ".join(read_tree(example["tree"], task.name)[0])]
 
 
 def words(text: str) -> list[str]:
@@ -142,13 +143,16 @@ def audit(
     pairs = []
     for train, (task, stream) in trains.items():
         flags = {kind: [np.zeros(size, bool) for size in index.sizes] for kind, index in (("e", exact), ("g", gram))}
+        seen: set[int] = set()
         while batch := list(islice(stream, 2000)):
             read = [[words(text) for text in texts(task, example)] for example in batch]
-            exact.hits(np.concatenate([_wholes(parts) for parts in read]), flags["e"])
-            gram.hits(np.concatenate([grams(part) for parts in read for part in parts]), flags["g"])
+            seen.update(exact.hits(np.concatenate([_wholes(parts) for parts in read]), flags["e"]).tolist())
+            seen.update(
+                gram.hits(np.concatenate([grams(part) for parts in read for part in parts]), flags["g"]).tolist()
+            )
         for which, name in enumerate(exact.names):
             hit = np.flatnonzero(flags["e"][which] | flags["g"][which])
-            sample = " ".join(max(kept[name][hit[0]], key=len)[:GRAM]) if len(hit) else ""
+            sample = _shared(kept[name][hit[0]], seen) if len(hit) else ""
             pairs.append(
                 Pair(
                     evaluation=name,
@@ -160,6 +164,18 @@ def audit(
                 )  # fmt: skip
             )
     return pairs
+
+
+def _shared(parts: Sequence[Sequence[str]], seen: set[int]) -> str:
+    """A text of an example, or 13 words of one, whose number is among `seen`."""
+    for part in parts:
+        if len(part) >= WORDS and whole(part) in seen:
+            return " ".join(part)
+    for part in parts:
+        for start, number in enumerate(grams(part).tolist()):
+            if number in seen:
+                return " ".join(part[start : start + GRAM])
+    raise AssertionError("the example was hit")
 
 
 def _wholes(parts: Sequence[Sequence[str]]) -> np.ndarray:

@@ -207,7 +207,7 @@ def _open_hub(task: Task, split: str, *, streaming: bool) -> Any:
 
 @lru_cache(maxsize=None)
 def _probe_hub() -> None:
-    """Ask once whether the Hub answers; if not, its clients use their caches alone, instead of retrying for a minute."""
+    """Ask once whether the Hub answers; if not, its clients use their caches alone instead of retrying for long."""
     import datasets
     import huggingface_hub
 
