@@ -63,6 +63,8 @@ class Deck:
 
     def __init__(self, part: Part, recipe: Recipe, seed: int) -> None:
         length, rows = part.encoded.cost()
+        if part.encoded.target_offsets is not None:  # a summary longer than its source is what is padded to
+            length = np.maximum(length, np.diff(part.encoded.target_offsets))
         self.length, self.rows = np.asarray(length)[part.units], np.asarray(rows)[part.units]
         if not len(part.units):
             raise UserError(f"{part.name}: no training example is left; check its `train` split, caps and fraction")

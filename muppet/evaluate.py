@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from muppet.batching import Part
-from muppet.collate import fields, make_batch
+from muppet.collate import make_batch
 from muppet.device import Device
 from muppet.distributed import Processes, gather
 from muppet.errors import UserError
 from muppet.heads import HeadSpec
 from muppet.losses import MASKED
-from muppet.metrics import METRICS, bootstrap, score
+from muppet.metrics import bootstrap, score
 from muppet.model import MultiTask
 from muppet.result import Score, pack_items
-from muppet.tasks.task import Task
+from muppet.tasks.task import Generation, Task
+from muppet.trees import decode
 
 ANSWER_LENGTH = 30  # tokens of a predicted span, at most
 
@@ -43,7 +44,12 @@ def evaluate(
     outputs = predict(model, part, spec, device, here)
     chosen = sorted({*part.encoded.unit_example[part.units].tolist()})
     predictions, references = answers(part, spec, outputs, chosen)
-    scores, settings = {}, {}
+    scores: dict[str, Score] = {}
+    settings: dict[str, Any] = {}
+    if spec is None:
+        settings["generation"] = asdict(task.generation or Generation())
+    if task.family == "span":
+        settings["answer_tokens"] = ANSWER_LENGTH
     items: np.ndarray | None = None
     for metric in task.metrics:
         value = score(official(task, metric), predictions, references)
@@ -51,7 +57,7 @@ def evaluate(
         packed = None if value.items is None else pack_items(value.items.tolist())
         scores[metric] = Score(value=value.value, n=value.n, low=low, high=high, items=packed)
         settings[metric] = value.settings
-        if items is None and value.items is not None and len(value.items) == len(chosen):
+        if items is None and value.items is not None and len(value.items) == len(chosen):  # else not one per example
             items = value.items
     lines = []
     for index, example in enumerate(chosen):
@@ -67,6 +73,8 @@ def official(task: Task, metric: str) -> str:
     """The name in `muppet.metrics` of a task's metric: a span task's `em` and `f1` are SQuAD's, 2.0's with no-answer questions."""
     if task.family == "span" and metric in ("em", "f1"):
         return f"squad_v2_{metric}" if task.no_answer else f"squad_{metric}"
+    if task.family == "tagging" and metric == "accuracy":
+        return "token_accuracy"
     return metric
 
 
@@ -88,14 +96,20 @@ def _forwards(part: Part, limit: int) -> Iterator[np.ndarray]:
 def predict(
     model: MultiTask, part: Part, spec: HeadSpec | None, device: Device, here: Processes
 ) -> dict[int, Any]:
-    """Unit → what the head says of it, as numpy: class logits [K], a number, choice scores [choices], tags' logits
-    [words, K], or (best score, first token, last token, score of no answer) of a window."""
+    """Unit → what the model says of it: class logits [K], a number, choice scores [choices], a tag number per word that
+    is in the row, (best score, first token, last token, score of no answer) of a window, or a summary's text."""
     model.to(device.torch).eval()
     found: dict[int, Any] = {}
-    for number, units in enumerate(_forwards(part, device.micro_tokens)):
+    beams = (part.encoded.task.generation or Generation()).beams if spec is None else 1
+    for number, units in enumerate(_forwards(part, device.micro_tokens // beams)):
         if number % here.count != here.rank:
             continue
         batch = make_batch([part], [spec], [(0, units)], model.pad, device.torch)
+        if spec is None:
+            with device.autocast():
+                texts = model.generate(batch, part.encoded.task.generation or Generation())
+            found.update(zip(units.tolist(), texts, strict=True))
+            continue
         with device.autocast():
             ((logits,),) = model.predictions(batch, [spec])
         segment = batch.segments[0].fields
@@ -114,7 +128,7 @@ def _by_unit(spec: HeadSpec | None, logits: Tensor, segment: dict[str, Tensor], 
         return [row[:n] for row, n in zip(logits.cpu().numpy(), segment["n"].tolist(), strict=True)]
     if spec.family in ("tagging", "parsing"):
         counts = torch.bincount(segment["unit"], minlength=units).tolist()
-        return [chunk.cpu().numpy() for chunk in logits.split(counts)]
+        return [chunk.tolist() for chunk in logits.argmax(dim=-1).split(counts)]
     return list(logits.cpu().numpy())
 
 
@@ -140,11 +154,15 @@ def answers(
 ) -> tuple[list[Any], list[Any]]:
     """(predictions, references) of the examples `chosen`, as the metrics take them."""
     encoded, task = part.encoded, part.encoded.task
-    assert spec is not None
     if task.family == "span":
         return _texts(part, outputs, chosen)
     unit_of = {int(encoded.unit_example[unit]): int(unit) for unit in part.units}
     units = [unit_of[example] for example in chosen]
+    if spec is None:
+        gold = encoded.gold()
+        return [outputs[unit] for unit in units], [gold[example]["target"] for example in chosen]
+    if task.family in ("tagging", "parsing"):
+        return _tagged(part, spec, outputs, chosen, units)
     if task.family == "regression":
         values = [spec.low + float(outputs[unit]) * (spec.high - spec.low) for unit in units]
         return values, [float(encoded.labels[unit]) for unit in units]
@@ -153,6 +171,28 @@ def answers(
         merged = class_map(spec, task)
         winners = [merged[winner] for winner in winners]
     return winners, [int(encoded.labels[unit]) for unit in units]
+
+
+def _tagged(
+    part: Part, spec: HeadSpec, outputs: dict[int, Any], chosen: Sequence[int], units: Sequence[int]
+) -> tuple[list[Any], list[Any]]:
+    """Tags per word, or the trees that they spell. A word that was cut off with its row's end gets the plainest tag."""
+    encoded, gold, names = part.encoded, part.encoded.gold(), spec.classes or ()
+    parsing = encoded.task.family == "parsing"
+    plain = "=1 S" if parsing else "O" if "O" in names else names[0]
+    predictions, references = [], []
+    for example, unit in zip(chosen, units, strict=True):
+        inside = np.asarray(encoded.words[encoded.word_offsets[unit] : encoded.word_offsets[unit + 1]]) >= 0
+        guessed = iter(outputs[unit])
+        tags = [names[next(guessed)] if here else plain for here in inside.tolist()]
+        if parsing:
+            tree = decode(gold[example]["tokens"], gold[example]["pos_tags"], tags)
+            predictions.append(" ".join(str(tree).split()))
+            references.append(gold[example]["tree"])
+        else:
+            predictions.append(tags)
+            references.append(gold[example]["tags"])
+    return predictions, references
 
 
 def class_map(spec: HeadSpec, task: Task) -> list[int]:
@@ -194,5 +234,3 @@ def _texts(part: Part, outputs: dict[int, Any], chosen: Sequence[int]) -> tuple[
         references.append(gold[example]["answers"])
     return predictions, references
 
-
-__all__ = ["METRICS", "Evaluated", "answers", "class_map", "evaluate", "fields", "official", "predict"]

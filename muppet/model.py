@@ -25,6 +25,7 @@ from muppet.losses import Decisions, cross_entropy, symmetric_kl
 from muppet.paths import mirror
 from muppet.r3f import second_half_noised
 from muppet.runs import R3F
+from muppet.tasks.task import Generation
 
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "mlp_dropout", "embedding_dropout")
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
@@ -234,6 +235,29 @@ class MultiTask(nn.Module):
         )
         return out.logits
 
+    @torch.no_grad()
+    def generate(self, batch: Batch, how: Generation) -> list[str]:
+        """Summaries of the batch's rows by beam search; deterministic, and the same whatever rows stand beside a row."""
+        config = self.backbone.config
+        settings = transformers.GenerationConfig(
+            num_beams=how.beams,
+            length_penalty=how.length_penalty,
+            min_new_tokens=how.min_tokens,
+            max_new_tokens=how.max_tokens,
+            no_repeat_ngram_size=how.no_repeat_ngram,
+            early_stopping=how.beams > 1,
+            do_sample=False,
+            decoder_start_token_id=config.decoder_start_token_id,
+            bos_token_id=getattr(config, "bos_token_id", None),
+            eos_token_id=config.eos_token_id,
+            pad_token_id=self.pad,
+        )
+        with _quiet():
+            ids = self.backbone.generate(
+                batch.ids, attention_mask=self._mask(batch.ids, batch.lengths), generation_config=settings
+            )
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
     def _mask(self, ids: Tensor, lengths: Tensor) -> Tensor:
         return (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
 
@@ -243,11 +267,13 @@ class MultiTask(nn.Module):
 
     def predictions(self, batch: Batch, specs: Sequence[HeadSpec | None], r3f: R3F | None = None) -> list[tuple[Tensor, ...]]:
         """Logits of each segment as its head gives them: (clean,), or (clean, noised) with `r3f`."""
-        if any(specs[segment.part] is None for segment in batch.segments):
-            (segment,) = batch.segments  # summaries never share a forward with rows
-            logits = self.token_logits(batch, segment.fields["targets"], r3f)
-            kept = segment.fields["targets"] != IGNORED
-            return [tuple(half[kept] for half in logits.chunk(1 if r3f is None else 2))]
+        if specs[batch.segments[0].part] is None:  # summaries never share a forward with rows
+            wanted = [segment.fields["targets"] for segment in batch.segments]
+            longest = max(t.shape[1] for t in wanted)
+            targets = torch.cat([nn.functional.pad(t, (0, longest - t.shape[1]), value=IGNORED) for t in wanted])
+            halves = self.token_logits(batch, targets, r3f).chunk(1 if r3f is None else 2)
+            kept = targets != IGNORED
+            return [tuple(half[s.rows][kept[s.rows]] for half in halves) for s in batch.segments]
         hidden = self.encode_rows(batch, r3f)
         shift = len(batch.ids)
         found = []

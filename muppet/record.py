@@ -46,16 +46,15 @@ def training(trainer: Trainer) -> dict[str, Any]:
 
 
 def cost(trainer: Trainer, seconds: float) -> dict[str, Any]:
-    """Of the whole run over all its processes; `seconds` is wall time from start to result, training's own beside it."""
+    """Of the whole run over all its processes; `seconds` is this call's wall time, tokens, FLOPs and CPU time are training's."""
     counts, here = trainer.meter.counts, trainer.here
-    everyone = gather(here, (counts["real_tokens"], counts["padded_tokens"], counts["cpu_seconds"], peak_memory(trainer.device)))
-    real, padded, cpu, memory = zip(*everyone, strict=True)
+    memory = gather(here, peak_memory(trainer.device))
     return {
         "seconds": round(seconds, 2),
         "training_seconds": round(counts["seconds"], 2),
-        "cpu_seconds": round(sum(cpu), 2),
-        "tokens": int(sum(real)),
-        "padded_tokens": int(sum(padded)),
+        "cpu_seconds": round(counts["cpu_seconds"], 2),
+        "tokens": int(counts["real_tokens"]),
+        "padded_tokens": int(counts["padded_tokens"]),
         "flops": float(counts["flops"]),
         "device": trainer.device.name,
         "bf16": trainer.device.bf16,

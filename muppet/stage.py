@@ -69,7 +69,7 @@ def make_spec(task: Task, encoded: Encoded, heads: Any) -> HeadSpec | None:
         return HeadSpec(key=key, family=task.family, outputs=1, low=float(labels.min()), high=float(labels.max()))
     if task.family in ("commonsense", "span"):
         return HeadSpec(key=key, family=task.family, outputs=2 if task.family == "span" else 1)
-    classes = encoded.classes if task.family in ("tagging", "parsing") else task.classes
+    classes = encoded.tag_names if task.family in ("tagging", "parsing") else task.classes
     if not classes:
         raise UserError(f"{task.name}: a {task.family} task declares its classes; add `classes` to the task")
     check_n(len(classes), task.name)

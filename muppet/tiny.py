@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,9 @@ def folder(name: str) -> Path:
     """
     if name not in SHAPES:
         raise unknown("tiny model", name, SHAPES)
-    place = paths.artifacts() / "tiny" / f"v{VERSION}" / name.removeprefix("tiny/")
+    from muppet import twins
+
+    place = paths.artifacts() / "tiny" / f"v{VERSION}.{twins.VERSION}" / name.removeprefix("tiny/")
     if not (place / "config.json").is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
@@ -95,13 +98,18 @@ def _tokenizer(kind: str) -> Any:
         model = json.loads(pieces.to_str())["model"]
         merges = [tuple(pair) for pair in model["merges"]]
         return transformers.RobertaTokenizer(vocab=model["vocab"], merges=merges, model_max_length=512)
-    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
-    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    # By hand: the library's WordPiece trainer numbers pieces in the order of a hash table, another one in each process.
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    counts: Counter[str] = Counter()
+    for text in twins.corpus():
+        counts.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    letters = sorted({letter for word in counts for letter in word})
+    words = sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    word_trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
-    pieces.train_from_iterator(twins.corpus(), word_trainer)
-    return transformers.BertTokenizer(vocab=pieces.get_vocab(), do_lower_case=True, model_max_length=512)
+    vocabulary = [*special, *letters, *(f"##{letter}" for letter in letters), *words][:VOCABULARY]
+    return transformers.BertTokenizer(
+        vocab={piece: number for number, piece in enumerate(vocabulary)}, do_lower_case=True, model_max_length=512
+    )
 
 
 def _roberta(t: Any, width: int, layers: int, heads: int) -> Any:
@@ -121,10 +129,11 @@ def _bert_like(config_name: str, model_name: str, **more: Any) -> Callable[..., 
     def make(t: Any, width: int, layers: int, heads: int) -> Any:
         import transformers as hf
 
+        special = {name: getattr(t, name) for name in ("pad_token_id", "cls_token_id", "sep_token_id")}
         config = getattr(hf, config_name)(
             vocab_size=len(t), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-            intermediate_size=2 * width, max_position_embeddings=512, initializer_range=0.05,
-            pad_token_id=t.pad_token_id, **more,
+            intermediate_size=2 * width, initializer_range=0.05, bos_token_id=None, eos_token_id=None,
+            **({"max_position_embeddings": 512} | special | more),
         )  # fmt: skip
         return getattr(hf, model_name)(config)
 
@@ -161,7 +170,7 @@ def _t5(t: Any, width: int, layers: int, heads: int) -> Any:
 MAKERS: dict[str, Callable[..., Any]] = {
     "roberta": _roberta,
     "bert": _bert_like("BertConfig", "BertForMaskedLM"),
-    "mpnet": _bert_like("MPNetConfig", "MPNetForMaskedLM"),
+    "mpnet": _bert_like("MPNetConfig", "MPNetForMaskedLM", max_position_embeddings=514, pad_token_id=1),
     "electra": _bert_like("ElectraConfig", "ElectraModel", embedding_size=32),
     "deberta": _bert_like(
         "DebertaV2Config", "DebertaV2Model", relative_attention=True, pos_att_type=["c2p", "p2c"], type_vocab_size=0

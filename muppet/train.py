@@ -21,7 +21,7 @@ from muppet.batching import Part, Sampler, SubBatch, assign, micro_batches, unit
 from muppet.collate import make_batch
 from muppet.device import Device
 from muppet.distributed import Processes, agree, anyone, reduce_gradients
-from muppet.errors import UserError
+from muppet.errors import Stopped, UserError
 from muppet.heads import HeadSpec
 from muppet.losses import scale
 from muppet.model import MultiTask
@@ -29,10 +29,6 @@ from muppet.runs import Recipe, digest
 
 Progress = Callable[[dict[str, Any]], None]
 EMA = 0.99  # of the running loss that `loss_scaling="inverse_loss"` divides by
-
-
-class Stopped(Exception):
-    """A signal asked the run to stop; its checkpoint is written, and the same run goes on from there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +49,7 @@ class Meter:
         self.updates, self.bins = updates, min(updates, BINS)
         self.losses = torch.zeros(self.bins, datasets, dtype=torch.float64)
         self.units = torch.zeros(self.bins, datasets, dtype=torch.int64)
-        self.counts = {"real_tokens": 0, "padded_tokens": 0, "flops": 0.0, "seconds": 0.0, "cpu_seconds": 0.0}
+        self.counts = {"real_tokens": 0.0, "padded_tokens": 0.0, "flops": 0.0, "seconds": 0.0, "cpu_seconds": 0.0}
 
     def add(self, step: int, losses: Sequence[float], units: Sequence[int]) -> None:
         """Count update `step`."""
@@ -148,11 +144,15 @@ class Trainer:
             group["lr"] = learning_rate(self.recipe, self.updates, self.step)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        totals = torch.zeros(3, len(self.parts), dtype=torch.float64, device=self.device.torch)
+        cpu = time.process_time()
+        # Rows: scaled, unscaled, weighted losses of each dataset; last column: real tokens, padded tokens, CPU seconds.
+        totals = torch.zeros(3, len(self.parts) + 1, dtype=torch.float64, device=self.device.torch)
         for number in mine:
             group = sorted(groups[number])
             self._accumulate([batches[i] for i in group], [weights[i] for i in group], number, totals)
-        scaled, plain, weighted = reduce_gradients(self.here, self.parameters, totals).tolist()
+        totals[2, -1] = time.process_time() - cpu
+        table = reduce_gradients(self.here, self.parameters, totals)
+        (scaled, plain, weighted), used = table[:, :-1].tolist(), table[:, -1].tolist()
         loss = sum(weighted)
         if not math.isfinite(loss):
             bad = [name for name, value in zip(self.names, weighted, strict=True) if not math.isfinite(value)]
@@ -165,7 +165,8 @@ class Trainer:
             units[batch.part] += len(batch.units)
         self._observe(plain, units)
         self.meter.add(self.step, scaled, units)
-        self.meter.counts["flops"] += sum(costs)
+        for name, value in zip(("real_tokens", "padded_tokens", "cpu_seconds", "flops"), (*used, sum(costs)), strict=True):
+            self.meter.counts[name] += value
         self.step += 1
         return loss
 
@@ -191,8 +192,8 @@ class Trainer:
             measured = torch.stack([scaled, losses.loss.sum(), weight * scaled]).detach()
             totals[:, segment.part] += measured.double()
         total.backward()
-        self.meter.counts["real_tokens"] += batch.tokens
-        self.meter.counts["padded_tokens"] += batch.ids.numel()
+        totals[0, -1] += batch.tokens
+        totals[1, -1] += batch.ids.numel()
 
     def _scaled(self, part: int, loss: Tensor, n: Tensor) -> Tensor:
         kind = self.recipe.loss_scaling
@@ -260,18 +261,18 @@ def train(trainer: Trainer, place: Place, progress: Progress | None = None) -> N
     if found:
         trainer.restore(*found)
         counts = trainer.meter.counts
-    started, cpu_started = time.monotonic() - counts["seconds"], time.process_time() - counts["cpu_seconds"]
+    started = time.monotonic() - counts["seconds"]
     before, saved, shown = (counts["real_tokens"], counts["seconds"]), time.monotonic(), 0.0
     every = trainer.device.checkpoint_seconds
     with _signals() as caught:
         while trainer.step < trainer.updates:
             loss = trainer.update()
             now = time.monotonic()
-            counts["seconds"], counts["cpu_seconds"] = now - started, time.process_time() - cpu_started
+            counts["seconds"] = now - started
             done = trainer.step == trainer.updates
             if here.first and (now - shown > 2 or done):
                 shown = now
-                speed = (counts["real_tokens"] - before[0]) * here.count / max(counts["seconds"] - before[1], 1e-9)
+                speed = (counts["real_tokens"] - before[0]) / max(counts["seconds"] - before[1], 1e-9)
                 _report(place, trainer, loss, speed, progress)
             stop = anyone(here, bool(caught))
             if here.first and (stop or now - saved > every or (done and counts["seconds"] > every)):
