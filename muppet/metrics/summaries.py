@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
 
 from muppet.errors import UserError
 from muppet.metrics.value import Value, mean_of
@@ -36,6 +38,21 @@ def sentences(text: str) -> list[str]:
     return [sentence for sentence in found if sentence]
 
 
+@lru_cache(maxsize=None)
+def _tokenizer() -> Any:
+    """rouge-score's own tokenizer with stemming, which remembers stems: stemming takes most of the time of ROUGE."""
+    from nltk.stem.porter import PorterStemmer
+    from rouge_score import tokenize, tokenizers
+
+    class Tokenizer(tokenizers.Tokenizer):
+        stem = staticmethod(lru_cache(maxsize=200_000)(PorterStemmer().stem))
+
+        def tokenize(self, text: str) -> list[str]:
+            return tokenize.tokenize(text, self)
+
+    return Tokenizer()
+
+
 def rouge(kind: str) -> Callable[[Sequence[str], Sequence[str]], Value]:
     """The measure of one kind of ROUGE: rouge1, rouge2, rougeL or rougeLsum."""
 
@@ -47,7 +64,7 @@ def rouge(kind: str) -> Callable[[Sequence[str], Sequence[str]], Value]:
                 raise UserError(
                     f"metric {kind!r}: example {index} has an empty reference summary; drop it from the split"
                 )
-        scorer = RougeScorer([kind], use_stemmer=True)
+        scorer = RougeScorer([kind], tokenizer=_tokenizer())
         lines = "\n".join
         items = [
             scorer.score(lines(sentences(reference)), lines(sentences(prediction)))[kind].fmeasure
