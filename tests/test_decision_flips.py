@@ -139,10 +139,9 @@ def test_another_version_of_squad_touches_the_cells_of_squad_alone(flip, overrid
     before, after = flip(""), flip(override)
     gone = set(ids(before)) - set(ids(after))
     assert gone  # the scale curve's, which stand in no column of both versions
-    assert {run.task.name for name, run in ids(before).items() if name in gone if isinstance(run, Finetune)} == {
-        "squad"
-    }
-    assert all(isinstance(ids(before)[name], Finetune) for name in gone)  # no mixture changes
+    runs = ids(before)
+    assert {run.task.name for name, run in runs.items() if name in gone if isinstance(run, Finetune)} == {"squad"}
+    assert all(isinstance(runs[name], Finetune) for name in gone)  # no mixture changes
     changed: set[str] = {
         key[2] if key[0] != "figure1" else key[1]
         for key in before
@@ -166,7 +165,8 @@ def test_a_third_unseen_task_adds_a_map_and_stays_out_of_the_mixtures(flip, thir
     assert added and {key[0] for key in added} == {"figure3"}
     mixtures = {found for key in added if (found := parent(after[key].runs[0]))}
     assert mixtures and all(third not in {task.name for task in found.tasks} for found in mixtures)
-    gone = {name: run for name, run in ids(before).items() if name not in ids(after)}
+    kept = ids(after)
+    gone = {name: run for name, run in ids(before).items() if name not in kept}
     starts = {run_id(found): found for run in gone.values() if (found := stage(run))}
     assert len(starts) > 0 if third == "wnli" else not starts  # STS-B is in no mixture
     assert all(get(third) in found.tasks or ordered(found) for found in starts.values())
