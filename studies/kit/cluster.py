@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import tomllib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -181,12 +180,8 @@ def parse_minutes(text: str) -> int | None:
     """SLURM's `[days-]hours:minutes:seconds` in minutes; None for no limit."""
     if text.strip().lower() in ("infinite", "unlimited", "n/a", ""):
         return None
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+)(?::(\d+))?", text.strip())
-    if not found:
-        return None
-    days, first, second, third = (int(part) if part else 0 for part in found.groups())
-    if found[1] and not found[2]:
-        return days * 1440 + second * 60
-    if found[2] and found[4]:
-        return days * 1440 + first * 60 + second
-    return days * 1440 + (first if found[2] else second)
+    days, _, clock = text.strip().rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    if days:
+        return int(days) * 1440 + parts[0] * 60 + (parts[1] if len(parts) > 1 else 0)
+    return parts[0] * 60 + parts[1] if len(parts) == 3 else parts[0]

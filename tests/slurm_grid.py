@@ -1,0 +1,157 @@
+"""A small experiment on a real cluster: real code, real training of tiny models on twins, in a folder of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.slurm_cluster import Cluster
+
+ROOT = Path(__file__).resolve().parents[1]
+STUDY = '''
+from muppet.runs import Finetune, Prefinetune, Recipe
+from muppet.tasks import get
+from studies.kit.study import Cell, Study
+
+TASKS = ("rte", "cola", "boolq")
+CLASSES = Recipe(lr=1e-3, max_tokens=256, max_length=64, updates={updates}, warmup_updates=2, sub_batches=4)
+SHORT = Recipe(lr=1e-3, max_tokens=256, max_length=64, updates=3, warmup_updates=1, sub_batches=2)
+
+
+def study():
+    parent = Prefinetune(
+        model="tiny/roberta", tasks=tuple(map(get, TASKS)), recipe=CLASSES, seed={seed}, source="twins", train_rows={rows}
+    )
+    cells = []
+    for row, init in (("plain", "tiny/roberta"), ("ours", parent)):
+        for name in TASKS:
+            task = get(name)
+            runs = tuple(
+                Finetune(init=init, task=task, recipe=SHORT, seed=s, source="twins", train_rows=32, evaluation_rows=16)
+                for s in range({seeds})
+            )
+            cells.append(Cell(row=row, column=name, runs=runs, score=task.key()))
+    return Study(name="ablations", title="a grid for tests", kind="table", cells=tuple(cells))
+'''
+OTHERS = ("table3", "table4", "table5", "table6", "figure1", "figure2", "figure3")
+
+
+@dataclass(kw_only=True)
+class Grid:
+    """A copy of the code with one small study (one pre-finetuning, `seeds` fine-tunings in each of six cells), and the folder
+    that it is run in."""
+
+    folder: Path
+    cluster: Cluster | None
+    updates: int = 6  # of the pre-finetuning
+    rows: int = 32
+    seeds: int = 1
+    seed: int = 0
+    settings: str = ""  # further lines of cluster.toml
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.work, self.code = self.folder / "work", self.folder / "code"
+        self.work.mkdir(parents=True)
+        ignored = shutil.ignore_patterns("__pycache__")
+        for part in ("muppet", "studies", "paper_tables/reference"):
+            shutil.copytree(ROOT / part, self.code / part, ignore=ignored)
+        for name in OTHERS:
+            (self.code / f"studies/{name}.py").unlink(missing_ok=True)
+        text = STUDY.format(updates=self.updates, seeds=self.seeds, seed=self.seed, rows=self.rows)
+        (self.code / "studies/ablations.py").write_text(text)
+        (self.work / "cluster.toml").write_text("gpus_per_node = 0\n" + self.settings)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of every command of this grid."""
+        base = self.cluster.env if self.cluster else dict(os.environ)
+        dropped = ("MUPPET_", "PYTHONPATH", "HF_", "PYTEST_")
+        kept = {k: v for k, v in base.items() if not k.startswith(dropped)}
+        own = {"PYTHONPATH": str(self.code), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "200"}
+        return kept | own | {"PYTHONSAFEPATH": "1"} | self.env
+
+    def command(self, *arguments: str) -> list[str]:
+        """`python -m studies ARGUMENTS` under the profile that scales nothing."""
+        return [sys.executable, "-m", "studies", *arguments, "--profile", "paper"]
+
+    def run(self, *arguments: str, expect: int = 0, timeout: float = 240) -> str:
+        """What `python -m studies …` prints; fails the test on another exit status."""
+        done = subprocess.run(
+            self.command(*arguments), cwd=self.work, env=self.environment, capture_output=True, text=True, timeout=timeout
+        )
+        assert done.returncode == expect, f"status {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.logs()}"
+        return done.stdout + done.stderr
+
+    def submit(self, *arguments: str, expect: int = 0) -> str:
+        """Bring the study up to date on the cluster."""
+        return self.run("ablations", "--launcher", "slurm", *arguments, expect=expect)
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """`status --json`, by run."""
+        plain = json.loads(self.run("status", "--json"))
+        return {one["run"]: one for one in plain["runs"]}
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """Every result, by run."""
+        found = (self.work / "results/paper").glob("*/*.json")
+        return {path.stem: json.loads(path.read_text()) for path in found}
+
+    def outcome(self) -> dict[str, Any]:
+        """What must not depend on how a run was launched or interrupted: scores, training, and the pre-finetuned weights."""
+        kept: dict[str, Any] = {name: (one["scores"], one["training"]) for name, one in self.results().items()}
+        for path in (self.work / "artifacts/runs").glob("*/model/*.safetensors"):
+            kept[f"{path.parent.parent.name}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return kept
+
+    @property
+    def parent(self) -> str:
+        """The pre-finetuning's id."""
+        return next(name for name in self.states() if name.startswith("prefinetune-"))
+
+    def progress(self, run: str) -> int:
+        """The step that a run last reported."""
+        try:
+            return int(json.loads((self.work / f"artifacts/runs/{run}/progress.json").read_text())["step"])
+        except (OSError, ValueError):
+            return 0
+
+    def queue(self) -> dict[str, str]:
+        """Job (or element) → state, as the scheduler has it."""
+        assert self.cluster is not None
+        lines = self.cluster.run("squeue", "-h", "-r", "-o", "%i %j %T", "--states=all").splitlines()
+        fields = [line.split() for line in lines]
+        ours = {path.name for path in (self.work / "artifacts/submissions").iterdir()}
+        return {job: state for job, name, state in fields if any(one in name for one in ours)}
+
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 180) -> None:
+        """Wait for `condition`; fail the test, with every log, when it does not come."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"after {seconds} s it is not so that {what}\n{self.logs()}"
+            time.sleep(0.2)
+
+    def finish(self, runs: int, seconds: float = 240) -> None:
+        """Wait until `runs` results are there and no job of this grid is left."""
+        self.until(lambda: len(self.results()) >= runs, f"{runs} runs are done", seconds)
+        active = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED")
+        self.until(lambda: not any(s in active for s in self.queue().values()), "no job is left", 60)
+
+    def logs(self) -> str:
+        """The ends of all job and run logs."""
+        patterns = ("submissions/*/*/*_log.out", "runs/*/log.txt", "runs/*/failure.json")
+        found = sorted(path for pattern in patterns for path in (self.work / "artifacts").glob(pattern))
+        return "\n".join(f"== {path.name}\n{path.read_text(errors='replace')[-1500:]}" for path in found)
+
+    def joblogs(self) -> str:
+        """Everything that jobs said."""
+        return "\n".join(p.read_text(errors="replace") for p in (self.work / "artifacts").glob("submissions/*/*/*_log.out"))

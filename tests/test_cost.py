@@ -1,0 +1,74 @@
+"""The cost model: it scales as the work does, knows the paper's budget, and learns from finished runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muppet.runs import R3F, Finetune, Prefinetune, Recipe
+from muppet.tasks import get
+from studies.kit import cost
+
+RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=200_000)
+BASE = Prefinetune(model="FacebookAI/roberta-base", tasks=(get("rte"), get("mnli"), get("squad")), recipe=RECIPE)
+LARGE = replace(BASE, model="FacebookAI/roberta-large")
+FINE = Finetune(init=BASE, task=get("rte"), recipe=replace(RECIPE, updates=None, epochs=10.0, sub_batches=1, max_examples=16))
+runs = st.sampled_from([BASE, LARGE, FINE])
+
+
+@given(runs, st.integers(2, 50))
+def test_twice_the_updates_are_twice_the_training(run: Prefinetune | Finetune, times: int) -> None:
+    short = replace(run, recipe=replace(run.recipe, updates=1000, epochs=None))
+    long = replace(run, recipe=replace(run.recipe, updates=1000 * times, epochs=None))
+    assert cost.estimate(long).tokens == pytest.approx(times * cost.estimate(short).tokens)
+    assert cost.seconds(long) > cost.seconds(short) > 0
+
+
+def test_the_papers_pre_finetuning_costs_what_its_arithmetic_says() -> None:
+    # 200k updates × 64 sub-batches × 4400 tokens = 56.3 G slots; 0.54 and 1.9 GFLOP a token for base and large
+    spent = cost.estimate(BASE)
+    assert 0.8 * 56.3e9 < spent.tokens <= 56.3e9
+    assert spent.flops / spent.tokens == pytest.approx(0.54e9, rel=0.15)
+    assert cost.estimate(LARGE).flops / spent.tokens == pytest.approx(1.9e9, rel=0.15)
+
+
+def test_natural_sizes_go_through_every_dataset_equally_often_and_other_sampling_does_not() -> None:
+    natural = cost.estimate(BASE).epochs
+    assert len(set(round(n, 6) for n in natural.values())) == 1
+    uniform = cost.estimate(replace(BASE, recipe=replace(RECIPE, sampling="uniform"))).epochs
+    assert uniform["rte"] > natural["rte"] and uniform["mnli"] < natural["mnli"]
+    assert uniform["rte"] * cost.rows(get("rte"), BASE) == pytest.approx(uniform["mnli"] * cost.rows(get("mnli"), BASE))
+
+
+def test_r3f_and_a_decoder_cost_more() -> None:
+    assert cost.estimate(replace(BASE, recipe=replace(RECIPE, r3f=R3F()))).flops == pytest.approx(2 * cost.estimate(BASE).flops)
+    assert cost.estimate(replace(BASE, model="facebook/bart-base")).flops > cost.estimate(BASE).flops
+
+
+def test_a_models_folder_tells_its_size(tmp_path) -> None:
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 4, "hidden_size": 312, "vocab_size": 1000}')
+    size = cost.model_size(replace(BASE, model=str(tmp_path)))
+    assert (size.name, size.layers, size.hidden) == ("mini", 4, 312)
+    assert not cost.wants_gpu(replace(BASE, model="tiny/roberta")) and cost.wants_gpu(LARGE)
+
+
+@given(st.floats(0.05, 20), st.lists(st.sampled_from([BASE, FINE]), min_size=1, max_size=6))
+def test_finished_runs_correct_the_estimate(factor: float, done: list[Prefinetune | Finetune]) -> None:
+    took = [(run, {"seconds": factor * cost.plain_seconds(run, "gpu"), "device": "NVIDIA X", "processes": 1}) for run in done]
+    learnt = cost.calibrate(took)
+    for run in done:
+        assert cost.seconds(run, learnt) == pytest.approx(factor * cost.plain_seconds(run, "gpu"))
+    assert learnt.runs == len(done) and learnt.off == pytest.approx(1.0)
+    assert f"{len(done)} finished runs" in str(learnt)
+
+
+def test_four_processes_that_took_an_hour_spent_four() -> None:
+    hour = {"seconds": 3600, "device": "cpu", "processes": 4}
+    assert cost.seconds(FINE, cost.calibrate([(FINE, hour)]), "cpu") == pytest.approx(4 * 3600)
+
+
+def test_nothing_finished_is_said() -> None:
+    assert cost.calibrate([]) is cost.UNCALIBRATED and "no run has finished" in str(cost.UNCALIBRATED)

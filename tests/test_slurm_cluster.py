@@ -1,0 +1,249 @@
+"""The grid on a real slurmctld and several slurmd: what a cluster does to jobs, and that every run still ends right."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.slurm_cluster import Cluster, missing
+from tests.slurm_grid import Grid
+
+pytestmark = pytest.mark.skipif(
+    bool(missing()), reason=f"SLURM is not installed ({', '.join(missing())}): python -m tests.slurm_cluster install"
+)
+LONG: dict[str, Any] = {"updates": 900, "rows": 256}  # a pre-finetuning that lasts long enough to be interrupted
+Make = Callable[..., Grid]
+Unbroken = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three nodes of two CPUs; arrays of at most five elements."""
+    with Cluster(root=tmp_path_factory.mktemp("cluster"), nodes=3, max_array=6, grace=20) as started:
+        yield started
+
+
+@pytest.fixture
+def grid(cluster: Cluster, tmp_path: Path) -> Iterator[Make]:
+    """Makes a grid; what it leaves in the queue is cancelled."""
+    made: list[Grid] = []
+
+    def make(**options: Any) -> Grid:
+        made.append(Grid(folder=tmp_path / str(len(made)), cluster=cluster, **options))
+        return made[-1]
+
+    yield make
+    left = [job for one in made for job, state in one.queue().items() if state in ("PENDING", "RUNNING")]
+    if left:
+        cluster.run("scancel", *left, check=False)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+    """The outcome of the same grid run by the local launcher, without interruption."""
+    known: dict[str, dict[str, Any]] = {}
+
+    def outcome(**options: Any) -> dict[str, Any]:
+        key = repr(sorted(options.items()))
+        if key not in known:
+            local = Grid(folder=tmp_path_factory.mktemp("local") / "grid", cluster=None, **options)
+            local.run("ablations", "--jobs", "2", timeout=600)
+            known[key] = local.outcome()
+        return known[key]
+
+    return outcome
+
+
+def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing(grid: Make, unbroken: Unbroken) -> None:
+    one = grid()
+    said = one.submit()
+    assert re.search(r"submitted \d+: .* after \d+", said)  # fine-tunings wait for their pre-finetuning
+    again = one.submit()  # the impatient second make
+    assert "7 runs are in flight already" in again and "nothing to submit" in again
+    (one.code / "studies/ablations.py").write_text("raise SystemExit('edited after submission')\n")
+    one.finish(7)
+    assert one.outcome() == unbroken()
+
+
+def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(cluster: Cluster, grid: Make, unbroken: Unbroken) -> None:
+    one = grid(**LONG)
+    one.submit()
+    parent = one.parent
+    one.until(lambda: one.progress(parent) > 0, "the pre-finetuning is under way")
+    assert one.states()[parent]["state"] == "running"
+    cluster.run("srun", "--partition=high", "--nodes=3", "--exclusive", "--job-name=others", "sleep", "2", timeout=120)
+    one.until(lambda: one.states()[parent]["state"] == "preempted" or one.progress(parent) > 850, "it is queued again", 60)
+    one.finish(7)
+    assert "got SIGUSR2" in one.joblogs() and "queued again" in one.joblogs()
+    assert "restart_count=1" in one.joblogs()
+    assert "has no result" not in one.joblogs()  # children waited for the parent's real end, not for its first stop
+    assert one.outcome() == unbroken(**LONG)
+
+
+def test_a_pre_finetuning_that_runs_out_of_time_goes_on_and_ends_bit_identical(grid: Make, unbroken: Unbroken) -> None:
+    one = grid(**LONG, settings="signal_s = 30\n[prefinetune]\nminutes = 1\n")
+    one.submit()
+    one.finish(7, seconds=300)
+    assert "got SIGUSR2" in one.joblogs() and "restart_count=" in one.joblogs()
+    assert one.outcome() == unbroken(**LONG)
+
+
+def test_a_node_that_dies_costs_nothing_but_time(cluster: Cluster, grid: Make, unbroken: Unbroken) -> None:
+    one = grid(updates=200)
+    one.submit()
+    parent = one.parent
+    one.until(lambda: one.progress(parent) > 0, "the pre-finetuning is under way")
+    state = one.states()[parent]
+    node = re.search(r"on (\S+)", state["why"])
+    assert node
+    cluster.crash_node(node[1])
+    try:
+        one.finish(7)
+        nodes = set(re.findall(r"0 of them done; .*nodename=(\S+)", one.joblogs()))
+        assert nodes - {node[1]}
+        assert one.outcome() == unbroken(updates=200)
+    finally:
+        cluster.start_node(node[1])
+        cluster.run("scontrol", "update", f"NodeName={node[1]}", "State=RESUME", check=False)
+
+
+def test_a_controller_killed_right_after_submission_loses_no_run(cluster: Cluster, grid: Make) -> None:
+    one = grid()
+    process = subprocess.Popen(
+        one.command("ablations", "--launcher", "slurm"), cwd=one.work, env=one.environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if " after " in line:  # the last array is accepted
+            cluster.stop_controller()
+            threading.Timer(1.0, cluster.start_controller).start()
+            break
+    said += process.stdout.read()
+    assert process.wait(timeout=120) == 0, said
+    one.finish(7)
+    assert "has no result" not in one.joblogs()
+
+
+def test_a_controller_that_is_down_at_submission_is_waited_for_then_named(cluster: Cluster, grid: Make) -> None:
+    one = grid(env={"MUPPET_PATIENCE": "4"})
+    cluster.stop_controller()
+    try:
+        said = one.submit(expect=2)
+        assert "does not answer" in said and "Traceback" not in said
+        assert not list((one.work / "artifacts").glob("submissions/*/submission.json"))
+        states = one.run("status", "--artefact", "ablations")
+        assert "missing" in states
+    finally:
+        cluster.start_controller()
+    one.env["MUPPET_PATIENCE"] = "60"
+    cluster.stop_controller()
+    threading.Timer(5.0, cluster.start_controller).start()
+    said = one.submit()
+    assert "trying again" in said and "7 runs in flight" in said
+    cluster.stop_controller()
+    try:
+        told = one.run("status", "--artefact", "ablations")
+        assert "does not answer" in told and "unknown" in told  # usable, and says what it does not know
+    finally:
+        cluster.start_controller()
+    one.finish(7)
+
+
+def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -> None:
+    one = grid()
+    source = one.code / "muppet/prefinetune.py"
+    good = source.read_text()
+    broken = good.replace('started, device, name = time', 'raise OSError("no such luck")\n    started, device, name = time', 1)
+    assert broken != good
+    source.write_text(broken)
+    one.submit()
+    one.finish(3)
+    states = one.states()
+    parent = one.parent
+    assert states[parent]["state"] == "failed" and "no such luck (3×)" in states[parent]["why"]
+    assert Path(one.work / states[parent]["log"]).exists()
+    record = json.loads((one.work / f"artifacts/runs/{parent}/failure.json").read_text())
+    assert record["count"] == 3 and "no such luck" in record["traceback"]
+    children = [state for name, state in states.items() if "-muppet-" in name]
+    assert len(children) == 3 and all(child["state"] != "failed" for child in children)
+    assert "its parent" in one.joblogs() and "has no result" in one.joblogs()
+    said = one.submit()
+    assert "not tried again" in said and "nothing to submit" in said
+    source.write_text(good)
+    one.run("retry", "--launcher", "slurm")
+    one.finish(7)
+    assert set(state["state"] for state in one.states().values()) == {"done"}
+
+
+def test_two_nodes_of_two_tasks_share_one_pre_finetuning(grid: Make, unbroken: Unbroken) -> None:
+    one = grid(updates=40, settings="[prefinetune]\nnodes = 2\ntasks_per_node = 2\n")
+    one.submit()
+    one.finish(7)
+    result = one.results()[one.parent]
+    assert result["cost"]["processes"] == 4
+    alone = unbroken(updates=40)
+    ours, theirs = one.outcome()[one.parent][1], alone[one.parent][1]
+    assert ours["last_loss"] == pytest.approx(theirs["last_loss"], rel=1e-3)  # the same steps, to float tolerance
+
+
+def test_an_array_above_the_limit_is_cut_and_cancel_takes_ours_alone(cluster: Cluster, grid: Make) -> None:
+    one = grid(updates=400, seeds=2, settings="pack_minutes = 0\narray_parallelism = 2\n")
+    said = one.submit()
+    sizes = [int(n) for n in re.findall(r"submitted \d+: (\d+) jobs", said)]
+    assert sorted(sizes) == [1, 1, 1, 5, 5]  # 13 runs, five elements at most
+    theirs = cluster.run("sbatch", "--parsable", "--wrap", "sleep 60", "--output=/dev/null").strip()
+    try:
+        told = one.run("cancel")
+        assert re.search(r"cancelled \d+ jobs with \d+ runs", told)
+        one.until(lambda: not {"PENDING", "RUNNING"} & set(one.queue().values()), "ours are gone", 60)
+        assert cluster.run("squeue", "-h", "-j", theirs, "-o", "%T").strip() in ("PENDING", "RUNNING")
+        assert {state["state"] for state in one.states().values()} <= {"cancelled", "done"}
+        one.submit()  # and again: what is left is sent
+        one.finish(13)
+    finally:
+        cluster.run("scancel", theirs, check=False)
+
+
+def test_an_unknown_partition_and_a_refused_job_are_one_line(grid: Make) -> None:
+    one = grid(settings='partition = "mian"\n')
+    said = one.submit(expect=2)
+    assert "did you mean 'main'?" in said and "Traceback" not in said
+    (one.work / "cluster.toml").write_text("gpus_per_node = 0\n[finetune]\nmemory_gb = 5000\n")
+    said = one.submit(expect=1)
+    assert "refused:" in said and "Traceback" not in said
+    assert "Requested node configuration is not available" in one.run("status", "--json")
+    one.finish(1)
+    one.run("cancel")
+
+
+def test_scripts_written_out_run_as_the_submission_would(cluster: Cluster, grid: Make, unbroken: Unbroken) -> None:
+    one = grid()
+    said = one.submit("--emit-sbatch", "scripts")
+    assert "scripts/submit.sh" in said and not one.results()
+    subprocess.run(["sh", "scripts/submit.sh"], cwd=one.work, env=one.environment, check=True, capture_output=True)
+    again = one.submit()
+    assert "7 runs are in flight already" in again  # known though a person submitted them
+    one.finish(7)
+    assert one.outcome() == unbroken()
+
+
+def test_a_run_that_crashes_fails_alone(grid: Make) -> None:
+    one = grid()
+    source = one.code / "muppet/finetune.py"
+    text = source.read_text()
+    crash = 'if run.task.name == "cola" and isinstance(run.init, str):\n        import os, signal\n        os.kill(os.getpid(), signal.SIGSEGV)\n    '
+    source.write_text(text.replace("started, device, name = time", crash + "started, device, name = time", 1))
+    one.submit()
+    one.finish(6)
+    failed = {name: state for name, state in one.states().items() if state["state"] == "failed"}
+    assert len(failed) == 1 and "SIGSEGV" in next(iter(failed.values()))["why"]

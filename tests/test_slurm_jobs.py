@@ -1,0 +1,319 @@
+"""Planning jobs without a cluster: packing, arrays, dependencies, what is in flight, and the node's part of a job."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muppet.errors import UserError
+from muppet.runs import Finetune, Prefinetune, Recipe, Run, run_id
+from muppet.tasks import get
+from studies.kit import cost, jobs, preflight, slurm, submissions
+from studies.kit.cluster import Cluster, Stage
+from studies.kit.submissions import Sent, Submission
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = Recipe(lr=1e-3, max_tokens=256, updates=20, sub_batches=2)
+PARENTS = [Prefinetune(model=m, tasks=(get("rte"),), recipe=RECIPE, source="twins") for m in ("tiny/roberta", "tiny/bart")]
+
+
+def family(children: list[int], plain: int) -> dict[str, Run]:
+    """`children[i]` fine-tunings of parent i, and `plain` ones without a parent; parents first."""
+    found: list[Run] = list(PARENTS[: len(children)])
+    for parent, count in zip(PARENTS, children, strict=False):
+        found += [Finetune(init=parent, task=get("rte"), recipe=RECIPE, seed=s, source="twins") for s in range(count)]
+    found += [Finetune(init="tiny/roberta", task=get("rte"), recipe=RECIPE, seed=s, source="twins") for s in range(plain)]
+    return {run_id(run): run for run in found}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    children=st.lists(st.integers(0, 40), min_size=1, max_size=2), plain=st.integers(0, 40), limit=st.integers(1, 20),
+    minutes=st.sampled_from([0.0, 1.0, 30.0]), width=st.integers(1, 64), parent_done=st.booleans(),
+)  # fmt: skip
+def test_every_run_is_in_one_job_and_no_array_is_too_large(
+    children: list[int], plain: int, limit: int, minutes: float, width: int, parent_done: bool
+) -> None:
+    runs = family(children, plain)
+    done = {run_id(p) for p in PARENTS} if parent_done else set()
+    missing = {name: run for name, run in runs.items() if name not in done}
+    cluster = Cluster(gpus_per_node=0, pack_minutes=minutes, array_parallelism=width)
+    arrays = jobs.arrays(jobs.pack(missing, cluster, cost.UNCALIBRATED, done=done), limit)
+    placed = [name for array in arrays for job in array.jobs for name in job.ids]
+    assert sorted(placed) == sorted(missing)  # each run once
+    assert all(1 <= len(array.jobs) <= limit for array in arrays)
+    for array in arrays:
+        for job in array.jobs:
+            for name in job.ids:
+                up = missing[name].init if isinstance(missing[name], Finetune) else None
+                waits = run_id(up) if isinstance(up, Prefinetune) and run_id(up) not in done else None
+                assert array.parent == waits  # one dependency for a whole array, and the right one
+        assert array.resources.minutes >= max(job.resources.minutes for job in array.jobs)
+    order = [array.jobs[0].ids[0].startswith("prefinetune") for array in arrays]
+    assert order == sorted(order, reverse=True)  # parents are sent before children
+    if minutes == 0:
+        assert all(len(job.ids) == 1 for array in arrays for job in array.jobs)
+
+
+def test_packing_spares_starts_but_uses_the_width() -> None:
+    runs = family([], 400)
+    each = cost.seconds(next(iter(runs.values())))
+    wide = jobs.pack(runs, Cluster(gpus_per_node=0, array_parallelism=8), cost.UNCALIBRATED)
+    assert len(wide) <= max(1, round(400 * each / jobs.WORTHWHILE_S) + 1)
+    sizes = [len(job.ids) for job in wide]
+    assert max(sizes) - min(sizes) <= 1
+    slow = cost.Calibration(factor={("", ""): 1000.0}, runs=1, off=1.0)
+    assert len(jobs.pack(runs, Cluster(gpus_per_node=0, pack_minutes=30), slow)) > 100
+
+
+# ---------------------------------------------------------------- the record and the queue
+
+
+def entry(job: str, name: str, state: str = "RUNNING", reason: str = "None", restarts: int = 0) -> slurm.Entry:
+    return slurm.Entry(job=job, name=name, state=state, reason=reason, restarts=restarts, used="1:00", nodes="n1")
+
+
+def sent(name: str, *runs: tuple[str, ...], job: str | None = "7") -> Sent:
+    return Sent(name=name, runs=runs, job=job, folder="f")
+
+
+def submission(number: str, *arrays: Sent) -> Submission:
+    return Submission(id=number, when=0.0, profile="smoke", artefacts=("table3",), snapshot="", arrays=arrays)
+
+
+def test_a_reused_job_id_is_not_taken_for_ours() -> None:
+    ours = submission("1", sent("muppet-1-0", ("a",)))
+    theirs = [entry("7", "someone-elses")]
+    assert submissions.in_flight(submissions.places([ours], theirs)) == {}
+
+
+def test_an_array_whose_answer_was_never_heard_is_taken_up_by_its_name() -> None:
+    ours = submission("1", sent("muppet-1-0", ("a",), ("b",), job=None))
+    placed = submissions.in_flight(submissions.places([ours], [entry("9_1", "muppet-1-0", "PENDING")]))
+    assert set(placed) == {"b"} and placed["b"].sent.key(1) == "9_1"
+
+
+def test_the_last_submission_counts_unless_an_earlier_one_still_runs() -> None:
+    first = submission("1", sent("muppet-1-0", ("a",), job="7"))
+    second = submission("2", sent("muppet-2-0", ("a",), job="8"))
+    both = [entry("7", "muppet-1-0", "RUNNING"), entry("8", "muppet-2-0", "FAILED")]
+    assert submissions.places([first, second], both)["a"].sent.job == "7"
+    assert submissions.places([first, second], both[1:])["a"].sent.job == "8"
+
+
+def test_records_survive_the_disk_and_a_damaged_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
+    one = submission("1", sent("muppet-1-0", ("a", "b"), ("c",)))
+    submissions.write(one)
+    assert submissions.read_all("smoke") == [one] and submissions.read_all("mini") == []
+    (tmp_path / "submissions/1/submission.json").write_text("{")
+    with pytest.raises(UserError, match="submissions/1/submission.json"):
+        submissions.read_all()
+
+
+def test_squeues_lines_are_read_with_their_spaces() -> None:
+    values = ("45_3", "48", "muppet-1-0", "PENDING", "launch failed requeued held", "2", "0:00", "")
+    line = "".join(value.ljust(width) for value, (_, width) in zip(values, slurm.FIELDS, strict=True))
+    (read,) = slurm.parse_queue(line + "\n\n")
+    assert (read.job, read.state, read.restarts, read.held, read.active) == ("45_3", "PENDING", 2, True, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", slurm.Unreachable),
+        ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", slurm.Unreachable),
+        ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination", slurm.Refused),
+        ("sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates policy", slurm.Refused),
+    ],
+)
+def test_no_answer_and_no_are_told_apart(text: str, kind: type[UserError]) -> None:
+    assert type(slurm.failure("sbatch", text)) is kind
+
+
+def test_a_controller_that_is_away_is_asked_again_but_a_refusal_is_final(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUPPET_PATIENCE", "30")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    tries = iter([slurm.Unreachable("away"), slurm.Unreachable("away"), None])
+
+    def act() -> str:
+        if (problem := next(tries)) is not None:
+            raise problem
+        return "7"
+
+    said: list[str] = []
+    assert slurm.retrying(act, said.append) == "7" and len(said) == 2
+
+    def refuse() -> str:
+        raise slurm.Refused("no")
+
+    with pytest.raises(slurm.Refused):
+        slurm.retrying(refuse, said.append)
+
+
+# ---------------------------------------------------------------- before anything is sent
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="file/results: cannot be written"):
+        preflight.writable(tmp_path / "file" / "results")
+    with pytest.raises(UserError, match="/proc/here"):
+        preflight.writable(Path("/proc/here"))
+    if Path("/dev/full").exists() and os.geteuid() == 0:
+        full = tmp_path / "full"
+        full.mkdir()
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(full)], capture_output=True)
+        if done.returncode == 0:
+            try:
+                (full / "all").write_bytes(b"x" * 4096)
+                with pytest.raises(UserError, match="full: cannot be written .*No space left"):
+                    preflight.writable(full)
+            finally:
+                subprocess.run(["umount", str(full)], check=True)
+
+
+def test_a_finished_parent_without_its_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
+    child = Finetune(init=PARENTS[0], task=get("rte"), recipe=RECIPE, source="twins")
+    parent = run_id(PARENTS[0])
+    with pytest.raises(UserError, match=f"{parent}/model.*is gone.*delete results/smoke"):
+        preflight.parents({run_id(child): child}, "smoke", frozenset({parent}))
+    (tmp_path / f"runs/{parent}/model").mkdir(parents=True)
+    (tmp_path / f"runs/{parent}/model/config.json").write_text("{}")
+    preflight.parents({run_id(child): child}, "smoke", frozenset({parent}))
+
+
+def test_logs_that_other_machines_cannot_see_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUPPET_ARTIFACTS", "/tmp/mine")
+    with pytest.raises(UserError, match="/tmp/mine .* is of this machine alone"):
+        preflight.visible({"node1", "node2"})
+    preflight.visible({__import__("socket").gethostname()})  # every node is this machine
+    mounts = "rootfs / ext4 rw 0 0\nserver:/home /home nfs4 rw 0 0\ntmpfs /dev/shm tmpfs rw 0 0\n"
+    kinds = [preflight.filesystem(Path(p), mounts) for p in ("/home/me/x", "/dev/shm/y", "/homes")]
+    assert kinds == ["nfs4", "tmpfs", "ext4"]
+
+
+def test_a_disk_too_small_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
+    huge = replace(PARENTS[0], model="FacebookAI/roberta-large")
+    monkeypatch.setattr(cost.Size, "parameters", property(lambda size: 1e15))
+    cost.estimate.cache_clear()
+    with pytest.raises(UserError, match="GB free, the 1 runs need about"):
+        preflight.room({run_id(huge): huge})
+    cost.estimate.cache_clear()
+
+
+# ---------------------------------------------------------------- on the node
+
+WORK = """
+import os, pathlib, signal, time
+def execute(profile, ids):
+    for name in ids:
+        kind = name.split('-')[1]
+        if kind == 'crash':
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if kind == 'raise':
+            raise OSError('no such luck')
+        if kind == 'wait':
+            open('waiting', 'w').close()
+            time.sleep(60)
+        path = pathlib.Path('results') / profile / 'finetune' / f'{name}.json'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('{}')
+"""
+
+
+def start(folder: Path, *names: str, parents: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """The job of an array's element, as a written-out script starts it."""
+    (folder / "work.py").write_text(WORK)
+    code = (
+        "import sys, studies.kit.job as job\n"
+        "job.PATIENCE_S = 3.0\n"
+        "ids = tuple(sys.argv[1].split(','))\n"
+        f"job.Job(profile='smoke', ids=ids, parents=tuple(map({parents or {}!r}.get, ids)), runner='work:execute')()\n"
+    )
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "MUPPET_", "RANK", "WORLD"))}
+    env = kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "SLURM_JOB_ID": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", code, ",".join(names)], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def test_a_run_that_crashes_or_raises_fails_alone_and_three_times_is_enough(tmp_path: Path) -> None:
+    job = start(tmp_path, "finetune-a-0", "finetune-crash-0", "finetune-raise-0", "finetune-b-0")
+    said, _ = job.communicate(timeout=60)
+    assert job.returncode != 0 and "2 of 4 runs have no result" in said
+    done = {path.stem for path in (tmp_path / "results/smoke/finetune").iterdir()}
+    assert done == {"finetune-a-0", "finetune-b-0"}
+    for name, why in (("finetune-crash-0", "SIGSEGV"), ("finetune-raise-0", "left no failure record")):
+        record = json.loads((tmp_path / f"artifacts/runs/{name}/failure.json").read_text())
+        assert record["count"] == 3 and why in record["error"]
+    assert "no such luck" in (tmp_path / "artifacts/runs/finetune-raise-0/log.txt").read_text()
+
+
+def test_a_child_without_its_parents_result_says_so_and_is_no_failure(tmp_path: Path) -> None:
+    job = start(tmp_path, "finetune-a-0", "finetune-b-0", parents={"finetune-b-0": "prefinetune-p-0"})
+    said, _ = job.communicate(timeout=60)
+    assert job.returncode != 0 and "finetune-b-0: not started, its parent prefinetune-p-0 has no result" in said
+    assert not (tmp_path / "artifacts/runs/finetune-b-0/failure.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+def test_a_signal_outside_of_training_leaves_no_failure_and_a_restart_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    job = start(tmp_path, "finetune-a-0", "finetune-wait-0", "finetune-b-0")
+    end = time.monotonic() + 40
+    while not (tmp_path / "waiting").exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    job.send_signal(number)
+    said, _ = job.communicate(timeout=60)
+    assert f"got {number.name}" in said and "stopped at a checkpoint" in said
+    assert not list((tmp_path / "artifacts").glob("runs/*/failure.json"))
+    again = start(tmp_path, "finetune-a-0", "finetune-b-0")
+    said, _ = again.communicate(timeout=60)
+    assert again.returncode == 0 and "2 runs, 1 of them done" in said
+
+
+def test_stopped_three_times_at_one_step_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from studies.kit import job
+
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
+    folder = tmp_path / "runs/finetune-x-0"
+    folder.mkdir(parents=True)
+    (folder / "progress.json").write_text('{"step": 5}')
+    assert [job._stopped("finetune-x-0") for _ in range(2)] == [1, 2]
+    (folder / "progress.json").write_text('{"step": 9}')  # it got further
+    assert [job._stopped("finetune-x-0") for _ in range(3)] == [1, 2, 3]
+
+
+def test_the_process_group_is_made_from_slurms_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    from studies.kit import job
+
+    slurms = {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "77", "SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": "3", "SLURM_LOCALID": "1",
+              "SLURM_JOB_NODELIST": "node[03-04]", "SUBMITIT_EXECUTOR": "slurm"}  # fmt: skip
+    for name, value in slurms.items():
+        monkeypatch.setenv(name, value)
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "0")
+    job.process_group()
+    assert [os.environ[n] for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")] == ["3", "4", "1", "2"]
+    assert os.environ["MASTER_ADDR"] == "node03" and 20000 <= int(os.environ["MASTER_PORT"]) < 32000
+    monkeypatch.setenv("SLURM_NTASKS", "1")
+    job.process_group()
+    assert "WORLD_SIZE" not in os.environ
+
+
+def test_fixed_settings_of_one_stage_leave_the_other_alone() -> None:
+    packed = jobs.pack(family([3], 0), Cluster(gpus_per_node=0, prefinetune=Stage(nodes=2)), cost.UNCALIBRATED)
+    assert {job.resources.nodes for job in packed if job.ids[0].startswith("pre")} == {2}
+    assert {job.resources.nodes for job in packed if job.ids[0].startswith("fine")} == {1}

@@ -1,0 +1,169 @@
+"""Where a run stands, from results, records and the queue; what status, retry, cancel and logs make of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from muppet.errors import UserError
+from muppet.runs import Finetune, Prefinetune, Recipe, Run, run_id
+from muppet.tasks import get
+from studies.kit import control, slurm, status, submissions
+from studies.kit.slurm import Entry, Unreachable
+from studies.kit.submissions import Sent, Submission
+
+RECIPE = Recipe(lr=1e-3, max_tokens=256, updates=20)
+PARENT = Prefinetune(model="tiny/roberta", tasks=(get("rte"),), recipe=RECIPE, source="twins")
+CHILD = Finetune(init=PARENT, task=get("rte"), recipe=RECIPE, source="twins")
+P, C = run_id(PARENT), run_id(CHILD)
+RUNS: dict[str, Run] = {P: PARENT, C: CHILD}
+Look = Callable[..., dict[str, status.State]]
+
+
+@pytest.fixture
+def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
+    """Writes a submission of both runs and shows the states under a queue's entries (an exception: it does not answer)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", "artifacts")
+    monkeypatch.setattr(slurm, "installed", lambda: True)
+
+    def see(entries: list[Entry] | Exception, **changes: Any) -> dict[str, status.State]:
+        arrays = (Sent(name="m-0", runs=((P,),), job="7", folder="f"), Sent(name="m-1", runs=((C,),), after=P, job="8", folder="f"))
+        record: dict[str, Any] = {"id": "1", "when": 0.0, "profile": "smoke", "artefacts": (), "snapshot": "", "arrays": arrays}
+        submissions.write(Submission(**(record | changes)))
+
+        def queue() -> list[Entry]:
+            if isinstance(entries, Exception):
+                raise entries
+            return entries
+
+        monkeypatch.setattr(slurm, "queue", queue)
+        return dict(status.look(RUNS, "smoke").states)
+
+    return see
+
+
+def entry(number: int, state: str, reason: str = "None", restarts: int = 0) -> Entry:
+    return Entry(job=str(number + 7), name=f"m-{number}", state=state, reason=reason, restarts=restarts, used="1:00", nodes="n1")
+
+
+def record(run: str, name: str, **content: Any) -> None:
+    path = Path("artifacts/runs") / run / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def test_nothing_sent_is_missing_and_asks_no_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MUPPET_ARTIFACTS", raising=False)
+    monkeypatch.setattr(slurm, "queue", lambda: pytest.fail("the queue was asked"))
+    report = status.look(RUNS, "smoke")
+    assert {s.state for s in report.states.values()} == {"missing"} and report.unreachable is None
+
+
+def test_a_running_parent_shows_its_progress_and_its_child_waits(look: Look) -> None:
+    record(P, "progress.json", step=5, steps=20, tokens_per_second=100.0, eta_seconds=30.0)
+    seen = look([entry(0, "RUNNING"), entry(1, "PENDING", "Dependency")])
+    parent, child = seen[P], seen[C]
+    assert (parent.state, parent.step, parent.steps, parent.eta_seconds, parent.job) == ("running", 5, 20, 30.0, "7")
+    assert (child.state, child.why) == ("queued", f"after {P}")
+
+
+@pytest.mark.parametrize(
+    ("entries", "state", "why"),
+    [
+        ([entry(0, "PENDING", "Resources")], "queued", "Resources"),
+        ([entry(0, "PENDING", "BeginTime", restarts=1)], "preempted", "for the 2nd time"),
+        ([entry(0, "PENDING", "launch_failed_requeued_held")], "held", "make retry"),
+        ([entry(0, "TIMEOUT")], "failed", "ran out of time"),
+        ([entry(0, "OUT_OF_MEMORY")], "failed", "memory_gb"),
+        ([entry(0, "NODE_FAIL")], "failed", "node failed"),
+        ([entry(0, "CANCELLED")], "cancelled", "submit again"),
+        ([entry(0, "PREEMPTED")], "preempted", "submit again"),
+        ([entry(0, "COMPLETED")], "lost", "without a result"),
+        ([], "lost", "gone from the queue"),
+        (Unreachable("squeue: the SLURM controller does not answer"), "unknown", "cannot be asked"),
+    ],
+)
+def test_what_the_scheduler_says_is_told_in_words(look: Look, entries: Any, state: str, why: str) -> None:
+    seen = look(entries)[P]
+    assert seen.state == state and why in seen.why
+
+
+def test_records_go_before_the_schedulers_word(look: Look) -> None:
+    record(P, "failure.json", error="no such luck", count=3, traceback="", when="now")
+    seen = look([entry(0, "COMPLETED"), entry(1, "COMPLETED")])
+    assert (seen[P].state, seen[P].why) == ("failed", "no such luck (3×)")
+    assert look([entry(0, "RUNNING")])[P].state == "running"  # it is being tried again
+
+
+def test_a_result_is_the_truth_whatever_the_queue_says(look: Look) -> None:
+    path = Path(f"results/smoke/prefinetune/{P}.json")
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    seen = look([entry(0, "FAILED")])[P]
+    assert seen.state == "failed" and "not a whole result file" in seen.why  # … unless it cannot be trusted
+    assert str(path) in seen.why
+
+
+def test_a_cancelled_submission_is_not_lost(look: Look) -> None:
+    assert look([], cancelled=1.0)[P].state == "cancelled"
+
+
+def test_only_one_run_of_a_packed_job_runs(look: Look) -> None:
+    others = tuple(f"finetune-x-{i}" for i in range(2))
+    packed = Sent(name="m-0", runs=((P, C, *others),), job="7", folder="f")
+    record(P, "progress.json", step=20, steps=20)
+    record(C, "progress.json", step=1, steps=20)
+    seen = look([entry(0, "RUNNING")], arrays=(packed,))
+    assert seen[C].state == "running" and seen[P].state == "queued"
+
+
+def test_status_is_printed_for_people_and_machines(look: Look, capsys: pytest.CaptureFixture[str]) -> None:
+    look(Unreachable("squeue: the SLURM controller does not answer"))
+    assert status.show([], RUNS, "smoke") == 0
+    assert "does not answer" in capsys.readouterr().out
+    assert status.show([], RUNS, "smoke", as_json=True) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert "does not answer" in plain["unreachable"] and [one["state"] for one in plain["runs"]] == ["unknown", "unknown"]
+
+
+def test_retry_forgets_failures_and_releases_held_jobs(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    record(P, "failure.json", error="no such luck", count=3)
+    record(P, "stopped.json", step=1, count=3)
+    look([entry(0, "COMPLETED"), entry(1, "PENDING", "job requeued in held state")])
+    released: list[str] = []
+    monkeypatch.setattr(slurm, "release", released.extend)
+    assert control.forget(RUNS, "smoke") == {P} and released == ["8"]
+    assert not list(Path(f"artifacts/runs/{P}").iterdir())
+
+
+def test_cancel_names_whole_arrays_once(look: Look) -> None:
+    arrays = (Sent(name="m-0", runs=(("a",), ("b",)), job="7"), Sent(name="m-1", runs=(("c",), ("d",)), job="8"))
+    sent = [Submission(id="1", when=0.0, profile="smoke", artefacts=(), snapshot="", arrays=arrays)]
+    assert control.whole(["7_0", "7_1", "8_1"], sent) == ["7", "8_1"]
+
+
+def test_logs_wants_one_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = argparse.Namespace(profile="smoke", artefact=None, only=None, run=None)
+    monkeypatch.setattr(control, "chosen", lambda args: {})
+    monkeypatch.setattr(control, "runs_of", lambda studies: RUNS)
+    with pytest.raises(UserError, match="RUN=<id>"):
+        control.logs(asked)
+    asked.run = "tune"
+    with pytest.raises(UserError, match="fits 2 runs"):
+        control.logs(asked)
+    asked.run = P[:-1] + "z"
+    with pytest.raises(UserError, match="did you mean"):
+        control.logs(asked)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(9, "9 s"), (600, "10 min"), (9000, "2.5 h"), (400_000, "4.6 days")])
+def test_durations_are_said_as_people_do(seconds: float, text: str) -> None:
+    assert status.duration(seconds) == text
