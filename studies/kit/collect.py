@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -18,7 +19,7 @@ import pandas as pd
 
 from muppet import paths
 from muppet.result import SCHEMA, ResultError, Score, read
-from muppet.runs import Run, digest, facts, parent, run_id
+from muppet.runs import Prefinetune, Run, parent, run_id
 from studies.kit import reference
 from studies.kit.decisions import option
 from studies.kit.reference import Printed
@@ -27,6 +28,7 @@ from studies.kit.study import Cell, Study
 
 RESULTS = Path("results")
 PROTOCOLS = ("paper", "honest")
+NO_SCORE = Score(value=float("nan"), n=0)
 RUN_COLUMNS = ("run", "key", "value", "low", "high", "n", "seconds", "device", "processes", "dirty", "path")
 
 
@@ -38,12 +40,13 @@ def result_path(profile: str, run: Run | str) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """All results of a profile: `frame`, one row per run and score (RUN_COLUMNS), and `refused`, path → why."""
+    """All results of a profile. `frame`: one row per run and score (RUN_COLUMNS), and one with an empty key for a run
+    that has no score (a pre-finetuning). `refused`: path → why."""
 
     frame: pd.DataFrame
     refused: dict[str, str]
 
-    @property
+    @cached_property
     def done(self) -> frozenset[str]:
         """Ids of the runs with a trusted result."""
         return frozenset(self.frame["run"].unique())
@@ -72,13 +75,20 @@ def read_all(profile: str) -> Collected:
 
 def runs_frame(profile: str) -> pd.DataFrame:
     """One row per run and score: `run`, `key`, `value`, `low`, `high`, `n`, and facts of the run (see RUN_COLUMNS)."""
-    return read_all(profile).frame
+    frame = read_all(profile).frame
+    return frame[frame["key"] != ""].reset_index(drop=True)
 
 
 def failures(ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The failure records of those of `ids` that failed last: `error`, `traceback`, `count`, `when`."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
+    try:
+        begun = set(os.listdir(paths.artifacts() / "runs"))
+    except OSError:
+        return found
     for name in ids:
+        if name not in begun:
+            continue
         try:
             found[name] = json.loads((paths.run_dir(name) / "failure.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):
@@ -117,6 +127,7 @@ class Measured:
     paper: float | None = None
     printed: str | None = None
     difference: float | None = None
+    picked: tuple[str, ...] = ()  # ids of the runs that stand for the cell
     dirty: bool = False  # a chosen run was done with uncommitted changes to the code
 
 
@@ -190,6 +201,7 @@ def _measure(
         seed_low=low,
         seed_high=high,
         difference=middle - value if value is not None else None,
+        picked=tuple(picked),
         dirty=any(name in dirty for name in picked),
     )
 
@@ -203,7 +215,9 @@ def reduce(cell: Cell, scores: dict[tuple[str, str], Score], protocol: str) -> l
     finished seeds goes before one with fewer, so that half a grid is not judged by its luckiest run. Folds count only
     together.
     """
-    points: dict[str, list[Run]] = {}
+    if not any(_score(scores, run_id(run), cell.score) for run in cell.runs):
+        return []
+    points: dict[Run, list[Run]] = {}
     for run in cell.runs:
         points.setdefault(_point(run, cell.folds), []).append(run)
     honest = protocol == "honest" and len(points) > 1
@@ -221,12 +235,12 @@ def reduce(cell: Cell, scores: dict[tuple[str, str], Score], protocol: str) -> l
     return picked
 
 
-def _point(run: Run, folds: bool) -> str:
+def _point(run: Run, folds: bool) -> Run:
     """What the seeds of one point share; folds differ in their task's partition too."""
-    plain = facts(run)
-    for name in ("seed", "draw", *(("task",) if folds else ())):
-        plain.pop(name, None)
-    return digest(plain)
+    if isinstance(run, Prefinetune):
+        return replace(run, seed=0)
+    task = replace(run.task, partition=None) if folds else run.task
+    return replace(run, seed=0, draw=None, task=task)
 
 
 def _score(scores: dict[tuple[str, str], Score], name: str, key: str) -> Score | None:
@@ -297,7 +311,7 @@ def _rows(path: str) -> list[tuple[Any, ...]]:
             result.id, key, score.value, score.low, score.high, score.n, float(cost.get("seconds") or 0),
             str(cost.get("device") or ""), int(cost.get("processes") or 1), bool(environment.get("dirty")), path,
         )
-        for key, score in result.scores.items()
+        for key, score in (result.scores or {"": NO_SCORE}).items()
     ]  # fmt: skip
 
 

@@ -1,0 +1,135 @@
+"""The local launcher: waves, warm workers, a death that fails one run alone, Ctrl-C, and two launches at once."""
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from muppet import paths
+from muppet.errors import UserError
+from muppet.runs import parent, run_id
+from studies.kit import local
+from studies.kit.collect import failures, result_path
+from studies.kit.plan import plan
+from tests.kit import PARENT, child, finish, small_study
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    return tmp_path
+
+
+def made():
+    study = small_study()
+    return plan({study.name: study}, "smoke")
+
+
+def done() -> set[str]:
+    return {name for name, run in small_study().runs().items() if result_path("smoke", run).exists()}
+
+
+def test_every_run_is_done_once_by_warm_workers_and_children_after_their_parent(capsys) -> None:
+    tally = local.run(made(), 2, "tests.kit:instant")
+    assert set(tally.outcomes.values()) == {"done"} and done() == set(small_study().runs())
+    workers = {(paths.run_dir(name) / "pid").read_text() for name in done()}
+    assert 1 <= len(workers) <= 2 and str(os.getpid()) not in workers
+    times = {name: result_path("smoke", run).stat().st_mtime_ns for name, run in small_study().runs().items()}
+    children = [name for name, run in small_study().runs().items() if parent(run)]
+    assert all(times[run_id(PARENT)] < times[name] for name in children)
+    out = capsys.readouterr().out
+    assert out.count("✓") == 9 and "RoBERTa-B / RTE seed 0" in out and "60.0" in out
+    assert made().to_do == {}
+
+
+def test_a_death_fails_its_run_alone_and_the_worker_is_replaced(capsys) -> None:
+    tally = local.run(made(), 1, "tests.kit:dying")
+    assert tally.count("done") == 7 and tally.count("failed") == 2
+    records = failures(small_study().runs())
+    assert {record["error"] for record in records.values()} == {
+        "the worker was ended by SIGKILL: out of memory?",
+        "the worker was ended by SIGSEGV: segmentation fault",
+    }
+    assert all("about to die" in record["traceback"] for record in records.values())
+    assert "✗" in capsys.readouterr().out
+
+
+def test_children_of_a_failed_parent_wait_and_the_rest_is_done() -> None:
+    tally = local.run(made(), 2, "tests.kit:failing_parent")
+    assert (tally.count("failed"), tally.count("waiting"), tally.count("done")) == (1, 4, 4)
+
+
+def test_an_interrupt_keeps_what_is_done_and_lets_runs_checkpoint(folder: Path) -> None:
+    def interrupt() -> None:
+        while not (done() and len(list(folder.glob("artifacts/runs/*/began"))) == 2):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    tally = local.run(made(), 2, "tests.kit:endless")
+    assert tally.interrupted and tally.count("done") == 1 and tally.count("stopped") == 8
+    assert len(list(folder.glob("artifacts/runs/*/checkpointed"))) == 2
+    assert len(done()) == 1 and not failures(small_study().runs())
+
+
+def _launch(folder: str) -> None:
+    os.chdir(folder)
+    local.run(made(), 2, "tests.kit:instant")
+
+
+def test_two_launches_at_once_end_right(folder: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    both = [context.Process(target=_launch, args=(str(folder),)) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(120)
+    assert [one.exitcode for one in both] == [0, 0] and done() == set(small_study().runs())
+
+
+def test_a_parent_s_lost_model_is_said_before_anything_runs() -> None:
+    finish(PARENT)
+    (paths.model_dir(run_id(PARENT)) / "config.json").unlink()
+    with pytest.raises(UserError, match="put the model back"):
+        local.run(made(), 2, "tests.kit:instant")
+    assert done() == {run_id(PARENT)}
+
+
+def test_a_long_plan_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    from studies.kit.load import load_studies
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    paper = plan(load_studies("paper", ["table3"]), "paper")
+    with pytest.raises(UserError, match=r"PROFILE=paper: [\d,]+ runs would take about .* d on this machine.*GPU-hours.*YES=1"):
+        local.ask(paper, 2, yes=False)
+    local.ask(paper, 2, yes=True)
+    local.ask(made(), 2, yes=False)
+
+
+def test_a_real_run_through_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    from studies.kit.load import load_studies
+
+    study = load_studies("smoke", ["table3"])["table3"].only("RoBERTa-B/RTE")
+    tally = local.run(plan({"table3": study}, "smoke"), 1)
+    (name,) = tally.outcomes
+    assert tally.outcomes[name] == "done" and result_path("smoke", name).exists()
+    assert (paths.run_dir(name) / "log.txt").exists()
+
+
+def test_gpus_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+    assert local.gpus() == ["0", "3"] and local.default_jobs() == 2
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert local.gpus() == [] and 1 <= local.default_jobs() <= 2
+
+
+def test_a_run_names_itself_as_its_first_cell() -> None:
+    labels = local._labels(made())
+    assert labels[run_id(child(init="tiny/roberta"))] == "RoBERTa-B / RTE seed 0"
+    assert labels[run_id(PARENT)] == "pre-finetuning tiny/roberta on 2 datasets"

@@ -1,0 +1,113 @@
+"""The plan: where every run stands, in which order, and what is left to pay for."""
+
+import argparse
+import json
+import os
+import socket
+import time
+
+import pytest
+
+from muppet import paths
+from muppet.runs import run_id
+from studies.kit import plan as planning
+from studies.kit import worker
+from studies.kit.plan import plan
+from tests.kit import PARENT, child, finish, small_study
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+
+
+def made(study=None):
+    study = study or small_study()
+    return plan({study.name: study}, "smoke")
+
+
+def states(found) -> dict[str, int]:
+    return {state: list(found.states.values()).count(state) for state in set(found.states.values())}
+
+
+def test_at_first_all_is_missing_and_parents_stand_first() -> None:
+    found = made()
+    assert states(found) == {"missing": 9}
+    first, then = found.waves
+    assert first == (run_id(PARENT),) and len(then) == 8 and next(iter(found.to_do)) == run_id(PARENT)
+
+
+def test_a_result_makes_a_run_done_and_only_that_run() -> None:
+    finish(PARENT)
+    finish(child())
+    found = made()
+    assert states(found) == {"done": 2, "missing": 7}
+    assert run_id(child()) not in found.to_do
+
+
+def test_a_truncated_result_is_refused_and_not_run_again() -> None:
+    path = finish(child())
+    path.write_text(path.read_text()[:100])
+    found = made()
+    assert found.states[run_id(child())] == "refused" and run_id(child()) not in found.to_do
+    assert path.read_text()  # nobody touched it
+
+
+def test_a_failed_run_is_tried_again_until_it_failed_three_times_with_one_error() -> None:
+    for attempt in (1, 2, 3):
+        worker.fail(run_id(child()), ValueError("no space"))
+        found = made()
+        assert found.states[run_id(child())] == "failed"
+        assert (run_id(child()) in found.to_do) == (attempt < 3)
+    worker.fail(run_id(child()), ValueError("something else"))
+    assert run_id(child()) in made().to_do
+
+
+def test_children_of_a_parent_that_is_given_up_are_not_tried() -> None:
+    for _ in range(3):
+        worker.fail(run_id(PARENT), ValueError("no space"))
+    found = made()
+    assert len(found.given_up) == 5 and len(found.to_do) == 4
+
+
+def test_a_run_that_a_live_process_holds_is_running_and_a_dead_one_s_is_not() -> None:
+    folder = paths.run_dir(run_id(child()))
+    folder.mkdir(parents=True)
+    (folder / "holder.json").write_text(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+    assert made().states[run_id(child())] == "running"
+    (folder / "holder.json").write_text(json.dumps({"host": socket.gethostname(), "pid": 2**22 + 1}))
+    assert made().states[run_id(child())] == "missing"
+
+
+def test_finished_runs_calibrate_the_cost() -> None:
+    before = made().seconds()
+    for name, run in small_study().runs().items():
+        if name != run_id(PARENT) and run.seed == 0:
+            finish(run, cost={"seconds": 500.0})
+    assert made().seconds() > 2 * before
+
+
+def test_the_summary_adds_up() -> None:
+    finish(PARENT)
+    facts = planning.summary(made())
+    row = facts["artefacts"]["table3"]
+    assert facts["runs"] == row["runs"] == 9 and row["done"] == 1 and row["missing"] == 8 and row["shared"] == 0
+    assert sum(array["jobs"] for array in facts["arrays"]) == facts["jobs"]
+    assert facts["waves"] == [0, 8]
+
+
+def test_the_paper_s_plan_counts_epochs_and_gpu_hours(capsys: pytest.CaptureFixture[str]) -> None:
+    args = argparse.Namespace(profile="paper", artefact="table3", only=None, json=True)
+    began = time.process_time()
+    assert planning.main(args) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["device"] == "gpu" and facts["seconds"] > 3600
+    (epochs,) = {round(v["rte"]) for name, v in facts["epochs"].items() if "roberta-base" in name}
+    assert 50 < epochs < 300  # reading.md computes 69 to 117 passes
+    assert time.process_time() - began < 60
+
+
+@pytest.mark.parametrize("seconds, text", [(5, "5 s"), (90, "1.5 min"), (7200, "2.0 h"), (86400 * 10, "10.0 d")])
+def test_durations(seconds: float, text: str) -> None:
+    assert planning.hours(seconds) == text

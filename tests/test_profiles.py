@@ -1,0 +1,93 @@
+"""Scaling: small runs have other ids, keep what an experiment varies, and form a whole Table 3."""
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muppet.errors import UserError
+from muppet.runs import R3F, Finetune, Prefinetune, Recipe, parent, run_id
+from muppet.tasks import get
+from studies import recipes
+from studies.kit import profiles
+from studies.kit.load import load_studies
+
+RUNS = [
+    recipes.prefinetuning(recipes.ROBERTA_B),
+    *recipes.finetunings(recipes.ROBERTA_B, get("rte")),
+    *recipes.finetunings(recipes.prefinetuning(recipes.ROBERTA_B), get("squad"))[:10],
+]
+# What profiles set; everything else of a recipe belongs to the experiment.
+SIZE = {
+    "lr", "max_tokens", "updates", "epochs", "warmup_updates", "warmup_share", "adam_eps", "dropout", "max_length",
+    "max_examples", "sub_batches",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["smoke", "mini"])
+@given(run=st.sampled_from(RUNS))
+@settings(max_examples=30, deadline=None)
+def test_a_small_run_never_has_the_id_of_a_declared_one(name: str, run: Finetune | Prefinetune) -> None:
+    small = profiles.get(name)(run)
+    assert small is None or run_id(small) != run_id(run)
+
+
+def test_paper_leaves_every_run_as_declared() -> None:
+    assert all(profiles.get("paper")(run) is run for run in RUNS)
+
+
+@pytest.mark.parametrize("name", ["smoke", "mini"])
+@given(
+    batching=st.sampled_from(["heterogeneous", "batch_homogeneous", "dataset_homogeneous"]),
+    scaling=st.sampled_from(["log_n", "none", "inverse_loss", "dataset_size"]),
+    heads=st.sampled_from(["shared", "per_dataset"]),
+    r3f=st.sampled_from([None, R3F()]),
+)
+@settings(max_examples=30, deadline=None)
+def test_what_an_experiment_varies_survives_scaling(name: str, **varied: object) -> None:
+    declared = recipes.prefinetuning(recipes.ROBERTA_B)
+    changes = {"batching": varied["batching"], "loss_scaling": varied["scaling"], "heads": varied["heads"], "r3f": varied["r3f"]}
+    run = replace(declared, recipe=replace(declared.recipe, **changes))
+    small = profiles.get(name)(run)
+    assert small is not None
+    for field in {f.name for f in fields(Recipe)} - SIZE:
+        assert getattr(small.recipe, field) == getattr(run.recipe, field), field
+
+
+@pytest.mark.parametrize(("name", "seeds"), [("smoke", 1), ("mini", 3)])
+def test_a_search_becomes_one_point(name: str, seeds: int) -> None:
+    small = {run_id(s) for run in recipes.finetunings(recipes.ROBERTA_B, get("rte")) if (s := profiles.get(name)(run))}
+    assert len(small) == seeds
+
+
+@pytest.mark.parametrize("name", ["smoke", "mini"])
+def test_a_child_starts_from_its_scaled_parent(name: str) -> None:
+    scale = profiles.get(name)
+    declared = recipes.prefinetuning(recipes.ROBERTA_B)
+    child = scale(recipes.finetunings(declared, get("rte"))[0])
+    assert child is not None and parent(child) == scale(declared)
+
+
+def test_smoke_needs_no_download_and_fills_the_roberta_rows() -> None:
+    study = load_studies("smoke", ["table3"])["table3"]
+    assert all(run.source == "twins" for run in study.runs().values())
+    assert all((r.model if isinstance(r, Prefinetune) else str(r.init)).startswith("tiny/") or parent(r) for r in study.runs().values())
+    rows = {cell.row for cell in study.cells if cell.runs}
+    assert {"RoBERTa-B", "RoBERTa-B + MUPPET", "RoBERTa-B + MUPPET (released)", "RoBERTa-L", "RoBERTa-L + MUPPET"} <= rows
+    models = {run.model for run in study.runs().values() if isinstance(run, Prefinetune)}
+    assert {"tiny/roberta", "tiny/roberta-large"} <= models
+
+
+def test_mini_has_the_base_rows_alone_on_real_data_with_fifteen_datasets_or_more() -> None:
+    study = load_studies("mini", ["table3"])["table3"]
+    assert {cell.row for cell in study.cells if cell.runs} == {"RoBERTa-B", "RoBERTa-B + MUPPET"}
+    assert {cell.why for cell in study.cells if cell.row.startswith(("RoBERTa-L", "BART"))} == {"not in this profile"}
+    (up,) = {run for run in study.runs().values() if isinstance(run, Prefinetune)}
+    assert len(up.tasks) >= 15 and {task.family for task in up.tasks} >= {"classification", "commonsense", "span"}
+    assert all(run.source == "hub" and run.train_rows for run in study.runs().values())
+
+
+def test_an_unknown_profile_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'smoke'"):
+        profiles.get("smok")

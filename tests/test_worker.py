@@ -1,0 +1,113 @@
+"""What a job does with one run: nothing twice, nothing without its parent, a result or a failure record."""
+
+import json
+import multiprocessing
+from dataclasses import replace
+
+import pytest
+
+from muppet import paths
+from muppet.errors import UserError
+from muppet.result import ResultError, read
+from muppet.runs import run_id
+from studies.kit import worker
+from studies.kit.collect import result_path
+from tests.kit import PARENT, child, finish
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+    return tmp_path
+
+
+def test_parent_and_child_for_real() -> None:
+    seen = []
+    assert worker.execute_one("smoke", PARENT, seen.append) == "done"
+    assert worker.execute_one("smoke", child()) == "done"
+    score = read(result_path("smoke", child()), child()).scores["rte/validation/accuracy"]
+    assert 0 <= score.value <= 1 and score.n == 16
+    assert seen and seen[-1]["steps"] == 3
+    assert worker.execute_one("smoke", child()) == "skipped"
+    assert not (paths.run_dir(run_id(PARENT)) / "checkpoint").exists()
+    assert not (paths.run_dir(run_id(PARENT)) / "holder.json").exists()
+
+
+def test_a_child_whose_parent_has_no_result_says_so() -> None:
+    with pytest.raises(UserError, match="its pre-finetuning has no result yet"):
+        worker.execute_one("smoke", child())
+
+
+def test_a_parent_whose_model_was_deleted_is_named_with_the_way_out() -> None:
+    finish(PARENT)
+    (paths.model_dir(run_id(PARENT)) / "config.json").unlink()
+    with pytest.raises(UserError, match="put the model back, or delete the result file"):
+        worker.execute_one("smoke", child())
+
+
+def test_a_result_that_was_edited_is_not_taken_for_done() -> None:
+    path = finish(child(init="tiny/roberta"), 0.5)
+    path.write_text(path.read_text().replace("0.5", "0.9"))
+    with pytest.raises(ResultError, match="the file was edited"):
+        worker.execute_one("smoke", child(init="tiny/roberta"))
+
+
+def test_a_failure_is_recorded_and_the_next_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = child(init="no/such/model-anywhere")
+    fine = child(init="tiny/roberta")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(worker, "declared", lambda profile, ids: [broken, fine])
+    outcomes = worker.execute("smoke", [run_id(broken), run_id(fine)])
+    assert outcomes == {run_id(broken): "failed", run_id(fine): "done"}
+    record = json.loads((paths.run_dir(run_id(broken)) / "failure.json").read_text())
+    assert "no/such/model-anywhere" in record["error"] and record["count"] == 1 and record["traceback"]
+    assert result_path("smoke", fine).exists() and not result_path("smoke", broken).exists()
+
+
+def test_the_same_error_counts_up_and_another_starts_anew() -> None:
+    counts = []
+    for message in ("a", "a", "b", "b", "b"):
+        worker.fail("run", ValueError(message))
+        counts.append(json.loads((paths.run_dir("run") / "failure.json").read_text())["count"])
+    assert counts == [1, 2, 1, 2, 3]
+
+
+def test_a_worker_s_death_is_recorded_with_the_last_lines_of_its_log() -> None:
+    paths.run_dir("run").mkdir(parents=True)
+    (paths.run_dir("run") / "log.txt").write_text("".join(f"line {i}\n" for i in range(100)))
+    worker.fail("run", "the worker was ended by SIGKILL")
+    record = json.loads((paths.run_dir("run") / "failure.json").read_text())
+    assert record["traceback"].splitlines()[-1] == "line 99" and len(record["traceback"].splitlines()) == worker.TAIL
+
+
+def _hold(name: str, started, release) -> None:
+    with worker._held(name):
+        started.set()
+        release.wait(30)
+
+
+def test_a_run_that_another_process_holds_is_busy() -> None:
+    context = multiprocessing.get_context("spawn")
+    started, release = context.Event(), context.Event()
+    run = child(init="tiny/roberta")
+    other = context.Process(target=_hold, args=(run_id(run), started, release))
+    other.start()
+    try:
+        assert started.wait(60)
+        with pytest.raises(worker.Busy):
+            worker.execute_one("smoke", run)
+    finally:
+        release.set()
+        other.join()
+    assert not result_path("smoke", run).exists()
+
+
+def test_ids_are_looked_up_in_the_declared_studies() -> None:
+    from studies.kit.load import load_studies
+
+    runs = load_studies("smoke", ["table3"])["table3"].runs()
+    name = list(runs)[3]
+    assert worker.declared("smoke", [name]) == [runs[name]]
+    with pytest.raises(UserError, match="unknown run under PROFILE=smoke"):
+        worker.declared("smoke", [run_id(replace(child(), seed=77))])
