@@ -168,13 +168,14 @@ def render_one(study: Study, profile: str, collected: Collected, *, shown: bool)
 
 
 def render_all(args: argparse.Namespace) -> int:
-    """Everything that can be rendered from what is there: every artefact, Table 1, the decisions, the claims."""
-    from studies.kit import collect, load
+    """Everything that can be rendered from what is there: artefacts, statistics, Table 1, decisions, claims."""
+    from studies.kit import collect, comparison, load
 
     studies = load.load_studies(args.profile)
     collected = collect.read_all(args.profile)
     for study in studies.values():
         render_one(study, args.profile, collected, shown=False)
+    print(f"wrote {comparison.write(studies, args.profile, collected)}")
     status = max((function(name)(args) for name in BEFORE_RENDER), default=0)
     return refused(collected, studies) or status
 

@@ -29,6 +29,19 @@ def test_item_interval_matches_the_binomial_one():
     assert stats.item_interval([1, 1, 1]) == stats.Interval(value=1, low=1, high=1)
 
 
+def test_drawing_equal_items_together_changes_nothing():
+    from scipy.stats import bootstrap, permutation_test
+
+    rng = np.random.default_rng(1)
+    a, b = rng.integers(0, 4, 120) / 3, rng.integers(0, 4, 120) / 3
+    theirs = bootstrap((a - b,), np.mean, n_resamples=9_999, method="percentile", rng=rng).confidence_interval
+    ours = stats.paired(a, b)
+    assert (ours.difference.low, ours.difference.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
+    test = permutation_test((a, b), lambda x, y, axis: (x - y).mean(axis=axis), vectorized=True, n_resamples=9_999,
+                            permutation_type="samples", rng=rng)  # fmt: skip
+    assert ours.p == pytest.approx(test.pvalue, abs=0.02)
+
+
 def test_the_two_intervals_measure_different_things():
     """Seeds that agree to a hair over few items: a narrow interval over seeds beside a wide one over items."""
     seeds = stats.seed_interval([0.800, 0.801, 0.799, 0.800])

@@ -96,7 +96,7 @@ def measured(profile: str) -> tuple[Source, Source]:
                 shown=f"{100 * line.value:.1f}", n=int(line.n), x=cell.x, seeds=tuple(line.seeds),
             )  # fmt: skip
             numbers[place, line.row, line.column, line.metric] = number
-            task, sizes = _task(cell), _train_rows(cell)
+            task, sizes = task_of(cell), _train_rows(cell)
             kinds[place, line.column] = FAMILIES[task.family]
             if sizes:
                 rows[place, line.column] = sizes
@@ -118,16 +118,16 @@ def measured(profile: str) -> tuple[Source, Source]:
 
 def _places(study: Study) -> dict[str, str]:
     """Column → the study it stands in for claims; of the columns beyond the paper, one for each further dataset."""
-    printed = {_task(cell).name for cell in study.cells if cell.runs and cell.column not in study.beyond}
+    printed = {task_of(cell).name for cell in study.cells if cell.runs and cell.column not in study.beyond}
     places = {column: study.name for column in study.columns if column not in study.beyond}
     for cell in study.cells:
-        if cell.runs and cell.column in study.beyond and _task(cell).name not in printed:
-            printed.add(_task(cell).name)
+        if cell.runs and cell.column in study.beyond and task_of(cell).name not in printed:
+            printed.add(task_of(cell).name)
             places[cell.column] = "beyond"
     return places
 
 
-def _task(cell: Cell) -> Task:
+def task_of(cell: Cell) -> Task:
     run = cell.runs[0]
     assert isinstance(run, Finetune)
     return run.task
@@ -136,7 +136,7 @@ def _task(cell: Cell) -> Task:
 def _train_rows(cell: Cell) -> int | None:
     """Training rows of a cell: the dataset's, or the profile's cap."""
     run = cell.runs[0]
-    known = [size for size in (run.train_rows, _task(cell).train_rows) if size]
+    known = [size for size in (run.train_rows, task_of(cell).train_rows) if size]
     return min(known, default=None)
 
 
