@@ -9,7 +9,10 @@ JOBS ?=
 ARTEFACT ?=
 DECIDE ?=
 # Handed over through the environment, so that no value meets the shell's quoting.
-export PROFILE LAUNCHER ONLY YES RUN JOBS ARTEFACT DECIDE
+export PROFILE LAUNCHER ONLY YES RUN JOBS ARTEFACT
+ifneq ($(DECIDE),)
+export MUPPET_DECIDE := $(DECIDE)
+endif
 
 PYTHON ?= python3
 VENV := .venv

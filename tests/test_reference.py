@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from muppet.errors import UserError
+from studies import recipes
 from studies.kit import reference
 from studies.kit.stats import grim
 
@@ -107,3 +108,16 @@ def test_missing_file_and_unknown_table(tmp_path):
         reference.table(3, tmp_path)
     with pytest.raises(UserError, match="unknown table '9'"):
         reference.table(9)
+
+
+@pytest.mark.parametrize(("k", "recipe"), [(7, recipes.TABLE7), (8, recipes.TABLE8)])
+def test_tables_7_and_8_are_the_recipes(k, recipe):
+    printed = {cell.row: cell.printed for cell in reference.table(k)}
+    assert printed.pop("Optimizer").lower() == recipe.optimizer
+    assert printed.pop("LR Scheduler") == f"{recipe.schedule} decay"
+    assert printed.pop("Adam-betas") == str(recipe.adam_betas)
+    fields = {
+        "Adam-eps": recipe.adam_eps, "LR": recipe.lr, "Dropout": recipe.dropout, "Weight Decay": recipe.weight_decay,
+        "Warmup Updates": recipe.warmup_updates, "Total Updates": recipe.updates, "Max Tokens": recipe.max_tokens,
+    }  # fmt: skip
+    assert {name: float(text) for name, text in printed.items()} == fields

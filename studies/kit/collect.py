@@ -128,7 +128,6 @@ class Measured:
     printed: str | None = None
     difference: float | None = None
     picked: tuple[str, ...] = ()  # ids of the runs that stand for the cell
-    picked: tuple[str, ...] = ()  # ids of the runs that stand for the cell
     dirty: bool = False  # a chosen run was done with uncommitted changes to the code
 
 
@@ -202,7 +201,6 @@ def _measure(
         seed_low=low,
         seed_high=high,
         difference=middle - value if value is not None else None,
-        picked=tuple(picked),
         picked=tuple(picked),
         dirty=any(name in dirty for name in picked),
     )
