@@ -56,6 +56,7 @@ class Grid:
     rows: int = 32
     seeds: int = 1
     seed: int = 0
+    slow: float = 0.0  # seconds that each update takes longer: time to interrupt it in, and no CPU
     settings: str = ""  # further lines of cluster.toml
     env: dict[str, str] = field(default_factory=dict)
 
@@ -69,7 +70,15 @@ class Grid:
             (self.code / f"studies/{name}.py").unlink(missing_ok=True)
         text = STUDY.format(updates=self.updates, seeds=self.seeds, seed=self.seed, rows=self.rows)
         (self.code / "studies/ablations.py").write_text(text)
+        if self.slow:
+            self.patch("muppet/train.py", "loss = trainer.update()\n", f"loss = trainer.update()\n            time.sleep({self.slow})\n")
         (self.work / "cluster.toml").write_text("gpus_per_node = 0\n" + self.settings)
+
+    def patch(self, name: str, old: str, new: str) -> None:
+        """Change this grid's copy of a file."""
+        text = (self.code / name).read_text()
+        assert text.count(old) == 1, f"{name} no longer has {old!r} once"
+        (self.code / name).write_text(text.replace(old, new))
 
     @property
     def environment(self) -> dict[str, str]:

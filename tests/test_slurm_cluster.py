@@ -18,7 +18,8 @@ from tests.slurm_grid import Grid
 pytestmark = pytest.mark.skipif(
     bool(missing()), reason=f"SLURM is not installed ({', '.join(missing())}): python -m tests.slurm_cluster install"
 )
-LONG: dict[str, Any] = {"updates": 900, "rows": 256}  # a pre-finetuning that lasts long enough to be interrupted
+LONG: dict[str, Any] = {"updates": 450, "rows": 64}  # a pre-finetuning that is interrupted
+START = "started, device, name = time"  # the first statement of both stages
 Make = Callable[..., Grid]
 Unbroken = Callable[..., dict[str, Any]]
 
@@ -73,13 +74,13 @@ def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing
 
 
 def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(cluster: Cluster, grid: Make, unbroken: Unbroken) -> None:
-    one = grid(**LONG)
+    one = grid(**LONG, slow=0.04)
     one.submit()
     parent = one.parent
     one.until(lambda: one.progress(parent) > 0, "the pre-finetuning is under way")
     assert one.states()[parent]["state"] == "running"
-    cluster.run("srun", "--partition=high", "--nodes=3", "--exclusive", "--job-name=others", "sleep", "2", timeout=120)
-    one.until(lambda: one.states()[parent]["state"] == "preempted" or one.progress(parent) > 850, "it is queued again", 60)
+    cluster.run("srun", "--partition=high", "--nodes=3", "--exclusive", "--job-name=others", "sleep", "1", timeout=120)
+    assert one.states()[parent]["state"] == "preempted"
     one.finish(7)
     assert "got SIGUSR2" in one.joblogs() and "queued again" in one.joblogs()
     assert "restart_count=1" in one.joblogs()
@@ -88,7 +89,7 @@ def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(cluster: Clus
 
 
 def test_a_pre_finetuning_that_runs_out_of_time_goes_on_and_ends_bit_identical(grid: Make, unbroken: Unbroken) -> None:
-    one = grid(**LONG, settings="signal_s = 30\n[prefinetune]\nminutes = 1\n")
+    one = grid(**LONG, slow=0.1, settings="signal_s = 20\n[prefinetune]\nminutes = 1\n")
     one.submit()
     one.finish(7, seconds=300)
     assert "got SIGUSR2" in one.joblogs() and "restart_count=" in one.joblogs()
@@ -96,7 +97,7 @@ def test_a_pre_finetuning_that_runs_out_of_time_goes_on_and_ends_bit_identical(g
 
 
 def test_a_node_that_dies_costs_nothing_but_time(cluster: Cluster, grid: Make, unbroken: Unbroken) -> None:
-    one = grid(updates=200)
+    one = grid(updates=60, slow=0.2)
     one.submit()
     parent = one.parent
     one.until(lambda: one.progress(parent) > 0, "the pre-finetuning is under way")
@@ -108,7 +109,7 @@ def test_a_node_that_dies_costs_nothing_but_time(cluster: Cluster, grid: Make, u
         one.finish(7)
         nodes = set(re.findall(r"0 of them done; .*nodename=(\S+)", one.joblogs()))
         assert nodes - {node[1]}
-        assert one.outcome() == unbroken(updates=200)
+        assert one.outcome() == unbroken(updates=60)
     finally:
         cluster.start_node(node[1])
         cluster.run("scontrol", "update", f"NodeName={node[1]}", "State=RESUME", check=False)
@@ -161,11 +162,8 @@ def test_a_controller_that_is_down_at_submission_is_waited_for_then_named(cluste
 
 def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -> None:
     one = grid()
-    source = one.code / "muppet/prefinetune.py"
-    good = source.read_text()
-    broken = good.replace('started, device, name = time', 'raise OSError("no such luck")\n    started, device, name = time', 1)
-    assert broken != good
-    source.write_text(broken)
+    good = (one.code / "muppet/prefinetune.py").read_text()
+    one.patch("muppet/prefinetune.py", START, 'raise OSError("no such luck")\n    ' + START)
     one.submit()
     one.finish(3)
     states = one.states()
@@ -179,7 +177,7 @@ def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -
     assert "its parent" in one.joblogs() and "has no result" in one.joblogs()
     said = one.submit()
     assert "not tried again" in said and "nothing to submit" in said
-    source.write_text(good)
+    (one.code / "muppet/prefinetune.py").write_text(good)
     one.run("retry", "--launcher", "slurm")
     one.finish(7)
     assert set(state["state"] for state in one.states().values()) == {"done"}
@@ -197,7 +195,7 @@ def test_two_nodes_of_two_tasks_share_one_pre_finetuning(grid: Make, unbroken: U
 
 
 def test_an_array_above_the_limit_is_cut_and_cancel_takes_ours_alone(cluster: Cluster, grid: Make) -> None:
-    one = grid(updates=400, seeds=2, settings="pack_minutes = 0\narray_parallelism = 2\n")
+    one = grid(updates=100, slow=0.2, seeds=2, settings="pack_minutes = 0\narray_parallelism = 2\n")
     said = one.submit()
     sizes = [int(n) for n in re.findall(r"submitted \d+: (\d+) jobs", said)]
     assert sorted(sizes) == [1, 1, 1, 5, 5]  # 13 runs, five elements at most
@@ -239,10 +237,8 @@ def test_scripts_written_out_run_as_the_submission_would(cluster: Cluster, grid:
 
 def test_a_run_that_crashes_fails_alone(grid: Make) -> None:
     one = grid()
-    source = one.code / "muppet/finetune.py"
-    text = source.read_text()
-    crash = 'if run.task.name == "cola" and isinstance(run.init, str):\n        import os, signal\n        os.kill(os.getpid(), signal.SIGSEGV)\n    '
-    source.write_text(text.replace("started, device, name = time", crash + "started, device, name = time", 1))
+    crash = 'if run.task.name == "cola" and isinstance(run.init, str):\n        import ctypes\n        ctypes.string_at(0)\n    '
+    one.patch("muppet/finetune.py", START, crash + START)
     one.submit()
     one.finish(6)
     failed = {name: state for name, state in one.states().items() if state["state"] == "failed"}

@@ -121,7 +121,7 @@ def manifest(profile: str) -> dict[str, tuple[int, str]]:
         return {name: (int(size), str(digest)) for name, (size, digest) in plain["files"].items()}
     except FileNotFoundError:
         return {}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder()}/manifest-{profile}.json: not a manifest ({error}); run `make prefetch` again") from None
 
 

@@ -1,0 +1,66 @@
+"""The doctor names what is wrong and what to do, and never falls over."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from muppet.errors import UserError
+from studies.kit import doctor, preflight, slurm
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.delenv("MUPPET_HUB", raising=False)
+    monkeypatch.setattr(slurm, "installed", lambda: False)
+
+
+def found(about: str) -> doctor.Finding:
+    return next(one for one in doctor.findings("smoke") if one.about == about)
+
+
+def test_smoke_needs_nothing_but_python(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main(argparse.Namespace(profile="smoke")) in (0, 1)  # a GPU without its driver is a problem of the machine
+    said = capsys.readouterr().out
+    assert "nothing to fetch, runs on CPUs" in said and "no SLURM commands here" in said and "Python" in said
+
+
+def test_locked_packages_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = tmp_path / "requirements.lock"
+    monkeypatch.setattr(doctor, "LOCK", lock)
+    lock.write_text("pytest==0.0.1\n")
+    assert found("packages").state == "note" and "locked: 0.0.1" in found("packages").found
+    lock.write_text("no-such-package-here==1\n")
+    assert found("packages").state == "problem" and "make setup" in found("packages").do
+
+
+def test_a_mirror_that_is_none_and_a_disk_that_is_full_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUPPET_HUB", "/nowhere")
+    assert found("data").state == "problem" and "/nowhere" in found("data").found
+
+    def full(folder: Path) -> None:
+        raise UserError(f"{folder}: cannot be written (No space left on device)")
+
+    monkeypatch.setattr(preflight, "writable", full)
+    assert found("disk").state == "problem" and "No space left" in found("disk").found
+
+
+def test_a_scheduler_is_asked_and_its_silence_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "installed", lambda: True)
+
+    def away(name: str | None) -> tuple[str, int | None]:
+        raise slurm.Unreachable("sinfo: the SLURM controller does not answer")
+
+    monkeypatch.setattr(slurm, "partition_limit", away)
+    assert found("scheduler").state == "problem" and "does not answer" in found("scheduler").found
+    monkeypatch.setattr(slurm, "partition_limit", lambda name: ("gpu", 120))
+    monkeypatch.setattr(slurm, "max_array", lambda: 1001)
+    monkeypatch.setattr(slurm, "hosts", lambda: {"node1"})
+    monkeypatch.setattr(preflight, "visible", lambda hosts: None)
+    assert found("scheduler").found == "SLURM answers: partition gpu (at most 120 min), 1 machines, arrays below 1001"
+    assert found("cluster.toml").state == "note" and "cluster.example.toml" in found("cluster.toml").do
