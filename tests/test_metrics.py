@@ -8,7 +8,7 @@ import string
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from muppet import paths
@@ -88,6 +88,7 @@ def test_many_class_metrics_resample_exactly(case: tuple[list, list, list[int]],
 
 
 @quick
+@example(([0, 0, 0, 0, 1], [0, 0, 0, 0, 1], [0, 0, 0, 0, 3]), "pearson")  # a resample of one number only
 @given(resampled(st.integers(-3, 3)), st.sampled_from(["pearson", "spearman"]))
 def test_correlations_resample_exactly(case: tuple[list, list, list[int]], metric: str) -> None:
     assert_resamples(metric, *case)

@@ -134,10 +134,13 @@ def _constant(x: np.ndarray, y: np.ndarray) -> bool:
 
 
 def _weighted_pearson(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> float:
+    drawn = w > 0
+    x, y, w = x[drawn], y[drawn], w[drawn]
+    if _constant(x, y):  # asked of the numbers themselves: rounding leaves a spread where there is none
+        return 0.0
     total = w.sum()
     x, y = x - w @ x / total, y - w @ y / total
-    spread = (w @ (x * x)) * (w @ (y * y))
-    return float(np.clip(w @ (x * y) / np.sqrt(spread), -1, 1)) if spread > 0 else 0.0
+    return float(np.clip(w @ (x * y) / np.sqrt((w @ (x * x)) * (w @ (y * y))), -1, 1))
 
 
 def multirc_em(predictions: Sequence[int], references: Sequence[tuple[Any, int]]) -> Value:
