@@ -166,10 +166,9 @@ def finetunings(init: str | Prefinetune, task: Task) -> tuple[Finetune, ...]:
     """Every run behind one cell: each point of the search with each seed, part of the training rows held out."""
     family = kind(init if isinstance(init, str) else init.model)
     held_out = 0.1 if (task.train_rows or SMALL) < SMALL else 0.02
+    reuse = reuses_head(init, task)
     return tuple(
-        Finetune(
-            init=init, task=task, recipe=recipe, seed=seed, reuse_head=reuses_head(init, task), held_out=held_out
-        )
+        Finetune(init=init, task=task, recipe=recipe, seed=seed, reuse_head=reuse, held_out=held_out)
         for recipe in search(finetuning(task, family), family)
         for seed in SEEDS
     )

@@ -79,16 +79,18 @@ def runs_frame(profile: str) -> pd.DataFrame:
     return frame[frame["key"] != ""].reset_index(drop=True)
 
 
+def begun() -> frozenset[str]:
+    """Ids of the runs that have a folder, and so may have a failure or a process: one look, not one per run."""
+    try:
+        return frozenset(os.listdir(paths.run_dir("")))
+    except OSError:
+        return frozenset()
+
+
 def failures(ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The failure records of those of `ids` that failed last: `error`, `traceback`, `count`, `when`."""
     found: dict[str, dict[str, Any]] = {}
-    try:
-        begun = set(os.listdir(paths.artifacts() / "runs"))
-    except OSError:
-        return found
-    for name in ids:
-        if name not in begun:
-            continue
+    for name in begun().intersection(ids):
         try:
             found[name] = json.loads((paths.run_dir(name) / "failure.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError):

@@ -1,11 +1,12 @@
 """From runs to jobs to arrays: pure planning, no scheduler asked.
 
-Pre-finetunings get a job each. Fine-tunings are packed so that starting up does not dominate, yet spread widely enough to
-use the array's parallelism. Jobs whose parent is still to come stand in arrays of their own, one dependency each.
+Pre-finetunings get a job each. Fine-tunings are packed so that starting up does not dominate, yet spread widely enough
+to use the array's parallelism. Jobs whose parent is still to come stand in arrays of their own, one dependency each.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
@@ -65,12 +66,13 @@ def _spread(members: list[tuple[str, float]], cluster: Cluster) -> list[tuple[tu
     if cluster.pack_minutes == 0:
         target = 0.0
     bins = max(1, min(len(members), math.ceil(total / target) if target else len(members)))
-    load, held = [0.0] * bins, [[] for _ in range(bins)]  # type: tuple[list[float], list[list[str]]]
+    held: list[list[str]] = [[] for _ in range(bins)]
+    load = [(0.0, place) for place in range(bins)]  # a heap
     for name, took in sorted(members, key=lambda pair: -pair[1]):
-        emptiest = min(range(bins), key=load.__getitem__)
-        load[emptiest] += took
+        least, emptiest = load[0]
+        heapq.heapreplace(load, (least + took, emptiest))
         held[emptiest].append(name)
-    return [(tuple(ids), took) for ids, took in zip(held, load) if ids]
+    return [(tuple(held[place]), took) for took, place in sorted(load, key=lambda pair: pair[1]) if held[place]]
 
 
 def arrays(jobs: Iterable[Job], max_array: int) -> list[JobArray]:

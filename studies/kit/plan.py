@@ -16,7 +16,7 @@ from typing import Any, Literal
 from muppet import paths
 from muppet.runs import Prefinetune, Run, parent, run_id
 from studies.kit import cost
-from studies.kit.collect import Collected, failures, read_all
+from studies.kit.collect import Collected, begun, failures, read_all
 from studies.kit.load import load_studies
 from studies.kit.load import runs as runs_of
 from studies.kit.study import Study
@@ -72,13 +72,14 @@ def plan(studies: Mapping[str, Study], profile: str, collected: Collected | None
     runs = runs_of(studies.values())
     refused = {Path(path).stem for path in collected.refused}
     failed = failures(name for name in runs if name not in collected.done)
+    started = begun()
     states: dict[str, State] = {}
     for name in runs:
         if name in collected.done:
             states[name] = "done"
         elif name in refused:
             states[name] = "refused"
-        elif running(name):
+        elif name in started and running(name):
             states[name] = "running"
         else:
             states[name] = "failed" if name in failed else "missing"
@@ -143,8 +144,8 @@ def summary(made: Plan) -> dict[str, Any]:
     times = [job.seconds / job.resources.processes for job in packed]
     width = settings.array_parallelism
     wall = 0.0
-    for wave in made.waves:
-        of_wave = [took for job, took in zip(packed, times) if job.ids[0] in set(wave)]
+    for wave in map(frozenset, made.waves):
+        of_wave = [took for job, took in zip(packed, times) if job.ids[0] in wave]
         wall += max(sum(of_wave) / width, max(of_wave, default=0.0))
     device = "gpu" if made.wants_gpu else "cpu"
     return {
