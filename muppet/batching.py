@@ -5,6 +5,7 @@ Everything here is a function of (data, recipe, seed, step): no state, so a run 
 
 from __future__ import annotations
 
+import heapq
 import math
 import zlib
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ from muppet.runs import Recipe
 
 if TYPE_CHECKING:
     from muppet.data import Encoded
+
+
+PIECES = 8  # of a packed forward, at least: what stays unbalanced is a fraction of one piece
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,7 @@ class SubBatch:
     units: np.ndarray
     rows: int
     length: int  # tokens of the longest row
+    sizes: np.ndarray  # tokens of each unit: its rows times its longest
 
     @property
     def tokens(self) -> int:
@@ -103,8 +108,10 @@ class Deck:
         epoch, index = divmod(position, self.count)
         inside, order = self._epoch(epoch)
         members = inside[self.cuts[order[index]] : self.cuts[order[index] + 1]]
-        rows, length = int(self.rows[members].sum()), int(self.length[members].max())
-        return SubBatch(part=part, units=self.units[members], rows=rows, length=length)
+        rows, length = self.rows[members], self.length[members]
+        return SubBatch(
+            part=part, units=self.units[members], rows=int(rows.sum()), length=int(length.max()), sizes=rows * length
+        )
 
 
 def _cut(sizes: np.ndarray, length: np.ndarray, rows: np.ndarray, max_tokens: int, max_examples: int) -> np.ndarray:
@@ -211,6 +218,16 @@ def unit_weights(batches: Sequence[SubBatch], averaging: str) -> list[float]:
     return [1 / total if averaging == "example" else 1 / (len(batches) * len(batch.units)) for batch in batches]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """Units of one dataset, all of a sub-batch or some; `weight` is what one unit weighs in the update's loss."""
+
+    part: int
+    units: np.ndarray
+    weight: float
+    cost: float  # floating-point operations
+
+
 def micro_batches(batches: Sequence[SubBatch], kinds: Sequence[str], limit: int) -> list[list[int]]:
     """Group an update's sub-batches (by index) into forwards of at most `limit` padded tokens each.
 
@@ -232,11 +249,38 @@ def micro_batches(batches: Sequence[SubBatch], kinds: Sequence[str], limit: int)
     return groups
 
 
+def packs(
+    batches: Sequence[SubBatch],
+    weights: Sequence[float],
+    costs: Sequence[float],
+    limit: int,
+    processes: int,
+) -> list[list[Piece]]:
+    """Cut an update's sub-batches and share the pieces out over forwards of about `limit` tokens and equal cost.
+
+    Without padding any rows may share a forward, and a unit's weight does not depend on where it is computed, so that
+    even one process per sub-batch waits little for the others. The number of forwards is a power of two: as long as the
+    processes divide it, the grouping is the same for any number of them.
+    """
+    count = 1 << (math.ceil(sum(batch.sizes.sum() for batch in batches) / limit) - 1).bit_length()
+    count = -(-count // processes) * processes
+    largest = sum(costs) / count / PIECES
+    pieces = []
+    for batch, weight, cost in zip(batches, weights, costs, strict=True):
+        each = cost * batch.sizes / batch.sizes.sum()
+        place = ((np.cumsum(each) - each) / largest).astype(np.int64)
+        cuts = np.flatnonzero(np.diff(place)) + 1
+        for units, share in zip(np.split(batch.units, cuts), np.split(each, cuts), strict=True):
+            pieces.append(Piece(part=batch.part, units=units, weight=weight, cost=float(share.sum())))
+    return [[pieces[i] for i in share] for share in assign([piece.cost for piece in pieces], count) if share]
+
+
 def assign(costs: Sequence[float], processes: int) -> list[list[int]]:
     """Share out work of the given costs, longest first to the least loaded process; every process computes the same."""
-    load, shares = [0.0] * processes, [[] for _ in range(processes)]  # type: tuple[list[float], list[list[int]]]
+    load = [(0.0, rank) for rank in range(processes)]  # a heap: equal loads go to the lowest rank
+    shares: list[list[int]] = [[] for _ in range(processes)]
     for index in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
-        rank = min(range(processes), key=lambda r: (load[r], r))
-        load[rank] += costs[index]
+        least, rank = load[0]
+        heapq.heapreplace(load, (least + costs[index], rank))
         shares[rank].append(index)
     return shares

@@ -18,6 +18,7 @@ class Device:
     kind: str = "cpu"  # cpu, cuda
     bf16: bool = False  # autocast; weights, losses and optimiser stay float32
     micro_tokens: int = 4096  # padded tokens of one forward: sub-batches are merged up to it
+    packed: bool | None = None  # rows without padding (muppet.packed); None: where the model allows it
     compile: bool = False
     gradient_checkpointing: bool = False
     checkpoint_seconds: float = 300.0  # between two checkpoints

@@ -39,6 +39,10 @@ class Hidden:
     states: Tensor
     sentence: Tensor
 
+    def rows(self, rows: slice) -> Hidden:
+        """The same of some rows."""
+        return Hidden(states=self.states[rows], sentence=self.sentence[rows])
+
 
 def head_key(task: Task, heads: Literal["shared", "per_dataset"] = "shared") -> str | None:
     """The name of the head that `task` trains; None when its family needs none."""

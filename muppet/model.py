@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from muppet import heads as heads_module
-from muppet import tiny
+from muppet import packed, tiny
 from muppet.collate import IGNORED, Batch
 from muppet.errors import UserError
 from muppet.heads import Head, HeadSpec, Hidden
@@ -85,7 +85,7 @@ class MultiTask(nn.Module):
         self.seq2seq = bool(config.is_encoder_decoder)
         self.width = int(config.d_model if self.seq2seq else config.hidden_size)
         self.pad = int(config.pad_token_id if config.pad_token_id is not None else tokenizer.pad_token_id)
-        self._typed = int(getattr(config, "type_vocab_size", 0) or 0) >= 2
+        self.typed = int(getattr(config, "type_vocab_size", 0) or 0) >= 2
 
     # -- loading and saving
 
@@ -205,12 +205,14 @@ class MultiTask(nn.Module):
         Encoder–decoders read the row twice, as BART does: the decoder is given the row shifted right, its states are the
         row's states, and the state at the row's last token stands for the row.
         """
+        if batch.packing is not None:
+            return packed.encode(self, batch, r3f)
         copies = 1 if r3f is None else 2
         ids, lengths, second = (t.repeat(copies, *[1] * (t.dim() - 1)) for t in (batch.ids, batch.lengths, batch.second))
         mask = self._mask(ids, lengths) if batch.padded else None
         encoder = self.backbone.get_encoder() if self.seq2seq else self.backbone
         inputs: dict[str, Tensor | None] = {"input_ids": ids, "attention_mask": mask}
-        if self._typed and not self.seq2seq:
+        if self.typed and not self.seq2seq:
             inputs["token_type_ids"] = (torch.arange(ids.shape[1], device=ids.device) >= second[:, None]).long()
         with second_half_noised(encoder.get_input_embeddings(), r3f):
             states = encoder(**inputs).last_hidden_state
@@ -275,15 +277,14 @@ class MultiTask(nn.Module):
             kept = targets != IGNORED
             return [tuple(half[s.rows][kept[s.rows]] for half in halves) for s in batch.segments]
         hidden = self.encode_rows(batch, r3f)
-        shift = len(batch.ids)
+        shift = len(batch.lengths)
         found = []
         for segment in batch.segments:
             head: Head = self.heads[specs[segment.part].key]  # type: ignore[assignment, union-attr]
             copies = [segment.rows]
             if r3f is not None:
                 copies.append(slice(segment.rows.start + shift, segment.rows.stop + shift))
-            cut = [Hidden(states=hidden.states[rows], sentence=hidden.sentence[rows]) for rows in copies]
-            found.append(tuple(head.logits(h, segment.fields) for h in cut))
+            found.append(tuple(head.logits(hidden.rows(rows), segment.fields) for rows in copies))
         return found
 
     def forward(

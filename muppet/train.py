@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muppet import checkpoint, result
-from muppet.batching import Part, Sampler, SubBatch, assign, micro_batches, unit_weights
+from muppet import checkpoint, packed, result
+from muppet.batching import Part, Piece, Sampler, SubBatch, assign, micro_batches, packs, unit_weights
 from muppet.collate import make_batch
 from muppet.device import Device
 from muppet.distributed import Processes, agree, anyone, reduce_gradients
@@ -117,6 +117,9 @@ class Trainer:
         here: Processes,
     ) -> None:
         self.model = model.to(device.torch)
+        self.packed = device.packed is True or (device.packed is None and packed.refusal(model) is None)
+        if self.packed:
+            packed.enable(model)
         self.parts, self.specs, self.recipe, self.seed, self.device, self.here = parts, specs, recipe, seed, device, here
         self.sampler = Sampler(parts, recipe, seed)
         self.updates = recipe.updates if recipe.updates is not None else self.sampler.updates(recipe.epochs or 0)
@@ -136,10 +139,9 @@ class Trainer:
         """Take one update on this process's share of the sub-batches; returns the update's loss, the same on all processes."""
         batches = self.sampler.update(self.step)
         weights = unit_weights(batches, self.recipe.averaging)
-        kinds = ["summary" if self.specs[batch.part] is None else "rows" for batch in batches]
-        groups = micro_batches(batches, kinds, self.device.micro_tokens)
-        costs = [sum(self._cost(batches[i]) for i in group) for group in groups]
-        mine = assign(costs, self.here.count)[self.here.rank]
+        costs = [self._cost(batch) for batch in batches]
+        forwards = self._forwards(batches, weights, costs)
+        mine = assign([sum(piece.cost for piece in pieces) for pieces in forwards], self.here.count)[self.here.rank]
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.updates, self.step)
         self.model.train()
@@ -148,8 +150,7 @@ class Trainer:
         # Rows: scaled, unscaled, weighted losses of each dataset; last column: real tokens, padded tokens, CPU seconds.
         totals = torch.zeros(3, len(self.parts) + 1, dtype=torch.float64, device=self.device.torch)
         for number in mine:
-            group = sorted(groups[number])
-            self._accumulate([batches[i] for i in group], [weights[i] for i in group], number, totals)
+            self._accumulate(forwards[number], number, totals)
         totals[2, -1] = time.process_time() - cpu
         table = reduce_gradients(self.here, self.parameters, totals)
         (scaled, plain, weighted), used = table[:, :-1].tolist(), table[:, -1].tolist()
@@ -173,23 +174,36 @@ class Trainer:
     def _cost(self, batch: SubBatch) -> float:
         """Floating-point operations of a sub-batch, forward and backward."""
         copies = 2 if self.recipe.r3f is not None else 1
-        return copies * batch.tokens * (self._flops + self._attention * batch.length)
+        tokens = int(batch.sizes.sum()) if self.packed else batch.tokens
+        return copies * tokens * (self._flops + self._attention * batch.length)
 
-    def _accumulate(self, batches: Sequence[SubBatch], weights: Sequence[float], number: int, totals: Tensor) -> None:
-        """Add the gradient of some sub-batches in one forward. Dropout and noise depend on (seed, update, forward) alone."""
+    def _forwards(self, batches: Sequence[SubBatch], weights: Sequence[float], costs: Sequence[float]) -> list[list[Piece]]:
+        """What goes through the model together, for all processes."""
+        limit = self.device.micro_tokens
+        if self.packed:
+            return packs(batches, weights, costs, limit, self.here.count)
+        kinds = ["summary" if self.specs[batch.part] is None else "rows" for batch in batches]
+        whole = [
+            Piece(part=batch.part, units=batch.units, weight=weight, cost=cost)
+            for batch, weight, cost in zip(batches, weights, costs, strict=True)
+        ]
+        return [[whole[i] for i in sorted(group)] for group in micro_batches(batches, kinds, limit)]
+
+    def _accumulate(self, pieces: Sequence[Piece], number: int, totals: Tensor) -> None:
+        """Add the gradient of some units in one forward. Dropout and noise depend on (seed, update, forward) alone."""
         torch.manual_seed(int(np.random.SeedSequence([self.seed, self.step, number]).generate_state(1, np.uint64)[0] >> 1))
-        chosen = [(batch.part, batch.units) for batch in batches]
-        batch = make_batch(self.parts, self.specs, chosen, self.model.pad, self.device.torch)
+        chosen = [(piece.part, piece.units) for piece in pieces]
+        batch = make_batch(self.parts, self.specs, chosen, self.model.pad, self.device.torch, self.packed)
         with self.device.autocast():
             found = self.model(batch, self.specs, self.recipe.r3f, self.recipe.label_smoothing or 0.0)
         total = torch.zeros((), device=self.device.torch)
-        for segment, losses, weight in zip(batch.segments, found, weights, strict=True):
+        for segment, losses, piece in zip(batch.segments, found, pieces, strict=True):
             loss = losses.loss
             if losses.divergence is not None and self.recipe.r3f is not None:
                 loss = loss + self.recipe.r3f.weight * losses.divergence
             scaled = self._scaled(segment.part, loss, losses.n).sum()
-            total = total + weight * scaled
-            measured = torch.stack([scaled, losses.loss.sum(), weight * scaled]).detach()
+            total = total + piece.weight * scaled
+            measured = torch.stack([scaled, losses.loss.sum(), piece.weight * scaled]).detach()
             totals[:, segment.part] += measured.double()
         total.backward()
         totals[0, -1] += batch.tokens

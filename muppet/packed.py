@@ -1,0 +1,170 @@
+"""Rows one after another in one flat forward, without padding: exact, because attention stays inside each row.
+
+A model may be fed this way only when its attention goes through transformers' attention interface, whose function is
+then `attend`, and its positions can be given. Anything else would attend across examples or shift positions without a
+word, so `refusal` names what stands against it, and `enable` also compares two forwards before it believes a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from muppet.collate import Batch, Packing, pack_rows, pad_rows
+from muppet.errors import UserError
+from muppet.heads import Hidden
+from muppet.r3f import second_half_noised
+from muppet.runs import R3F
+
+if TYPE_CHECKING:
+    from muppet.model import MultiTask
+
+KERNEL = "muppet_packed"
+POSITIONS_FROM_0 = ("bert", "electra")
+POSITIONS_AFTER_PAD = ("roberta", "xlm-roberta", "camembert")  # the first token's position is the padding index + 1
+PROBE = (7, 90, 1, 33)  # lengths of the rows that `enable` compares
+TOLERANCE = 1e-4  # of their states, relative to the largest
+
+
+def attend(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    packing: Packing | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """Attention inside each row of [C, heads, T, D], C copies of the same T packed tokens → [C, T, heads, D].
+
+    Without `packing` the rows are padded ones, and it is transformers' own SDPA.
+    """
+    if packing is None:
+        more = {"dropout": dropout, "scaling": scaling}
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **more, **others)
+    flat = [x.transpose(1, 2).flatten(0, 1) for x in (query, key, value)]
+    kernel = nested if query.is_cuda else by_length
+    return kernel(flat, packing, dropout, scaling).unflatten(0, (len(query), -1)), None
+
+
+def nested(qkv: Sequence[Tensor], packing: Packing, dropout: float, scaling: float | None) -> Tensor:
+    """Attention of [T, heads, D] through nested tensors: one variable-length kernel, with dropout."""
+    bounds = {"min_seqlen": packing.lengths[0], "max_seqlen": packing.lengths[-1]}  # sorted
+    rows = [torch.nested.nested_tensor_from_jagged(x, packing.offsets, **bounds).transpose(1, 2) for x in qkv]
+    return F.scaled_dot_product_attention(*rows, dropout_p=dropout, scale=scaling).transpose(1, 2).values()
+
+
+def by_length(qkv: Sequence[Tensor], packing: Packing, dropout: float, scaling: float | None) -> Tensor:
+    """The same, the rows of one length at a time: neither a mask nor a copy."""
+    runs = [(length, len(list(rows))) for length, rows in groupby(packing.lengths)]
+    out = []
+    for (length, rows), *pieces in zip(runs, *(x.split([n * rows for n, rows in runs]) for x in qkv), strict=True):
+        cut = [x.unflatten(0, (rows, length)).transpose(1, 2) for x in pieces]
+        out.append(F.scaled_dot_product_attention(*cut, dropout_p=dropout, scale=scaling).transpose(1, 2).flatten(0, 1))
+    return torch.cat(out)
+
+
+AttentionInterface.register(KERNEL, attend)
+AttentionMaskInterface.register(KERNEL, sdpa_mask)
+
+
+def refusal(model: MultiTask) -> str | None:
+    """Why the model's rows cannot be packed; None when they can."""
+    kind, backbone = model.backbone.config.model_type, model.backbone
+    if model.seq2seq:
+        return f"{kind} is an encoder–decoder without position ids: a row's positions would run on from the last"
+    if not getattr(backbone, "_supports_attention_backend", False):
+        return f"{kind} computes attention in a way of its own, which would attend across rows"
+    known = POSITIONS_FROM_0 + POSITIONS_AFTER_PAD
+    if kind not in known:
+        return f"it is not known how {kind} counts positions (known: {', '.join(known)})"
+    return None
+
+
+def enable(model: MultiTask) -> None:
+    """Let `model` take packed batches (padded ones go on as before).
+
+    Raises UserError for a model that `refusal` names, and for one whose packed states are not those of padded rows.
+    """
+    reason = refusal(model)
+    if reason is not None:
+        raise UserError(f"{model.found}: its rows cannot be packed: {reason}; leave `packed` out to pad them")
+    before = model.backbone.config._attn_implementation
+    model.backbone.set_attn_implementation(KERNEL)
+    difference = _difference(model)
+    if not difference < TOLERANCE:
+        model.backbone.set_attn_implementation(before)
+        raise UserError(
+            f"{model.found}: its rows cannot be packed: packed and padded states differ by {difference:.1e} of the"
+            " largest; leave `packed` out to pad them"
+        )
+
+
+@torch.no_grad()
+def _difference(model: MultiTask) -> float:
+    """Largest difference between the states of a few packed and padded rows, over the largest state."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = np.minimum(PROBE, model.positions() or max(PROBE))
+    size = model.backbone.get_input_embeddings().num_embeddings
+    tokens = torch.randint(size, (int(lengths.sum()),), generator=generator).numpy()
+    tokens[tokens == model.pad] = (model.pad + 1) % size
+    training = model.training
+    model.eval()
+    rows = (tokens, lengths, lengths // 2, model.pad, model.device)
+    ours, plain = (model.encode_rows(lay(*rows)).states for lay in (pack_rows, pad_rows))
+    model.train(training)
+    worst = max(float((ours[i, :n] - plain[i, :n]).abs().max()) for i, n in enumerate(lengths.tolist()))
+    return worst / float(plain.abs().max())
+
+
+class PackedHidden(Hidden):
+    """The view of rows that lie in `tokens` [T, H]; `states` lays them out for the heads that read every token."""
+
+    def __init__(self, tokens: Tensor, sentence: Tensor, starts: Tensor, lengths: np.ndarray) -> None:
+        object.__setattr__(self, "sentence", sentence)
+        object.__setattr__(self, "_where", (tokens, starts, lengths))
+
+    def rows(self, rows: slice) -> Hidden:
+        tokens, starts, lengths = self._where  # type: ignore[attr-defined]
+        return PackedHidden(tokens, self.sentence[rows], starts[rows], lengths[rows])
+
+    @property
+    def states(self) -> Tensor:  # type: ignore[override]
+        """[R, L, H]; past a row's end stand other rows' tokens, as padding that no head looks at."""
+        tokens, starts, lengths = self._where  # type: ignore[attr-defined]
+        places = starts[:, None] + torch.arange(int(lengths.max()), device=starts.device)
+        return F.embedding(places.clamp(max=len(tokens) - 1), tokens)
+
+
+def encode(model: MultiTask, batch: Batch, r3f: R3F | None) -> Hidden:
+    """States of a packed batch's R rows; with `r3f` of 2R, the second half noised.
+
+    Raises UserError unless the model is `enable`d.
+    """
+    packing, backbone, copies = batch.packing, model.backbone, 1 if r3f is None else 2
+    assert packing is not None
+    if backbone.config._attn_implementation != KERNEL:
+        raise UserError(
+            f"{model.found}: attention {backbone.config._attn_implementation!r} would attend across packed rows;"
+            " call muppet.packed.enable(model) first"
+        )
+    first = 0 if backbone.config.model_type in POSITIONS_FROM_0 else model.pad + 1
+    inputs = {"input_ids": batch.ids, "position_ids": packing.positions + first}
+    if model.typed:
+        inputs["token_type_ids"] = packing.types
+    packing = packing.repeated(copies)
+    with second_half_noised(backbone.get_input_embeddings(), r3f):
+        states = backbone(**{k: v.expand(copies, -1) for k, v in inputs.items()}, packing=packing).last_hidden_state
+    tokens = states.flatten(0, 1)
+    return PackedHidden(tokens, tokens.index_select(0, packing.starts), packing.starts, packing.own)

@@ -1,0 +1,208 @@
+"""Packed rows are the padded rows: the same states, losses and gradients, or a refusal that says why not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muppet import packed
+from muppet.batching import SubBatch, packs
+from muppet.collate import pack_rows, pad_rows, ranges
+from muppet.device import Device
+from muppet.errors import UserError
+from muppet.model import MultiTask
+from muppet.runs import R3F
+from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
+
+CPU = torch.device("cpu")
+FAMILIES = "mnli stsb commonsense_qa squad_v2 conll2000"
+
+
+def gradients(trainer):
+    """The gradient of the first update, and its losses by dataset."""
+    from muppet.batching import unit_weights
+
+    batches = trainer.sampler.update(0)
+    weights = unit_weights(batches, "sub_batch")
+    totals = torch.zeros(3, len(trainer.parts) + 1, dtype=torch.float64)
+    trainer.model.train()
+    for number, pieces in enumerate(trainer._forwards(batches, weights, [trainer._cost(b) for b in batches])):
+        trainer._accumulate(pieces, number, totals)
+    return {name: p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}, totals
+
+
+def both(model, tasks=FAMILIES, **recipe):
+    """Gradients and losses of one update, packed and padded; forwards of several sub-batches, some of them cut."""
+    run = mixture(tasks, model, dropout=0.0, attention_dropout=0.0, max_tokens=400, max_length=96, **recipe)
+    return [gradients(make_trainer(run, Device(packed=way, micro_tokens=900))) for way in (True, False)]
+
+
+def agree(ours, plain, tolerance=1e-5):
+    assert ours.keys() == plain.keys()
+    largest = max(float(g.abs().max()) for g in plain.values())
+    for name, gradient in plain.items():
+        assert float((ours[name] - gradient).abs().max()) <= tolerance * max(1.0, largest), name
+
+
+@pytest.mark.parametrize("model", ["tiny/roberta", "tiny/bert", "tiny/electra"])
+def test_an_update_has_the_same_gradient_packed_and_padded(model, artifacts):  # noqa: F811
+    (ours, our_losses), (plain, losses) = both(model)
+    agree(ours, plain)
+    assert torch.allclose(our_losses[:, :-1], losses[:, :-1], rtol=1e-5, atol=1e-6)
+    assert our_losses[0, -1] == losses[0, -1]  # real tokens
+    assert our_losses[1, -1] == our_losses[0, -1] < losses[1, -1]  # nothing but real tokens went through the model
+
+
+def test_r3f_has_the_same_gradient_packed_and_padded(artifacts):  # noqa: F811
+    silent = R3F(eps=0.0)  # noise is drawn in another order; without it both ways compute the same
+    (ours, our_losses), (plain, losses) = both("tiny/roberta", "mnli squad", r3f=silent)
+    agree(ours, plain)
+    assert torch.allclose(our_losses[:, :-1], losses[:, :-1], rtol=1e-5, atol=1e-6)
+
+
+def test_r3f_noise_reaches_the_second_copy_alone(artifacts):  # noqa: F811
+    model = MultiTask.load("tiny/roberta").eval()
+    packed.enable(model)
+    lengths = np.array([4, 9, 2])
+    batch = pack_rows(np.arange(15) + 9, lengths, lengths, model.pad, CPU)
+    states = model.encode_rows(batch, R3F(eps=0.1)).states
+    clean = model.encode_rows(batch).states
+    for row, n in enumerate(lengths):
+        assert torch.allclose(states[row, :n], clean[row, :n], atol=1e-6)
+        assert not torch.allclose(states[row + 3, :n], clean[row, :n], atol=1e-3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 2))
+def test_attention_stays_inside_rows(lengths, copies):
+    batch = pack_rows(np.arange(sum(lengths)), np.array(lengths), np.array(lengths), 0, CPU)
+    packing, generator = batch.packing.repeated(copies), torch.Generator().manual_seed(0)
+    qkv = [torch.randn(copies * sum(lengths), 2, 8, generator=generator, requires_grad=True) for _ in range(3)]
+    out = [kernel(qkv, packing, 0.0, None) for kernel in (packed.by_length, packed.nested)]
+    rows = zip(packing.starts.tolist(), packing.own.tolist(), strict=True)
+    for start, n in rows:
+        alone = [x[start : start + n].transpose(0, 1) for x in qkv]
+        expected = torch.nn.functional.scaled_dot_product_attention(*alone).transpose(0, 1)
+        assert all(torch.allclose(o[start : start + n], expected, atol=1e-5) for o in out)
+    ours, theirs = (torch.autograd.grad(o.square().sum(), qkv) for o in out)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(ours, theirs, strict=True))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.data())
+def test_packed_and_padded_batches_hold_the_same_rows(lengths, data):
+    second = [data.draw(st.integers(0, n)) for n in lengths]
+    given = (np.arange(sum(lengths)).astype(np.uint16), np.array(lengths), np.array(second, np.int32), 9999, CPU)
+    flat, padded = pack_rows(*given), pad_rows(*given)
+    packing = flat.packing
+    assert list(packing.lengths) == sorted(lengths) and flat.tokens == padded.tokens == len(flat.ids)
+    for row, n in enumerate(lengths):
+        place = slice(int(packing.starts[row]), int(packing.starts[row]) + n)
+        assert flat.ids[place].tolist() == padded.ids[row, :n].tolist()
+        assert packing.positions[place].tolist() == list(range(n))
+        assert packing.types[place].tolist() == [int(i >= second[row]) for i in range(n)]
+        assert (padded.ids[row, n:] == 9999).all()
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=9), st.data())
+def test_ranges_of_bounds(sizes, data):
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    which = np.array(data.draw(st.lists(st.integers(0, len(sizes) - 1), max_size=9)), dtype=np.int64)
+    assert ranges(bounds, which).tolist() == [n for i in which for n in range(bounds[i], bounds[i + 1])]
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        ("tiny/mpnet", "computes attention in a way of its own"),
+        ("tiny/deberta", "computes attention in a way of its own"),
+        ("tiny/bart", "without position ids"),
+        ("tiny/t5", "without position ids"),
+        ("tiny/marian", "without position ids"),
+        ("tiny/modernbert", "not known how modernbert counts positions"),
+    ],
+)
+def test_models_that_cannot_be_packed_are_refused_and_padded_by_default(model, reason, artifacts):  # noqa: F811
+    with pytest.raises(UserError, match=reason):
+        packed.enable(MultiTask.load(model))
+    with pytest.raises(UserError, match=reason):
+        make_trainer(mixture("mnli", model), Device(packed=True))
+    assert not make_trainer(mixture("mnli", model), Device()).packed
+
+
+@pytest.mark.parametrize("kernel", ["sdpa", "eager"])
+def test_other_attention_kernels_are_refused(kernel, artifacts):  # noqa: F811
+    model = MultiTask.load("tiny/roberta")
+    packed.enable(model)
+    model.backbone.set_attn_implementation(kernel)
+    batch = pack_rows(np.arange(9) + 9, np.array([4, 5]), np.array([4, 5]), model.pad, CPU)
+    with pytest.raises(UserError, match=f"attention '{kernel}' would attend across packed rows"):
+        model.encode_rows(batch)
+
+
+@pytest.mark.parametrize("model", ["tiny/roberta", "tiny/modernbert"])
+def test_a_wrong_belief_about_a_model_is_found_out(model, artifacts, monkeypatch):  # noqa: F811
+    """RoBERTa taken for a model that counts from 0 (shifted positions), ModernBERT for one without local attention."""
+    loaded = MultiTask.load(model)
+    before = loaded.backbone.config._attn_implementation
+    monkeypatch.setattr(packed, "POSITIONS_FROM_0", ("roberta", "modernbert"))
+    with pytest.raises(UserError, match="packed and padded states differ"):
+        packed.enable(loaded)
+    assert loaded.backbone.config._attn_implementation == before
+
+
+def test_padded_batches_and_saved_models_do_not_change(artifacts, tmp_path):  # noqa: F811
+    model = MultiTask.load("tiny/roberta").eval()
+    lengths = np.array([3, 8])
+    batch = pad_rows(np.arange(11) + 9, lengths, lengths, model.pad, CPU)
+    before = model.encode_rows(batch).states
+    packed.enable(model)
+    assert torch.equal(model.encode_rows(batch).states, before)
+    model.save(tmp_path / "model", "card")
+    again = MultiTask.load(str(tmp_path / "model"))
+    assert again.backbone.config._attn_implementation == "sdpa"
+    assert packed.KERNEL not in (tmp_path / "model" / "config.json").read_text()
+
+
+# ---------------------------------------------------------------- what goes into a forward
+
+
+def sub_batches(shapes):
+    made = []
+    for part, sizes in enumerate(shapes):
+        sizes = np.array(sizes)
+        units = np.arange(len(sizes)) + 100 * part
+        made.append(SubBatch(part=part, units=units, rows=len(sizes), length=int(sizes.max()), sizes=sizes))
+    return made
+
+
+SHAPES = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=30), min_size=1, max_size=20)
+
+
+@settings(max_examples=80, deadline=None)
+@given(SHAPES, st.integers(20, 500), st.sampled_from([1, 2, 3, 4, 8]))
+def test_forwards_hold_every_unit_once_with_its_weight(shapes, limit, processes):
+    batches = sub_batches(shapes)
+    weights = [1 / (i + 2) for i in range(len(batches))]
+    made = packs(batches, weights, [float(b.sizes.sum()) for b in batches], limit, processes)
+    found = sorted((p.part, u, p.weight) for pieces in made for p in pieces for u in p.units.tolist())
+    assert found == sorted((b.part, u, w) for b, w in zip(batches, weights, strict=True) for u in b.units.tolist())
+    loads = sorted(sum(p.cost for p in pieces) for pieces in made)
+    assert loads[-1] - loads[0] <= max(p.cost for pieces in made for p in pieces) + 1e-9 or len(made) < processes
+
+
+@settings(max_examples=40, deadline=None)
+@given(SHAPES, st.integers(20, 200))
+def test_the_grouping_is_the_same_for_any_number_of_processes_that_divides_it(shapes, limit):
+    batches = sub_batches(shapes)
+    costs = [float(b.sizes.sum()) for b in batches]
+    count = 1 << (-(-int(sum(costs)) // limit) - 1).bit_length()
+    made = [packs(batches, [1.0] * len(batches), costs, limit, n) for n in (1, 2, 4, 8) if count % n == 0]
+    plain = [[[(p.part, p.units.tolist()) for p in pieces] for pieces in forwards] for forwards in made]
+    assert all(p == plain[0] for p in plain)
