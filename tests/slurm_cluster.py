@@ -1,9 +1,10 @@
 """A real SLURM of several nodes on one machine, for tests: slurmctld, munged and one slurmd per node, all on loopback.
 
-    python -m tests.slurm_cluster install               # Debian packages, where root and apt are there; says what it skips
-    python -m tests.slurm_cluster run -- COMMAND ARG…   # COMMAND on a fresh cluster, which is taken down afterwards
+    python -m tests.slurm_cluster install               # Debian packages, given root and apt; says what it skips
+    python -m tests.slurm_cluster run -- COMMAND ARG…   # COMMAND on a fresh cluster, taken down afterwards
 
-There is no database daemon and no cgroup; every daemon is a child of this process, ended by its own id, and dies with it.
+There is no database daemon and no cgroup. Every daemon is a child of this process, ended by its own id, and dies with
+it.
 """
 
 from __future__ import annotations
@@ -67,7 +68,9 @@ class Cluster:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     @property
@@ -135,7 +138,7 @@ class Cluster:
             self._until(lambda: "UP" in self.run("scontrol", "ping", check=False), "slurmctld answers")
 
     def crash_node(self, name: str) -> None:
-        """Power off a node: its slurmd and all its jobs' processes die at once, and the controller learns that it is down."""
+        """Power off a node: its slurmd and its jobs' processes die, and the controller learns that it is down."""
         self._end(name, signal.SIGKILL)
         self._sweep(node=name)
         self.run("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=crash")
@@ -145,7 +148,9 @@ class Cluster:
         (self.root / f"spool.{name}").mkdir(exist_ok=True)
         self._daemon(name, "slurmd", "-D", "-N", name)
         if wait:
-            self._until(lambda: name in self.run("sinfo", "-h", "-N", "-t", "idle,mix,alloc", "-o", "%N"), f"{name} is up")
+            self._until(
+                lambda: name in self.run("sinfo", "-h", "-N", "-t", "idle,mix,alloc", "-o", "%N"), f"{name} is up"
+            )
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -186,7 +191,9 @@ class Cluster:
         end = time.monotonic() + seconds
         while not condition():  # type: ignore[operator]
             if time.monotonic() > end:
-                logs = "\n".join(_read(p).decode(errors="replace")[-800:] for p in sorted((self.root / "log").iterdir()))
+                logs = "\n".join(
+                    _read(p).decode(errors="replace")[-800:] for p in sorted((self.root / "log").iterdir())
+                )
                 raise RuntimeError(f"after {seconds} s it is not so that {what}\n{logs}")
             time.sleep(0.05)
 
@@ -291,7 +298,10 @@ def main(argv: list[str]) -> int:
         return 0
     if argv[:2] == ["run", "--"] and argv[2:]:
         if missing():
-            print(f"slurm: not installed (missing {', '.join(missing())}): python -m tests.slurm_cluster install", file=sys.stderr)
+            print(
+                f"slurm: not installed (missing {', '.join(missing())}): python -m tests.slurm_cluster install",
+                file=sys.stderr,
+            )
             return 3
         with tempfile.TemporaryDirectory(prefix="slurm-") as folder, Cluster(root=Path(folder)) as cluster:
             return subprocess.run(argv[2:], env=cluster.env).returncode

@@ -17,19 +17,19 @@ from typing import Any
 from tests.slurm_cluster import Cluster
 
 ROOT = Path(__file__).resolve().parents[1]
-STUDY = '''
+STUDY = """
 from muppet.runs import Finetune, Prefinetune, Recipe
 from muppet.tasks import get
 from studies.kit.study import Cell, Study
 
 TASKS = ("rte", "cola", "boolq")
-CLASSES = Recipe(lr=1e-3, max_tokens=256, max_length=64, updates={updates}, warmup_updates=2, sub_batches=4)
+LONG = Recipe(lr=1e-3, max_tokens=256, max_length=64, updates={updates}, warmup_updates=2, sub_batches=4)
 SHORT = Recipe(lr=1e-3, max_tokens=256, max_length=64, updates=3, warmup_updates=1, sub_batches=2)
 
 
 def study():
     parent = Prefinetune(
-        model="tiny/roberta", tasks=tuple(map(get, TASKS)), recipe=CLASSES, seed={seed}, source="twins", train_rows={rows}
+        model="tiny/roberta", tasks=tuple(map(get, TASKS)), recipe=LONG, seed={seed}, source="twins", train_rows={rows}
     )
     cells = []
     for row, init in (("plain", "tiny/roberta"), ("ours", parent)):
@@ -41,14 +41,14 @@ def study():
             )
             cells.append(Cell(row=row, column=name, runs=runs, score=task.key()))
     return Study(name="ablations", title="a grid for tests", kind="table", cells=tuple(cells))
-'''
+"""
 OTHERS = ("table3", "table4", "table5", "table6", "figure1", "figure2", "figure3")
 
 
 @dataclass(kw_only=True)
 class Grid:
-    """A copy of the code with one small study (one pre-finetuning, `seeds` fine-tunings in each of six cells), and the folder
-    that it is run in."""
+    """A copy of the code with one small study (one pre-finetuning, `seeds` fine-tunings in each of six cells), and the
+    folder that it is run in."""
 
     folder: Path
     cluster: Cluster | None
@@ -71,7 +71,11 @@ class Grid:
         text = STUDY.format(updates=self.updates, seeds=self.seeds, seed=self.seed, rows=self.rows)
         (self.code / "studies/ablations.py").write_text(text)
         if self.slow:
-            self.patch("muppet/train.py", "loss = trainer.update()\n", f"loss = trainer.update()\n            time.sleep({self.slow})\n")
+            self.patch(
+                "muppet/train.py",
+                "loss = trainer.update()\n",
+                f"loss = trainer.update()\n            time.sleep({self.slow})\n",
+            )
         (self.work / "cluster.toml").write_text("gpus_per_node = 0\n" + self.settings)
 
     def patch(self, name: str, old: str, new: str) -> None:
@@ -86,7 +90,12 @@ class Grid:
         base = self.cluster.env if self.cluster else dict(os.environ)
         dropped = ("MUPPET_", "PYTHONPATH", "HF_", "PYTEST_")
         kept = {k: v for k, v in base.items() if not k.startswith(dropped)}
-        own = {"PYTHONPATH": str(self.code), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "COLUMNS": "200"}
+        own = {
+            "PYTHONPATH": str(self.code),
+            "OMP_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "COLUMNS": "200",
+        }
         return kept | own | {"PYTHONSAFEPATH": "1"} | self.env
 
     def command(self, *arguments: str) -> list[str]:
@@ -96,7 +105,12 @@ class Grid:
     def run(self, *arguments: str, expect: int = 0, timeout: float = 240) -> str:
         """What `python -m studies …` prints; fails the test on another exit status."""
         done = subprocess.run(
-            self.command(*arguments), cwd=self.work, env=self.environment, capture_output=True, text=True, timeout=timeout
+            self.command(*arguments),
+            cwd=self.work,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
         )
         assert done.returncode == expect, f"status {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.logs()}"
         return done.stdout + done.stderr
@@ -116,7 +130,7 @@ class Grid:
         return {path.stem: json.loads(path.read_text()) for path in found}
 
     def outcome(self) -> dict[str, Any]:
-        """What must not depend on how a run was launched or interrupted: scores, training, and the pre-finetuned weights."""
+        """What must not depend on how a run was launched or interrupted: scores, training, pre-finetuned weights."""
         kept: dict[str, Any] = {name: (one["scores"], one["training"]) for name, one in self.results().items()}
         for path in (self.work / "artifacts/runs").glob("*/model/*.safetensors"):
             kept[f"{path.parent.parent.name}/{path.name}"] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -163,4 +177,6 @@ class Grid:
 
     def joblogs(self) -> str:
         """Everything that jobs said."""
-        return "\n".join(p.read_text(errors="replace") for p in (self.work / "artifacts").glob("submissions/*/*/*_log.out"))
+        return "\n".join(
+            p.read_text(errors="replace") for p in (self.work / "artifacts").glob("submissions/*/*/*_log.out")
+        )

@@ -54,7 +54,9 @@ def test_the_example_is_valid_as_it_stands_and_with_every_line_turned_on(tmp_pat
     assert cluster.read(write(tmp_path, text)) == Cluster()  # what it shows are the defaults
     every = re.sub(r"^# (?=[a-z_-]+ = )", "", text, flags=re.MULTILINE)
     settings = cluster.read(write(tmp_path, every))
-    assert settings.partition == "gpu" and settings.prefinetune.minutes == 1440 and settings.sbatch["mail-type"] == "FAIL"
+    assert (
+        settings.partition == "gpu" and settings.prefinetune.minutes == 1440 and settings.sbatch["mail-type"] == "FAIL"
+    )
 
 
 def test_without_a_file_the_defaults_hold_but_a_named_file_must_be_there(
@@ -77,7 +79,9 @@ def test_resources_follow_the_model_and_the_stage_and_can_be_fixed() -> None:
     assert small.gpus_per_node == 0 and small.processes == 1 and small.minutes == cluster.SHORTEST_MIN
     none = cluster.resources(BASE, Cluster(gpus_per_node=0))
     assert none.gpus_per_node == 0 and none.processes == 1
-    fixed = cluster.resources(BASE, Cluster(prefinetune=Stage(nodes=4, tasks_per_node=2, minutes=7, memory_gb=9, cpus_per_task=3)))
+    fixed = cluster.resources(
+        BASE, Cluster(prefinetune=Stage(nodes=4, tasks_per_node=2, minutes=7, memory_gb=9, cpus_per_task=3))
+    )
     assert (fixed.nodes, fixed.tasks_per_node, fixed.minutes, fixed.memory_gb, fixed.cpus_per_task) == (4, 2, 7, 9, 3)
 
 

@@ -15,7 +15,9 @@ from studies.kit import cost
 RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=200_000)
 BASE = Prefinetune(model="FacebookAI/roberta-base", tasks=(get("rte"), get("mnli"), get("squad")), recipe=RECIPE)
 LARGE = replace(BASE, model="FacebookAI/roberta-large")
-FINE = Finetune(init=BASE, task=get("rte"), recipe=replace(RECIPE, updates=None, epochs=10.0, sub_batches=1, max_examples=16))
+FINE = Finetune(
+    init=BASE, task=get("rte"), recipe=replace(RECIPE, updates=None, epochs=10.0, sub_batches=1, max_examples=16)
+)
 runs = st.sampled_from([BASE, LARGE, FINE])
 
 
@@ -44,7 +46,9 @@ def test_natural_sizes_go_through_every_dataset_equally_often_and_other_sampling
 
 
 def test_r3f_and_a_decoder_cost_more() -> None:
-    assert cost.estimate(replace(BASE, recipe=replace(RECIPE, r3f=R3F()))).flops == pytest.approx(2 * cost.estimate(BASE).flops)
+    assert cost.estimate(replace(BASE, recipe=replace(RECIPE, r3f=R3F()))).flops == pytest.approx(
+        2 * cost.estimate(BASE).flops
+    )
     assert cost.estimate(replace(BASE, model="facebook/bart-base")).flops > cost.estimate(BASE).flops
 
 
@@ -57,7 +61,10 @@ def test_a_models_folder_tells_its_size(tmp_path) -> None:
 
 @given(st.floats(0.05, 20), st.lists(st.sampled_from([BASE, FINE]), min_size=1, max_size=6))
 def test_finished_runs_correct_the_estimate(factor: float, done: list[Prefinetune | Finetune]) -> None:
-    took = [(run, {"seconds": factor * cost.plain_seconds(run, "gpu"), "device": "NVIDIA X", "processes": 1}) for run in done]
+    took = [
+        (run, {"seconds": factor * cost.plain_seconds(run, "gpu"), "device": "NVIDIA X", "processes": 1})
+        for run in done
+    ]
     learnt = cost.calibrate(took)
     for run in done:
         assert cost.seconds(run, learnt) == pytest.approx(factor * cost.plain_seconds(run, "gpu"))

@@ -25,7 +25,10 @@ def found(about: str) -> doctor.Finding:
 
 
 def test_smoke_needs_nothing_but_python(capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor.main(argparse.Namespace(profile="smoke")) in (0, 1)  # a GPU without its driver is a problem of the machine
+    assert doctor.main(argparse.Namespace(profile="smoke")) in (
+        0,
+        1,
+    )  # a GPU without its driver is a problem of the machine
     said = capsys.readouterr().out
     assert "nothing to fetch, runs on CPUs" in said and "no SLURM commands here" in said and "Python" in said
 

@@ -1,4 +1,4 @@
-"""Fetching for sealed jobs: what is needed, a manifest with digests, going on after an interruption, refusing at submission."""
+"""Fetching for sealed jobs: what is needed, a manifest with digests, and refusing at submission."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from muppet import tiny, twins
 from muppet.errors import UserError
 from muppet.runs import Finetune, Prefinetune, Recipe
 from muppet.tasks import get
-from studies.kit import prefetch, snapshot
+from studies.kit import needs, prefetch, snapshot
 
 RECIPE = Recipe(lr=1e-3, max_tokens=256, max_length=64, updates=2, sub_batches=2)
 MODEL = "someone/small"
@@ -41,55 +41,56 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_needs_are_the_models_and_splits_that_runs_open() -> None:
-    assert prefetch.models([PARENT, CHILD, replace(CHILD, init="tiny/roberta")]) == [MODEL]
-    needed = {(s.task.name, s.split, s.cap, s.evaluation) for s in prefetch.splits([PARENT, CHILD])}
+    assert needs.models([PARENT, CHILD, replace(CHILD, init="tiny/roberta")]) == [MODEL]
+    needed = {(s.task.name, s.split, s.cap, s.evaluation) for s in needs.splits([PARENT, CHILD])}
     assert needed == {
-        ("rte", "train", 20, False), ("cola", "train", 20, False), ("rte", "train", 20, True), ("rte", "validation", 10, True),
+        ("rte", "train", 20, False), ("cola", "train", 20, False), ("rte", "train", 20, True),
+        ("rte", "validation", 10, True),
     }  # fmt: skip
-    assert prefetch.splits([replace(CHILD, source="twins")]) == []
+    assert needs.splits([replace(CHILD, source="twins")]) == []
 
 
 def test_what_was_fetched_serves_without_the_mirror_and_is_not_fetched_again(
     mirror: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert prefetch.fetch([PARENT, CHILD], "mini") == 0
-    manifest = prefetch.manifest("mini")
+    manifest = needs.manifest("mini")
     assert f"models/{MODEL}/model.safetensors" in manifest
     assert {name for name in manifest if name.endswith(".parquet")} == {
         "nyu-mll/glue/rte/train.parquet", "nyu-mll/glue/rte/validation.parquet", "nyu-mll/glue/cola/train.parquet",
     }  # fmt: skip
-    assert all(prefetch._digest(prefetch.folder() / name) == digest for name, digest in manifest.items())
+    assert all(prefetch.digest_of(needs.folder() / name) == digest for name, digest in manifest.items())
     caches = sorted(path.name for path in (Path("artifacts") / "cache").iterdir())
     assert len(caches) == 4
     shutil.rmtree(mirror)
     monkeypatch.delenv("MUPPET_HUB")
-    prefetch.require([PARENT, CHILD], "mini")
-    stamps = {name: (prefetch.folder() / name).stat().st_mtime_ns for name in manifest}
+    needs.require([PARENT, CHILD], "mini")
+    stamps = {name: (needs.folder() / name).stat().st_mtime_ns for name in manifest}
     assert prefetch.fetch([PARENT, CHILD], "mini") == 0
-    assert stamps == {name: (prefetch.folder() / name).stat().st_mtime_ns for name in manifest}
+    assert stamps == {name: (needs.folder() / name).stat().st_mtime_ns for name in manifest}
     assert caches == sorted(path.name for path in (Path("artifacts") / "cache").iterdir())
     variables = snapshot.environment(Path("code"), "mini", sealed=True)
-    assert variables["MUPPET_HUB"] == str(prefetch.folder()) and variables["HF_HUB_OFFLINE"] == "1"
+    assert variables["MUPPET_HUB"] == str(needs.folder()) and variables["HF_HUB_OFFLINE"] == "1"
 
 
 def test_a_damaged_file_is_refused_at_submission_and_fetched_again(mirror: Path) -> None:
     assert prefetch.fetch([PARENT], "mini") == 0
-    victim = prefetch.folder() / "nyu-mll/glue/rte/train.parquet"
+    victim = needs.folder() / "nyu-mll/glue/rte/train.parquet"
     victim.write_bytes(b"short")
     with pytest.raises(UserError, match="rte/train.parquet.*make prefetch PROFILE=mini"):
-        prefetch.require([PARENT], "mini")
+        needs.require([PARENT], "mini")
     assert prefetch.fetch([PARENT], "mini") == 0
-    prefetch.require([PARENT], "mini")
+    needs.require([PARENT], "mini")
 
 
 def test_what_is_missing_is_named_before_anything_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
     monkeypatch.delenv("MUPPET_HUB", raising=False)
     with pytest.raises(UserError) as told:
-        prefetch.require([PARENT, CHILD], "mini")
+        needs.require([PARENT, CHILD], "mini")
     assert f"model {MODEL}" in str(told.value) and "dataset nyu-mll/glue/cola/train" in str(told.value)
     assert "make prefetch PROFILE=mini" in str(told.value) and "sealed = false" in str(told.value)
-    prefetch.require([replace(CHILD, init="tiny/roberta", source="twins")], "smoke")
+    needs.require([replace(CHILD, init="tiny/roberta", source="twins")], "smoke")
 
 
 def test_what_cannot_be_had_is_named_and_the_rest_is_kept(
@@ -99,7 +100,7 @@ def test_what_cannot_be_had_is_named_and_the_rest_is_kept(
     absent = replace(PARENT, tasks=(get("rte"), get("imdb")))
     assert prefetch.fetch([absent], "mini") == 1
     assert "not fetched: " in (said := capsys.readouterr().out) and "imdb" in said
-    assert "nyu-mll/glue/rte/train.parquet" in prefetch.manifest("mini")
+    assert "nyu-mll/glue/rte/train.parquet" in needs.manifest("mini")
 
 
 def test_nothing_to_fetch_is_said(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,8 +110,8 @@ def test_nothing_to_fetch_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_manifest_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
-    path = prefetch.folder() / "manifest-mini.json"
+    path = needs.folder() / "manifest-mini.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"files": 3}))
     with pytest.raises(UserError, match="manifest-mini.json: not a manifest"):
-        prefetch.manifest("mini")
+        needs.manifest("mini")

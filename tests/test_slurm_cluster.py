@@ -62,7 +62,9 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
     return outcome
 
 
-def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing(grid: Make, unbroken: Unbroken) -> None:
+def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing(
+    grid: Make, unbroken: Unbroken
+) -> None:
     one = grid()
     said = one.submit()
     assert re.search(r"submitted \d+: .* after \d+", said)  # fine-tunings wait for their pre-finetuning
@@ -73,7 +75,9 @@ def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing
     assert one.outcome() == unbroken()
 
 
-def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(cluster: Cluster, grid: Make, unbroken: Unbroken) -> None:
+def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(
+    cluster: Cluster, grid: Make, unbroken: Unbroken
+) -> None:
     one = grid(**LONG, slow=0.04)
     one.submit()
     parent = one.parent
@@ -237,7 +241,7 @@ def test_scripts_written_out_run_as_the_submission_would(cluster: Cluster, grid:
 
 def test_a_run_that_crashes_fails_alone(grid: Make) -> None:
     one = grid()
-    crash = 'if run.task.name == "cola" and isinstance(run.init, str):\n        import ctypes\n        ctypes.string_at(0)\n    '
+    crash = 'if run.task.name == "cola" and isinstance(run.init, str):\n        __import__("ctypes").string_at(0)\n    '
     one.patch("muppet/finetune.py", START, crash + START)
     one.submit()
     one.finish(6)

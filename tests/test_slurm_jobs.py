@@ -24,7 +24,9 @@ from studies.kit.submissions import Sent, Submission
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = Recipe(lr=1e-3, max_tokens=256, updates=20, sub_batches=2)
-PARENTS = [Prefinetune(model=m, tasks=(get("rte"),), recipe=RECIPE, source="twins") for m in ("tiny/roberta", "tiny/bart")]
+PARENTS = [
+    Prefinetune(model=m, tasks=(get("rte"),), recipe=RECIPE, source="twins") for m in ("tiny/roberta", "tiny/bart")
+]
 
 
 def family(children: list[int], plain: int) -> dict[str, Run]:
@@ -32,7 +34,9 @@ def family(children: list[int], plain: int) -> dict[str, Run]:
     found: list[Run] = list(PARENTS[: len(children)])
     for parent, count in zip(PARENTS, children, strict=False):
         found += [Finetune(init=parent, task=get("rte"), recipe=RECIPE, seed=s, source="twins") for s in range(count)]
-    found += [Finetune(init="tiny/roberta", task=get("rte"), recipe=RECIPE, seed=s, source="twins") for s in range(plain)]
+    found += [
+        Finetune(init="tiny/roberta", task=get("rte"), recipe=RECIPE, seed=s, source="twins") for s in range(plain)
+    ]
     return {run_id(run): run for run in found}
 
 
@@ -131,10 +135,16 @@ def test_squeues_lines_are_read_with_their_spaces() -> None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", slurm.Unreachable),
+        (
+            "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
+            slurm.Unreachable,
+        ),
         ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", slurm.Unreachable),
         ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination", slurm.Refused),
-        ("sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates policy", slurm.Refused),
+        (
+            "sbatch: error: QOSMaxSubmitJob\nsbatch: error: Batch job submission failed: Job violates policy",
+            slurm.Refused,
+        ),
     ],
 )
 def test_no_answer_and_no_are_told_apart(text: str, kind: type[UserError]) -> None:
@@ -246,7 +256,12 @@ def start(folder: Path, *names: str, parents: dict[str, str] | None = None) -> s
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "MUPPET_", "RANK", "WORLD"))}
     env = kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "SLURM_JOB_ID": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", code, ",".join(names)], cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [sys.executable, "-c", code, ",".join(names)],
+        cwd=folder,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     )
 
 
@@ -270,7 +285,9 @@ def test_a_child_without_its_parents_result_says_so_and_is_no_failure(tmp_path: 
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
-def test_a_signal_outside_of_training_leaves_no_failure_and_a_restart_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_outside_of_training_leaves_no_failure_and_a_restart_goes_on(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     job = start(tmp_path, "finetune-a-0", "finetune-wait-0", "finetune-b-0")
     end = time.monotonic() + 40
     while not (tmp_path / "waiting").exists() and time.monotonic() < end:
@@ -299,8 +316,8 @@ def test_stopped_three_times_at_one_step_is_a_failure(tmp_path: Path, monkeypatc
 def test_the_process_group_is_made_from_slurms_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     from studies.kit import job
 
-    slurms = {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "77", "SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": "3", "SLURM_LOCALID": "1",
-              "SLURM_JOB_NODELIST": "node[03-04]", "SUBMITIT_EXECUTOR": "slurm"}  # fmt: skip
+    slurms = {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "77", "SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": "3",
+              "SLURM_LOCALID": "1", "SLURM_JOB_NODELIST": "node[03-04]", "SUBMITIT_EXECUTOR": "slurm"}  # fmt: skip
     for name, value in slurms.items():
         monkeypatch.setenv(name, value)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):

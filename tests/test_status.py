@@ -27,14 +27,24 @@ Look = Callable[..., dict[str, status.State]]
 
 @pytest.fixture
 def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
-    """Writes a submission of both runs and shows the states under a queue's entries (an exception: it does not answer)."""
+    """Writes a submission of both runs and gives the states under a queue's entries (an exception: no answer)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MUPPET_ARTIFACTS", "artifacts")
     monkeypatch.setattr(slurm, "installed", lambda: True)
 
     def see(entries: list[Entry] | Exception, **changes: Any) -> dict[str, status.State]:
-        arrays = (Sent(name="m-0", runs=((P,),), job="7", folder="f"), Sent(name="m-1", runs=((C,),), after=P, job="8", folder="f"))
-        record: dict[str, Any] = {"id": "1", "when": 0.0, "profile": "smoke", "artefacts": (), "snapshot": "", "arrays": arrays}
+        arrays = (
+            Sent(name="m-0", runs=((P,),), job="7", folder="f"),
+            Sent(name="m-1", runs=((C,),), after=P, job="8", folder="f"),
+        )
+        record: dict[str, Any] = {
+            "id": "1",
+            "when": 0.0,
+            "profile": "smoke",
+            "artefacts": (),
+            "snapshot": "",
+            "arrays": arrays,
+        }
         submissions.write(Submission(**(record | changes)))
 
         def queue() -> list[Entry]:
@@ -49,7 +59,9 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
 
 
 def entry(number: int, state: str, reason: str = "None", restarts: int = 0) -> Entry:
-    return Entry(job=str(number + 7), name=f"m-{number}", state=state, reason=reason, restarts=restarts, used="1:00", nodes="n1")
+    return Entry(
+        job=str(number + 7), name=f"m-{number}", state=state, reason=reason, restarts=restarts, used="1:00", nodes="n1"
+    )
 
 
 def record(run: str, name: str, **content: Any) -> None:
@@ -130,7 +142,10 @@ def test_status_is_printed_for_people_and_machines(look: Look, capsys: pytest.Ca
     assert "does not answer" in capsys.readouterr().out
     assert status.show([], RUNS, "smoke", as_json=True) == 0
     plain = json.loads(capsys.readouterr().out)
-    assert "does not answer" in plain["unreachable"] and [one["state"] for one in plain["runs"]] == ["unknown", "unknown"]
+    assert "does not answer" in plain["unreachable"] and [one["state"] for one in plain["runs"]] == [
+        "unknown",
+        "unknown",
+    ]
 
 
 def test_retry_forgets_failures_and_releases_held_jobs(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""A cluster's settings: one small file, `cluster.toml`, read strictly (see cluster.example.toml), and a job's resources."""
+"""A cluster's settings, one small file read strictly (see cluster.example.toml), and the resources of a job."""
 
 from __future__ import annotations
 
@@ -71,7 +71,10 @@ class Resources:
 
     def __str__(self) -> str:
         gpus = f" × {self.gpus_per_node} GPU" if self.gpus_per_node else ""
-        nodes, tasks = f"{self.nodes} node{'s' * (self.nodes > 1)}", f"{self.tasks_per_node} task{'s' * (self.tasks_per_node > 1)}"
+        nodes, tasks = (
+            f"{self.nodes} node{'s' * (self.nodes > 1)}",
+            f"{self.tasks_per_node} task{'s' * (self.tasks_per_node > 1)}",
+        )
         return f"{nodes}{gpus} × {tasks} × {self.cpus_per_task} CPU, {self.memory_gb:g} GB, {self.minutes} min"
 
 
@@ -133,7 +136,13 @@ def _checked(declared: str, value: Any, where: str) -> Any:
     elif kind == "str" and isinstance(value, str):
         if value or optional:
             return value or None
-    words = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text", "tuple[str, ...]": "a list of texts"}
+    words = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "str": "text",
+        "tuple[str, ...]": "a list of texts",
+    }
     raise UserError(f"{where} takes {words.get(kind, 'a table')}, found {value!r}")
 
 
@@ -145,8 +154,14 @@ def resources(run: Run, cluster: Cluster, *, seconds: float | None = None) -> Re
     stage = cluster.prefinetune if run.stage == "prefinetune" else cluster.finetune
     size = cost.model_size(run)
     accelerated = cluster.gpus_per_node > 0 and cost.wants_gpu(run)
-    wanted = min(run.recipe.sub_batches, cost.WIDTH.get(size.name, 1)) if run.stage == "prefinetune" and accelerated else 1
-    per_node = stage.gpus_per_node if stage.gpus_per_node is not None else (min(wanted, cluster.gpus_per_node) if accelerated else 0)
+    wanted = (
+        min(run.recipe.sub_batches, cost.WIDTH.get(size.name, 1)) if run.stage == "prefinetune" and accelerated else 1
+    )
+    per_node = (
+        stage.gpus_per_node
+        if stage.gpus_per_node is not None
+        else (min(wanted, cluster.gpus_per_node) if accelerated else 0)
+    )
     tasks = stage.tasks_per_node or max(1, per_node)
     nodes = stage.nodes or max(1, -(-wanted // max(1, tasks)))
     if nodes * tasks > run.recipe.sub_batches:
@@ -170,8 +185,8 @@ def within(resources: Resources, limit_minutes: int | None, *, fixed: bool, part
         return resources
     if fixed:
         raise UserError(
-            f"{FILE}: minutes = {resources.minutes}, but partition {partition!r} allows {limit_minutes}; lower it (jobs go on "
-            "from their checkpoint after the limit)"
+            f"{FILE}: minutes = {resources.minutes}, but partition {partition!r} allows {limit_minutes}; lower it "
+            "(jobs go on from their checkpoint after the limit)"
         )
     return replace(resources, minutes=limit_minutes)
 

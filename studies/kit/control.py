@@ -27,7 +27,9 @@ def retry(args: argparse.Namespace) -> int:
     if not again:
         return 0
     made = plan(studies, args.profile)
-    kept = {name: run for name, run in made.to_do.items() if name in again or ((up := parent(run)) and run_id(up) in again)}
+    kept = {
+        name: run for name, run in made.to_do.items() if name in again or ((up := parent(run)) and run_id(up) in again)
+    }
     made = dataclasses.replace(made, runs=kept)
     if args.launcher == "slurm":
         from studies.kit.submit import launch
@@ -55,7 +57,7 @@ def forget(runs: Mapping[str, Run], profile: str) -> set[str]:
 
 
 def cancel(args: argparse.Namespace) -> int:
-    """`make cancel`: cancel the jobs that hold runs of the chosen artefacts, found by name in our records, and no others."""
+    """`make cancel`: end the jobs that hold runs of the chosen artefacts, found by our records, and no others."""
     slurm.require()
     runs = runs_of(chosen(args).values())
     with submissions.lock():
@@ -96,7 +98,10 @@ def logs(args: argparse.Namespace) -> int:
         state = look({name: runs[name]}, args.profile).states[name]
         if state.log != shown or shown is None:
             shown, printed = state.log or "", 0
-            print(f"{name}: {state.state}" + (f", {state.why}" if state.why else "") + (f", {shown}" if shown else ""), flush=True)
+            print(
+                f"{name}: {state.state}" + (f", {state.why}" if state.why else "") + (f", {shown}" if shown else ""),
+                flush=True,
+            )
         if shown:
             with Path(shown).open(encoding="utf-8", errors="replace") as file:
                 file.seek(printed)

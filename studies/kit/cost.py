@@ -1,8 +1,8 @@
 """What a run costs before it runs: a FLOP model, calibrated by the runs that have finished. No torch, no cluster.
 
-Per token of training: 6·12·L·h² for the matrix products and 12·L·h·s for attention over s tokens (forward and backward);
-evaluation takes a third of it. Lengths are typical of each family, so an uncalibrated estimate may be off by a factor of
-two; finished runs correct it per stage and model, and `Calibration` says how far the model was off.
+Per token of training: 6·12·L·h² for the matrix products and 12·L·h·s for attention over s tokens (forward and
+backward); evaluation takes a third of it. Lengths are typical of each family, so an uncalibrated estimate may be off by
+a factor of two; finished runs correct it per stage and model, and `Calibration` says how far the model was off.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ ROWS_UNKNOWN = 20_000
 TWIN_ROWS = 512
 # Typical tokens of one example, all rows of all choices, special tokens included; estimates, replaced by calibration.
 LENGTH = {
-    "classification": 60, "regression": 45, "commonsense": 240, "span": 260, "summarization": 800, "tagging": 40, "parsing": 40,
-    "imdb": 290, "yelp_polarity": 180, "boolq": 150, "multirc": 330, "eraser_multirc": 400, "hyperpartisan": 512, "race": 1600,
-    "cosmos_qa": 520, "hellaswag": 460, "cola": 12, "sst2": 15, "rotten_tomatoes": 28, "trec": 14, "aeslc": 180, "gigaword": 45,
-    "xsum": 480, "arxiv": 1024, "pubmed": 1024, "bigpatent": 1024, "reddit_tifu": 480,
+    "classification": 60, "regression": 45, "commonsense": 240, "span": 260, "summarization": 800, "tagging": 40,
+    "parsing": 40, "imdb": 290, "yelp_polarity": 180, "boolq": 150, "multirc": 330, "eraser_multirc": 400,
+    "hyperpartisan": 512, "race": 1600, "cosmos_qa": 520, "hellaswag": 460, "cola": 12, "sst2": 15,
+    "rotten_tomatoes": 28, "trec": 14, "aeslc": 180, "gigaword": 45, "xsum": 480,
+    "arxiv": 1024, "pubmed": 1024, "bigpatent": 1024, "reddit_tifu": 480,
 }  # fmt: skip
 TWIN_LENGTH = {"commonsense": 80, "span": 60, "summarization": 60}
 TARGET = 60  # tokens of a summary
@@ -102,7 +103,10 @@ class Calibration:
         if not self.runs:
             return "no run has finished yet: estimates may be off by a factor of two or more"
         whole = self.factor[("", "")]
-        return f"calibrated by {self.runs} finished runs (the plain model was off by ×{whole:.2g}; now typically by ×{self.off:.2g})"
+        return (
+            f"calibrated by {self.runs} finished runs "
+            f"(the plain model was off by ×{whole:.2g}; now typically by ×{self.off:.2g})"
+        )
 
 
 UNCALIBRATED = Calibration(factor={})
@@ -124,7 +128,9 @@ def _size(name: str) -> Size:
         hidden = plain.get("hidden_size") or plain.get("d_model") or 768
         label = "tiny" if hidden < 256 else "mini" if hidden < 768 else "base" if hidden < 1024 else "large"
         decoder = plain.get("decoder_layers") or 0
-        return Size(name=label, layers=layers, hidden=hidden, vocabulary=plain.get("vocab_size") or 50_265, decoder=decoder)
+        return Size(
+            name=label, layers=layers, hidden=hidden, vocabulary=plain.get("vocab_size") or 50_265, decoder=decoder
+        )
     return next(size for pattern, size in SIZES if re.search(pattern, name.lower()))
 
 
@@ -185,7 +191,9 @@ def _pieces(run: Run) -> tuple[tuple[Task, int], ...]:
 def _epochs(run: Prefinetune, tokens: float) -> dict[str, float]:
     """How often each dataset is gone through: the same for all under natural sizes, else examples ∝ size^(1/T)."""
     size = {task.name: rows(task, run) for task in run.tasks}
-    power = 1.0 if run.recipe.sampling is None else 0.0 if run.recipe.temperature is None else 1 / run.recipe.temperature
+    power = (
+        1.0 if run.recipe.sampling is None else 0.0 if run.recipe.temperature is None else 1 / run.recipe.temperature
+    )
     share = {name: n**power for name, n in size.items()}
     unit = tokens / sum(share[task.name] * length(task, run) for task in run.tasks)
     return {name: share[name] * unit / size[name] for name in size}

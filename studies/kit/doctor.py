@@ -18,7 +18,7 @@ from typing import Literal
 
 from muppet import paths
 from muppet.errors import UserError
-from studies.kit import cluster, cost, prefetch, preflight, slurm
+from studies.kit import cluster, cost, needs, prefetch, preflight, slurm
 
 LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
 HUB = "https://huggingface.co/api/models?limit=1"
@@ -42,7 +42,9 @@ def main(args: argparse.Namespace) -> int:
     worst = 0
     for one in findings(args.profile):
         mark = {"ok": "[green]✓[/]", "note": "[yellow]•[/]", "problem": "[red]✗[/]"}[one.state]
-        console.print(mark, f"{one.about}: {one.found}" + (f" → {one.do}" if one.do else ""), highlight=False, soft_wrap=True)
+        console.print(
+            mark, f"{one.about}: {one.found}" + (f" → {one.do}" if one.do else ""), highlight=False, soft_wrap=True
+        )
         worst |= one.state == "problem"
     return worst
 
@@ -63,7 +65,11 @@ def _python() -> Finding:
 
 
 def _packages() -> Finding:
-    locked = dict(re.findall(r"^([A-Za-z0-9_.\-]+)==([^\s;]+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE)) if LOCK.exists() else {}
+    locked = (
+        dict(re.findall(r"^([A-Za-z0-9_.\-]+)==([^\s;]+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE))
+        if LOCK.exists()
+        else {}
+    )
     absent, other = [], []
     for name, version in locked.items():
         try:
@@ -74,15 +80,24 @@ def _packages() -> Finding:
         if have.split("+")[0] != version.split("+")[0]:
             other.append(f"{name} {have} (locked: {version})")
     if absent:
-        return Finding(state="problem", about="packages", found=f"missing {', '.join(absent[:5])}", do="run `make setup`")
+        return Finding(
+            state="problem", about="packages", found=f"missing {', '.join(absent[:5])}", do="run `make setup`"
+        )
     if other:
-        return Finding(state="note", about="packages", found=", ".join(other[:5]), do="`make setup` installs the locked versions")
+        return Finding(
+            state="note", about="packages", found=", ".join(other[:5]), do="`make setup` installs the locked versions"
+        )
     return Finding(state="ok", about="packages", found=f"all {len(locked)} as locked")
 
 
 def _gpu() -> Finding:
     if not shutil.which("nvidia-smi"):
-        return Finding(state="note", about="GPU", found="none here", do="smoke and mini run on a CPU; paper needs LAUNCHER=slurm or a GPU")
+        return Finding(
+            state="note",
+            about="GPU",
+            found="none here",
+            do="smoke and mini run on a CPU; paper needs LAUNCHER=slurm or a GPU",
+        )
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True, timeout=60)
     if done.returncode:
@@ -90,7 +105,12 @@ def _gpu() -> Finding:
         return Finding(state="problem", about="GPU", found=f"nvidia-smi fails ({why})", do="ask for the driver")
     torch = importlib.metadata.version("torch") if importlib.util.find_spec("torch") else ""
     if torch.endswith("+cpu"):
-        return Finding(state="problem", about="GPU", found=f"there is one, but torch {torch} cannot use it", do="install a CUDA build of torch")
+        return Finding(
+            state="problem",
+            about="GPU",
+            found=f"there is one, but torch {torch} cannot use it",
+            do="install a CUDA build of torch",
+        )
     return Finding(state="ok", about="GPU", found="; ".join(done.stdout.strip().splitlines()))
 
 
@@ -103,20 +123,38 @@ def _disk() -> Iterator[Finding]:
             continue
         free = shutil.disk_usage(folder).free
         state: Literal["ok", "note"] = "ok" if free > 20e9 else "note"
-        hint = "" if free > 20e9 else "PROFILE=paper leaves checkpoints of several GB: move MUPPET_ARTIFACTS to a larger disk"
+        hint = (
+            ""
+            if free > 20e9
+            else "PROFILE=paper leaves checkpoints of several GB: move MUPPET_ARTIFACTS to a larger disk"
+        )
         kind = preflight.filesystem(folder.absolute())
-        yield Finding(state=state, about="disk", found=f"{folder.absolute()} ({kind}): {free / 1e9:,.0f} GB free", do=hint)
+        yield Finding(
+            state=state, about="disk", found=f"{folder.absolute()} ({kind}): {free / 1e9:,.0f} GB free", do=hint
+        )
 
 
 def _mirror() -> Finding:
     root = paths.mirror()
     if root is not None:
         if not root.is_dir():
-            return Finding(state="problem", about="data", found=f"MUPPET_HUB={root} is no folder", do="point it at a mirror, or unset it")
+            return Finding(
+                state="problem",
+                about="data",
+                found=f"MUPPET_HUB={root} is no folder",
+                do="point it at a mirror, or unset it",
+            )
         count = sum(1 for _ in root.glob("*/*"))
-        return Finding(state="ok", about="data", found=f"mirror {root}, {count} repositories; what it lacks is asked of the Hub")
+        return Finding(
+            state="ok", about="data", found=f"mirror {root}, {count} repositories; what it lacks is asked of the Hub"
+        )
     if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return Finding(state="note", about="data", found="HF_HUB_OFFLINE=1 and no mirror", do="only smoke runs; set MUPPET_HUB, or unset it")
+        return Finding(
+            state="note",
+            about="data",
+            found="HF_HUB_OFFLINE=1 and no mirror",
+            do="only smoke runs; set MUPPET_HUB, or unset it",
+        )
     import urllib.request
 
     try:
@@ -124,7 +162,12 @@ def _mirror() -> Finding:
             return Finding(state="ok", about="data", found="the Hub answers")
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", error)
-        return Finding(state="note", about="data", found=f"the Hub does not answer ({why})", do="only smoke runs here; or set MUPPET_HUB to a mirror")
+        return Finding(
+            state="note",
+            about="data",
+            found=f"the Hub does not answer ({why})",
+            do="only smoke runs here; or set MUPPET_HUB to a mirror",
+        )
 
 
 def _fetched(profile: str) -> Iterator[Finding]:
@@ -134,13 +177,17 @@ def _fetched(profile: str) -> Iterator[Finding]:
     runs = list(runs_of(load_studies(profile).values()).values())
     needs_gpu = any(cost.wants_gpu(run) for run in runs)
     try:
-        prefetch.require(runs, profile)
+        needs.require(runs, profile)
     except UserError as error:
         yield Finding(state="note", about=f"PROFILE={profile}", found=str(error))
     else:
-        what = "nothing to fetch" if not prefetch.models(runs) and not prefetch.splits(runs) else "models and data are here"
-        yield Finding(state="ok", about=f"PROFILE={profile}", found=what + (", wants GPUs" if needs_gpu else ", runs on CPUs"))
-    wrong = [name for name, digest in prefetch.manifest(profile).items() if prefetch._digest(prefetch.folder() / name) != digest]
+        what = "nothing to fetch" if not needs.models(runs) and not needs.splits(runs) else "models and data are here"
+        yield Finding(
+            state="ok", about=f"PROFILE={profile}", found=what + (", wants GPUs" if needs_gpu else ", runs on CPUs")
+        )
+    wrong = [
+        name for name, digest in needs.manifest(profile).items() if prefetch.digest_of(needs.folder() / name) != digest
+    ]
     if wrong:
         yield Finding(
             state="problem", about="fetched files", found=f"{len(wrong)} are damaged, such as {wrong[0]}",
@@ -150,7 +197,12 @@ def _fetched(profile: str) -> Iterator[Finding]:
 
 def _scheduler() -> Iterator[Finding]:
     if not slurm.installed():
-        yield Finding(state="note", about="scheduler", found="no SLURM commands here", do="LAUNCHER=local, or log in to the cluster")
+        yield Finding(
+            state="note",
+            about="scheduler",
+            found="no SLURM commands here",
+            do="LAUNCHER=local, or log in to the cluster",
+        )
         return
     try:
         settings = cluster.read()
@@ -161,11 +213,18 @@ def _scheduler() -> Iterator[Finding]:
         return
     limits = "no time limit" if limit is None else f"at most {limit} min"
     yield Finding(
-        state="ok", about="scheduler", found=f"SLURM answers: partition {partition} ({limits}), {len(hosts)} machines, arrays below {size}"
+        state="ok",
+        about="scheduler",
+        found=f"SLURM answers: partition {partition} ({limits}), {len(hosts)} machines, arrays below {size}",
     )
     try:
         preflight.visible(hosts)
     except UserError as error:
         yield Finding(state="problem", about="folders", found=str(error))
     if not Path(cluster.FILE).exists():
-        yield Finding(state="note", about="cluster.toml", found="not there: the defaults are used", do="copy cluster.example.toml and fill it in")
+        yield Finding(
+            state="note",
+            about="cluster.toml",
+            found="not there: the defaults are used",
+            do="copy cluster.example.toml and fill it in",
+        )

@@ -1,12 +1,12 @@
 """What runs on a node: a job goes through its runs and survives what the cluster does to it.
 
-The job holds no state: it can be started any number of times, anywhere. Runs with a result are skipped, others go on from
-their checkpoint. A light process minds a warm one that does the runs one after another; when that one crashes, the run
-at fault is noted and the next process goes on behind it. Signals:
+The job holds no state: it can be started any number of times, anywhere. Runs with a result are skipped, others go on
+from their checkpoint. A light process minds a warm one that does the runs one after another; when that one crashes, the
+run at fault is noted and the next process goes on behind it. Signals:
 
 * USR2 (before the time limit, or preemption): the run checkpoints, and the job asks to be queued again;
-* TERM (preemption without USR2, or cancelled): the run checkpoints, and the scheduler decides: a job that it still calls
-  running is queued again, any other waits for its end.
+* TERM (preemption without USR2, or cancelled): the run checkpoints, and the scheduler decides: a job that it still
+  calls running is queued again, any other waits for its end.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SIGNALS = {signal.SIGUSR2, signal.SIGTERM}
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """The runs `ids` of `profile`, in order, through `runner` (`module:function`); `parents[i]` is what `ids[i]` starts from."""
+    """The runs `ids` of `profile`, in order, through `runner` (`module:function`); `parents[i]` is `ids[i]`'s."""
 
     profile: str
     ids: tuple[str, ...]
@@ -63,7 +63,7 @@ class Job:
         todo = []
         for name, parent in zip(self.ids, self.parents, strict=True):
             if name in missing and parent is not None and not self._done(parent):
-                # Whatever the scheduler said of the parent's job. No failure of this run: it is tried when submitted again.
+                # Whatever the scheduler said of the parent's job. Not this run's failure: submitted again, it is tried.
                 say(f"{name}: not started, its parent {parent} has no result")
             elif name in missing:
                 todo.append(name)
@@ -84,7 +84,9 @@ class Job:
                 mind.leave(current or todo[0])
             if current is not None:  # the process died in it
                 kind = signal.Signals(-status).name if status < 0 else f"exit status {status}"
-                self._fail(current, f"its process was ended by {kind}" + ": out of memory?" * (status == -signal.SIGKILL))
+                self._fail(
+                    current, f"its process was ended by {kind}" + ": out of memory?" * (status == -signal.SIGKILL)
+                )
                 told[current] = "failed"
             for name, outcome in told.items():
                 if outcome == "failed":
@@ -96,7 +98,9 @@ class Job:
                 time.sleep(0 if _first() else GRACE_S)  # … when the first has said why
                 raise RuntimeError("a process of the group failed")
             given_up = {n for n in failed if max(failed[n], int(_failure(n).get("count") or 0)) >= ATTEMPTS}
-            todo = [n for n in todo if told.get(n) not in ("done", "skipped") and n not in given_up and not self._done(n)]
+            todo = [
+                n for n in todo if told.get(n) not in ("done", "skipped") and n not in given_up and not self._done(n)
+            ]
             if todo and all(told.get(name) == "busy" for name in todo):
                 time.sleep(AGAIN_S)
 
@@ -145,7 +149,7 @@ class _Minder:
             os.kill(self.child, number)
 
     def follow(self, work: Callable[[Callable[[str, str], None]], None]) -> tuple[dict[str, str], int]:
-        """Run `work` in a child → (run → the last that was told of it, the child's exit status: negative for a signal)."""
+        """Run `work` in a child → (run → what was last told of it; the child's exit status, negative for a signal)."""
         sys.stdout.flush(), sys.stderr.flush()
         reader, writer = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until both sides know who they are
@@ -309,7 +313,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> int:
-    """`python -m studies.kit.job LIST.json`: the job of an array's element (SLURM_ARRAY_TASK_ID), for written-out scripts."""
+    """`python -m studies.kit.job LIST.json`: the job of one element (SLURM_ARRAY_TASK_ID), for written-out scripts."""
     plain = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
     ids = plain["runs"][int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0)]
     parents = tuple(plain["parents"].get(name) for name in ids)

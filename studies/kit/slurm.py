@@ -1,4 +1,4 @@
-"""Speaking with SLURM: one call for the whole queue, commands that outlast a busy or absent controller, clear refusals."""
+"""Speaking with SLURM: the queue in one call, commands that outlast a busy or absent controller, clear refusals."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ TRANSIENT = re.compile(
 )
 PATIENCE_S = 90.0  # for which a submission is tried again while the controller is away; $MUPPET_PATIENCE overrides
 ACTIVE = {
-    "PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED",
-    "RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "RESV_DEL_HOLD",
+    "PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "REQUEUED", "REQUEUE_HOLD",
+    "REQUEUE_FED", "RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "RESV_DEL_HOLD",
 }  # fmt: skip
 FIELDS = (("JobArrayID", 40), ("JobID", 24), ("Name", 80), ("State", 24), ("Reason", 60), ("RestartCnt", 12),
           ("TimeUsed", 24), ("NodeList", 120))  # fmt: skip
@@ -71,7 +71,9 @@ def installed() -> bool:
 def require() -> None:
     """Raise UserError where there is no SLURM."""
     if not installed():
-        raise UserError("LAUNCHER=slurm: no sbatch, squeue and scontrol on this machine; log in to the cluster, or use LAUNCHER=local")
+        raise UserError(
+            "LAUNCHER=slurm: no sbatch, squeue and scontrol here; log in to the cluster, or use LAUNCHER=local"
+        )
 
 
 def ask(*command: str, timeout: float = 60) -> str:
@@ -89,7 +91,9 @@ def ask(*command: str, timeout: float = 60) -> str:
 
 def failure(program: str, text: str) -> UserError:
     """The error for what a SLURM command printed."""
-    lines = [line.strip() for line in text.splitlines() if "rror" in line] or text.strip().splitlines() or ["no message"]
+    lines = (
+        [line.strip() for line in text.splitlines() if "rror" in line] or text.strip().splitlines() or ["no message"]
+    )
     line = lines[-1].removeprefix("sbatch: error: ").removeprefix("Batch job submission failed: ")
     if TRANSIENT.search(line):
         return Unreachable(f"{program}: the SLURM controller does not answer ({line})")
@@ -116,9 +120,11 @@ def retrying(action: Callable[[], Answer], say: Callable[[str], None]) -> Answer
 
 
 def queue() -> list[Entry]:
-    """All of this user's jobs, array elements one by one, finished ones included while SLURM remembers them: one call."""
+    """This user's jobs, array elements one by one, finished ones too while SLURM remembers them: one call."""
     form = ",".join(f"{name}:{width}" for name, width in FIELDS)
-    return parse_queue(ask("squeue", "--noheader", "--array", "--states=all", f"--user={getpass.getuser()}", f"--Format={form}"))
+    return parse_queue(
+        ask("squeue", "--noheader", "--array", "--states=all", f"--user={getpass.getuser()}", f"--Format={form}")
+    )
 
 
 def parse_queue(text: str) -> list[Entry]:
@@ -132,7 +138,9 @@ def parse_queue(text: str) -> list[Entry]:
         job, _, name, state, reason, restarts, used, nodes = cells
         if job and state:
             number = int(restarts) if restarts.isdigit() else 0
-            entries.append(Entry(job=job, name=name, state=state, reason=reason, restarts=number, used=used, nodes=nodes))
+            entries.append(
+                Entry(job=job, name=name, state=state, reason=reason, restarts=number, used=used, nodes=nodes)
+            )
     return entries
 
 
@@ -153,12 +161,16 @@ def partition_limit(name: str | None) -> tuple[str, int | None]:
         known[label.rstrip("*")] = (limit, state, label.endswith("*"))
     chosen = name or next((label for label, (_, _, default) in known.items() if default), None)
     if chosen is None:
-        raise UserError("cluster.toml: this cluster has no default partition; set partition = one of: " + ", ".join(sorted(known)))
+        raise UserError(
+            "cluster.toml: this cluster has no default partition; set partition = one of: " + ", ".join(sorted(known))
+        )
     if chosen not in known:
         raise UserError(f"cluster.toml: partition: {unknown('partition', chosen, known)}")
     limit, state, _ = known[chosen]
     if state not in ("up", "drain"):
-        raise UserError(f"cluster.toml: partition {chosen!r} is {state}; choose another, or ask the cluster's administrators")
+        raise UserError(
+            f"cluster.toml: partition {chosen!r} is {state}; choose another, or ask the cluster's administrators"
+        )
     return chosen, parse_minutes(limit)
 
 

@@ -1,4 +1,4 @@
-"""The code as it is at submission, so that edits made while jobs wait change nothing (two submissions of one code share it)."""
+"""The code as it is at submission, so that edits made while jobs wait change nothing; equal code is kept once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from muppet import paths
 from muppet.result import write_text
-from studies.kit import prefetch
+from studies.kit import needs
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("muppet", "studies", "paper_tables/reference")
@@ -75,15 +75,22 @@ def environment(snapshot: Path, profile: str, *, sealed: bool) -> dict[str, str]
     head, dirty = commit()
     found |= {"MUPPET_COMMIT": head, "MUPPET_DIRTY": str(int(dirty))}
     # the snapshot goes before everything, the folder that the job stands in is not looked into
-    found |= {"PYTHONPATH": os.pathsep.join(filter(None, (str(snapshot), os.environ.get("PYTHONPATH")))), "PYTHONSAFEPATH": "1"}
+    found |= {
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(snapshot), os.environ.get("PYTHONPATH")))),
+        "PYTHONSAFEPATH": "1",
+    }
     found |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    return found | SEALED | prefetch.for_jobs(profile) if sealed else found
+    return found | SEALED | needs.for_jobs(profile) if sealed else found
 
 
 def interpreter(path: Path, variables: Mapping[str, str]) -> Path:
     """Write a `python` that stands in this folder with the given variables, and is deaf to USR2 until Python listens:
     the signal would kill an interpreter that is still starting."""
-    lines = ["#!/bin/sh", "trap '' USR2", *(f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items()))]
+    lines = [
+        "#!/bin/sh",
+        "trap '' USR2",
+        *(f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())),
+    ]
     lines += [f"cd {shlex.quote(os.getcwd())} || exit 1", f'exec {shlex.quote(sys.executable)} "$@"']
     write_text(path, "\n".join(lines) + "\n")
     path.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Where every run stands: results first, then failure records, then one look at the queue. Usable without a controller."""
+"""Where every run stands: results, then failure records, then one look at the queue. Usable without a controller."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ from studies.kit.study import Study
 from studies.kit.submissions import Place
 
 Word = Literal["done", "running", "queued", "preempted", "held", "failed", "cancelled", "lost", "unknown", "missing"]
-COLOURS = {"done": "green", "running": "cyan", "queued": "blue", "preempted": "yellow", "held": "magenta", "failed": "red",
-           "cancelled": "dim", "lost": "red", "unknown": "yellow", "missing": "dim"}  # fmt: skip
+COLOURS = {
+    "done": "green", "running": "cyan", "queued": "blue", "preempted": "yellow", "held": "magenta", "failed": "red",
+    "cancelled": "dim", "lost": "red", "unknown": "yellow", "missing": "dim",
+}  # fmt: skip
 ENDED = {
     "TIMEOUT": "its job ran out of time before it could checkpoint; submit again",
     "OUT_OF_MEMORY": "its job ran out of memory: give its stage more memory_gb in cluster.toml",
@@ -182,26 +184,40 @@ def show(studies: Iterable[Study], runs: Mapping[str, Run], profile: str, *, as_
     report = look(runs, profile)
     counts = {study.name: Counter(str(report.states[name].state) for name in study.runs()) for study in studies}
     if as_json:
-        found = [{k: v for k, v in dataclasses.asdict(state).items() if v is not None} for state in report.states.values()]
-        print(json.dumps({"profile": profile, "unreachable": report.unreachable, "artefacts": counts, "runs": found}, indent=1))
+        found = [
+            {k: v for k, v in dataclasses.asdict(state).items() if v is not None} for state in report.states.values()
+        ]
+        print(
+            json.dumps(
+                {"profile": profile, "unreachable": report.unreachable, "artefacts": counts, "runs": found}, indent=1
+            )
+        )
         return 0
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
     if report.unreachable:
-        console.print(f"[yellow]{report.unreachable}[/]\nresults and records are shown, the queue is not", highlight=False)
+        console.print(
+            f"[yellow]{report.unreachable}[/]\nresults and records are shown, the queue is not", highlight=False
+        )
     table = Table("artefact", *COLOURS, title=f"profile {profile}", box=None)
     for name, count in counts.items():
-        table.add_row(name, *(f"[{colour}]{count[word]}[/]" if count[word] else "·" for word, colour in COLOURS.items()))
+        table.add_row(
+            name, *(f"[{colour}]{count[word]}[/]" if count[word] else "·" for word, colour in COLOURS.items())
+        )
     console.print(table)
     order = ["running", "failed", "lost", "held", "preempted", "unknown", "queued", "cancelled"]
     told = sorted((s for s in report.states.values() if s.state in order), key=lambda s: order.index(s.state))
     for state in told[:SHOWN]:
-        console.print(f"[{COLOURS[state.state]}]{state.state:9}[/] {state.run}  {_detail(state)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"[{COLOURS[state.state]}]{state.state:9}[/] {state.run}  {_detail(state)}", highlight=False, soft_wrap=True
+        )
     if len(told) > SHOWN:
         rest = Counter(state.state for state in told[SHOWN:])
-        console.print(f"… and {', '.join(f'{n} {word}' for word, n in rest.items())} (all of them: --json)", highlight=False)
+        console.print(
+            f"… and {', '.join(f'{n} {word}' for word, n in rest.items())} (all of them: --json)", highlight=False
+        )
     return 0
 
 
@@ -222,7 +238,13 @@ def duration(seconds: float) -> str:
     minutes = round(seconds / 60)
     if minutes < 1:
         return f"{seconds:.0f} s"
-    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h" if minutes < 2880 else f"{minutes / 1440:.1f} days"
+    return (
+        f"{minutes} min"
+        if minutes < 120
+        else f"{minutes / 60:.1f} h"
+        if minutes < 2880
+        else f"{minutes / 1440:.1f} days"
+    )
 
 
 def _ordinal(number: int) -> str:

@@ -1,4 +1,4 @@
-"""What was handed to the scheduler: one file per submission in artifacts/submissions, written before and after each sbatch.
+"""What was handed to the scheduler: a file per submission in artifacts/submissions, written around each sbatch.
 
 A job is recognised in the queue by its name, which no other job has; ids serve to print and to cancel, for a controller
 that lost its state gives them out again. The truth about a run is its result; this record only says what is in flight.
@@ -98,7 +98,9 @@ def _read(path: Path) -> Submission:
         )
         return Submission(**(plain | {"arrays": arrays, "artefacts": tuple(plain["artefacts"])}))
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: not a submission's record ({error}); move it away (runs in flight may then be sent twice)") from None
+        raise UserError(
+            f"{path}: not a submission's record ({error}); move it away (runs in flight may then be sent twice)"
+        ) from None
 
 
 @contextmanager
@@ -112,12 +114,14 @@ def lock(wait: float = 600) -> Iterator[None]:
         with filelock.FileLock(path, timeout=wait):
             yield
     except filelock.Timeout:
-        raise UserError(f"another submission has held {path} for {wait:g} s; wait for it, or end it if it hangs") from None
+        raise UserError(
+            f"another submission has held {path} for {wait:g} s; wait for it, or end it if it hangs"
+        ) from None
 
 
 def places(submissions: Iterable[Submission], entries: Iterable[Entry]) -> dict[str, Place]:
-    """Where each run was last sent, joined with the queue. Oldest submissions first, so the last one wins, unless an earlier
-    one is still active."""
+    """Where each run was last sent, joined with the queue. The last submission wins, unless an earlier one is still
+    active; `submissions` come oldest first."""
     by_name: dict[str, dict[int, Entry]] = {}
     for entry in entries:
         _, _, index = entry.job.partition("_")
@@ -132,7 +136,9 @@ def places(submissions: Iterable[Submission], entries: Iterable[Entry]) -> dict[
                 place = Place(submission=submission, sent=sent, element=element, entry=listed.get(element))
                 for name in ids:
                     earlier = found.get(name)
-                    if not (earlier and earlier.entry and earlier.entry.active and not (place.entry and place.entry.active)):
+                    if not (
+                        earlier and earlier.entry and earlier.entry.active and not (place.entry and place.entry.active)
+                    ):
                         found[name] = place
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import shutil
@@ -16,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from muppet.errors import UserError
-from muppet.result import write_text
 from muppet.runs import Run, parent, run_id
 from studies.kit import cluster, cost, jobs, preflight, slurm, snapshot, submissions
 from studies.kit.cluster import Cluster, Resources, within
@@ -32,8 +29,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What `submit` did: the record (None: there was nothing to send), the runs sent, those in flight already, and those
-    left out with the reason."""
+    """What was done: the record (None: there was nothing to send), the runs sent, those in flight already, those left
+    out with the reason, and what the scheduler refused."""
 
     submission: Submission | None
     sent: tuple[str, ...]
@@ -56,10 +53,13 @@ def launch(made: Plan, args: argparse.Namespace) -> int:
     """Send what `made` has to do → exit status: 1 when the scheduler refused something."""
     settings = cluster.read()
     common: dict[str, Any] = {
-        "profile": made.profile, "artefacts": tuple(made.studies), "settings": settings, "calibration": made.calibration,
+        "profile": made.profile, "artefacts": tuple(made.studies), "settings": settings,
+        "calibration": made.calibration,
         "done": frozenset(name for name, state in made.states.items() if state == "done"),
     }  # fmt: skip
     if args.emit_sbatch:
+        from studies.kit.emit import emit
+
         written = emit(made.to_do, Path(args.emit_sbatch), **common)
         print(f"{len(written) - 1} scripts in {args.emit_sbatch}; `sh {written[-1]}` submits them in order")
         return 0
@@ -74,7 +74,10 @@ def launch(made: Plan, args: argparse.Namespace) -> int:
     if outcome.submission is None:
         print("nothing to submit")
     else:
-        print(f"{len(outcome.sent)} runs in flight as {' '.join(outcome.job_ids)}; `make status PROFILE={made.profile}` watches them")
+        print(
+            f"{len(outcome.sent)} runs in flight as {' '.join(outcome.job_ids)}; "
+            f"`make status PROFILE={made.profile}` watches them"
+        )
     return 1 if outcome.refused else 0
 
 
@@ -91,10 +94,11 @@ def send(
 ) -> Outcome:
     """Send every run of `missing` (by id) that is not in flight.
 
-    `done`: ids with a result. Raises UserError before anything is sent for what can be known then; Unreachable when the controller stays away.
+    `done`: ids with a result. Raises UserError before anything is sent for what can be known then; Unreachable when the
+    controller stays away.
     """
     slurm.require()
-    preflight.check(missing, profile=profile, cluster=settings, done=done)
+    preflight.check(missing, profile=profile, settings=settings, done=done)
     partition, limit = slurm.retrying(lambda: slurm.partition_limit(settings.partition), say)
     preflight.visible(slurm.retrying(slurm.hosts, say))
     size = settings.max_array or slurm.retrying(slurm.max_array, say)
@@ -102,9 +106,11 @@ def send(
         earlier = submissions.read_all()
         entries = slurm.retrying(slurm.queue, say)
         flying = submissions.in_flight(submissions.places(earlier, entries))
-        fresh, left_out = _todo(missing, flying, done)
+        fresh, left_out = to_send(missing, flying, done)
         if not fresh:
-            return Outcome(submission=None, sent=(), in_flight=tuple(n for n in missing if n in flying), left_out=left_out)
+            return Outcome(
+                submission=None, sent=(), in_flight=tuple(n for n in missing if n in flying), left_out=left_out
+            )
         packed = jobs.pack(fresh, settings, calibration, done=done)
         planned = [_limited(array, settings, limit, partition) for array in jobs.arrays(packed, size)]
         folder = submissions.folder() / (number := submissions.new_id())
@@ -119,7 +125,7 @@ def send(
             id=number, when=time.time(), profile=profile, artefacts=tuple(artefacts), snapshot=str(code), arrays=arrays
         )
         submissions.write(record)
-        sender = _Sender(record, planned, settings, python, flying, _parents(fresh), say, runner)
+        sender = _Sender(record, planned, settings, python, flying, parents_of(fresh), say, runner)
         sender.send(range(len(arrays)))
         sender.confirm()
     refused = tuple(sent.why for sent in sender.record.arrays if not sent.job)
@@ -132,7 +138,7 @@ def send(
     )
 
 
-def _todo(
+def to_send(
     missing: Mapping[str, Run], flying: Mapping[str, Any], done: frozenset[str]
 ) -> tuple[dict[str, Run], dict[str, str]]:
     """The runs to send, and those left out with the reason."""
@@ -149,14 +155,16 @@ def _todo(
     return fresh, left_out
 
 
-def _parents(runs: Mapping[str, Run]) -> dict[str, str]:
+def parents_of(runs: Mapping[str, Run]) -> dict[str, str]:
     """Run → the pre-finetuning that it starts from."""
     return {name: run_id(up) for name, run in runs.items() if (up := parent(run)) is not None}
 
 
 def _limited(array: jobs.JobArray, settings: Cluster, limit: int | None, partition: str) -> jobs.JobArray:
     stage = settings.prefinetune if array.jobs[0].ids[0].startswith("prefinetune") else settings.finetune
-    return replace(array, resources=within(array.resources, limit, fixed=stage.minutes is not None, partition=partition))
+    return replace(
+        array, resources=within(array.resources, limit, fixed=stage.minutes is not None, partition=partition)
+    )
 
 
 class _Sender:
@@ -189,8 +197,8 @@ class _Sender:
                 self._note(index, why=str(error))
                 unsent = [one.name for one in self.record.arrays if one.job is None]
                 raise slurm.Unreachable(
-                    f"{error}; gave up after {slurm.patience():g} s with {len(unsent)} of {len(self.record.arrays)} arrays not sent: "
-                    "run the same command again when the controller is back, it sends only what is missing"
+                    f"{error}; gave up after {slurm.patience():g} s with {len(unsent)} of {len(self.record.arrays)} "
+                    "arrays not sent: run the same command again when it is back, only what is missing is sent"
                 ) from None
             self._note(index, job=job)
             sent = self.record.arrays[index]
@@ -200,17 +208,24 @@ class _Sender:
             self.say(f"submitted {job}: {len(sent.runs)} jobs, {count} runs{waits} ({sent.resources})")
 
     def confirm(self) -> None:
-        """Look once more when the controller must have saved its state: a crash right after sbatch loses jobs silently."""
+        """Look once more when the controller must have saved its state: one that dies just after sbatch loses jobs."""
         if not any(sent.job for sent in self.record.arrays):
             return
         time.sleep(CONFIRM_S)
         try:
             entries = slurm.retrying(slurm.queue, self.say)
         except slurm.Unreachable as error:
-            self.say(f"{error}; could not check that the jobs were kept: `make status` later, and the same command again if any is lost")
+            self.say(
+                f"{error}; could not check that the jobs were kept: `make status` later, and the same command again if "
+                "any is lost"
+            )
             return
         seen = {entry.name for entry in entries}
-        lost = {i for i, sent in enumerate(self.record.arrays) if sent.job and sent.name not in seen and not self._finished(sent)}
+        lost = {
+            i
+            for i, sent in enumerate(self.record.arrays)
+            if sent.job and sent.name not in seen and not self._finished(sent)
+        }
         if not lost:
             return
         orphaned = {
@@ -248,7 +263,7 @@ class _Sender:
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=10**6, python=shlex.quote(str(self.python)))
-        executor.update_parameters(**_parameters(sent.name, self.resources[index], self.settings, after))
+        executor.update_parameters(**parameters(sent.name, self.resources[index], self.settings, after))
         work = [
             Job(profile=self.record.profile, ids=ids, parents=tuple(map(self.parents.get, ids)), runner=self.runner)
             for ids in sent.runs
@@ -262,7 +277,7 @@ class _Sender:
         return str(accepted[0].job_id).partition("_")[0]
 
 
-def _parameters(name: str, resources: Resources, settings: Cluster, after: str | None) -> dict[str, Any]:
+def parameters(name: str, resources: Resources, settings: Cluster, after: str | None) -> dict[str, Any]:
     """submitit's parameters of one array."""
     chosen: dict[str, Any] = {
         "job_name": name,
@@ -301,45 +316,3 @@ def _clean() -> Iterator[None]:
             os.environ["SLURM_CONF"] = conf
         yield
         os.environ.pop("SLURM_CONF", None)
-
-
-def emit(
-    missing: Mapping[str, Run], target: Path, *, profile: str, artefacts: Sequence[str], settings: Cluster,
-    calibration: cost.Calibration = cost.UNCALIBRATED, done: frozenset[str] = frozenset(), runner: str = RUNNER,
-) -> list[Path]:  # fmt: skip
-    """Write what `submit` would send into `target`: a script and a list of runs per array, and `submit.sh`, which hands
-    them to sbatch in order. Needs no scheduler. The scripts' jobs are known to status and cancel like any others."""
-    from submitit.slurm.slurm import _make_sbatch_string
-
-    preflight.check(missing, profile=profile, cluster=settings, done=done)
-    target = target.absolute()
-    if target.exists() and any(target.iterdir()):
-        raise UserError(f"--emit-sbatch {target}: the folder is not empty; name a new one")
-    number = submissions.new_id()
-    code = snapshot.take()
-    python = snapshot.interpreter(target / "python", snapshot.environment(code, profile, sealed=settings.sealed))
-    lines, written, sent = ["#!/bin/sh", "set -e"], [], []  # type: list[str], list[Path], list[Sent]
-    variable: dict[str, str] = {}  # run → the shell variable that holds its job's id
-    fresh, _ = _todo(missing, {}, done)
-    for index, array in enumerate(jobs.arrays(jobs.pack(fresh, settings, calibration, done=done), settings.max_array or 1001)):
-        name, runs = f"muppet-{number}-{index}", [job.ids for job in array.jobs]
-        write_text(target / f"{index}.json", json.dumps({"profile": profile, "runs": runs, "parents": _parents(fresh)}, indent=1) + "\n")
-        command = f"{shlex.quote(str(python))} -m studies.kit.job {shlex.quote(str(target / f'{index}.json'))}"
-        parameters = _parameters(name, array.resources, settings, None)
-        if len(runs) > 1:
-            parameters["map_count"] = len(runs)
-        path = target / f"{index}.sbatch"
-        write_text(path, _make_sbatch_string(command=command, folder=target / f"logs-{index}", **parameters))
-        after = f'--dependency="afterany:${variable[array.parent]}" ' if array.parent else ""
-        lines += [f"mkdir -p {shlex.quote(str(target / f'logs-{index}'))}",
-                  f"J{index}=$(sbatch --parsable {after}{shlex.quote(str(path))})", f'echo "{name}: $J{index}"']  # fmt: skip
-        for element, ids in enumerate(runs):
-            suffix = f"{{J{index}}}_{element}" if len(runs) > 1 else f"{{J{index}}}"
-            variable |= dict.fromkeys(ids, suffix)
-        sent.append(Sent(name=name, runs=tuple(runs), after=array.parent, folder=str(target / f"logs-{index}"), why="written out"))
-        written.append(path)
-    write_text(target / "submit.sh", "\n".join(lines) + "\n")
-    submissions.write(
-        Submission(id=number, when=time.time(), profile=profile, artefacts=tuple(artefacts), snapshot=str(code), arrays=tuple(sent))
-    )
-    return [*written, target / "submit.sh"]
