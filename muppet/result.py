@@ -97,7 +97,7 @@ def read(path: Path, run: Run | None = None) -> Result:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
         checksum = plain.pop("checksum")
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ResultError(f"{path}: not a whole result file ({error}); delete it and run again") from None
     if plain.get("schema") != SCHEMA:
         raise ResultError(f"{path}: field `schema` is {plain.get('schema')!r}, this code reads {SCHEMA}; run again")
@@ -108,7 +108,7 @@ def read(path: Path, run: Run | None = None) -> Result:
         raise ResultError(f"{path}: fields {sorted(names ^ set(plain))} are missing or unknown; run again")
     try:
         scores = {key: Score(**value) for key, value in plain["scores"].items()}
-    except TypeError as error:
+    except (TypeError, AttributeError) as error:
         raise ResultError(f"{path}: field `scores`: {error}; run again") from None
     for key, score in scores.items():
         if not (math.isfinite(score.value) and -1 <= score.value <= 1):

@@ -1,0 +1,268 @@
+"""Collecting: strict about every file, blind to none, the same from the cache, and reduced by either protocol."""
+
+import json
+import os
+from dataclasses import replace
+from statistics import fmean, median
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muppet import result
+from muppet.result import Score
+from muppet.runs import run_id
+from muppet.tasks import get
+from studies.kit import collect, worker
+from studies.kit.study import Cell, Study
+from tests.kit import PARENT, child, finish, small_study
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+
+
+def cell_of(frame: pd.DataFrame, row: str, column: str) -> pd.Series:
+    (found,) = frame[(frame["row"] == row) & (frame["column"] == column)].to_dict("records")
+    return pd.Series(found)
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_a_row_per_score_and_the_prefinetuning_counts_as_done() -> None:
+    finish(PARENT)
+    finish(child(), {"rte/validation/accuracy": 0.5, "rte/held_out/accuracy": 0.4})
+    frame = collect.runs_frame("smoke")
+    assert frame[["run", "key", "value"]].values.tolist() == [
+        [run_id(child()), "rte/held_out/accuracy", 0.4],
+        [run_id(child()), "rte/validation/accuracy", 0.5],
+    ]
+    assert collect.read_all("smoke").done == {run_id(PARENT), run_id(child())}
+
+
+def spoil_truncated(text: str) -> str:
+    return text[: len(text) // 2]
+
+
+def spoil_edited(text: str) -> str:
+    return text.replace('"value": 0.5', '"value": 0.95')
+
+
+def spoil_schema(text: str) -> str:
+    return text.replace('"schema": 1', '"schema": 99')
+
+
+def spoil_percent(text: str) -> str:
+    """78.7 for 0.787, with a right checksum."""
+    plain = json.loads(text)
+    del plain["checksum"]
+    plain["scores"]["rte/validation/accuracy"]["value"] = 78.7
+    return json.dumps(plain | {"checksum": result.digest(plain)})
+
+
+def spoil_facts(text: str) -> str:
+    """Facts of another run, with a right checksum."""
+    plain = json.loads(text)
+    del plain["checksum"]
+    plain["facts"]["recipe"]["lr"] = 0.123
+    return json.dumps(plain | {"checksum": result.digest(plain)})
+
+
+def spoil_empty(text: str) -> str:
+    return ""
+
+
+def spoil_list(text: str) -> str:
+    return "[1, 2]"
+
+
+@pytest.mark.parametrize(
+    "spoil, why",
+    [
+        (spoil_truncated, "not a whole result file"), (spoil_edited, "the file was edited"), (spoil_schema, "`schema`"),
+        (spoil_percent, "not a fraction of 1"), (spoil_facts, "not the hash of the facts"),
+        (spoil_empty, "not a whole result file"), (spoil_list, "not a whole result file"),
+    ],
+)  # fmt: skip
+def test_a_bad_file_is_refused_by_name_and_the_rest_goes_on(spoil, why: str) -> None:
+    bad, good = finish(child(), 0.5), finish(child(seed=1), 0.6)
+    bad.write_text(spoil(bad.read_text()))
+    for _ in range(2):  # read, then from the cache
+        found = collect.read_all("smoke")
+        assert found.done == {run_id(child(seed=1))}
+        ((path, message),) = found.refused.items()
+        assert path == str(bad) and str(bad) in message and why in message
+    assert good.exists()
+
+
+def test_a_renamed_file_is_refused() -> None:
+    path = finish(child(), 0.5)
+    path.rename(path.with_name("finetune-other-0123456789ab.json"))
+    assert "or not the file's name" in next(iter(collect.read_all("smoke").refused.values()))
+
+
+def test_the_cache_gives_what_the_files_gave_and_follows_every_change() -> None:
+    paths = [finish(child(seed=seed), 0.1 * seed) for seed in range(5)]
+    first = collect.read_all("smoke").frame
+    pd.testing.assert_frame_equal(collect.read_all("smoke").frame, first)
+    paths[0].unlink()
+    finish(child(seed=1), 0.9)
+    finish(child(seed=7), 0.7)
+    after = collect.read_all("smoke").frame.set_index("run")["value"]
+    expected = {1: 0.9, 2: 0.2, 3: 0.3, 4: 0.4, 7: 0.7}
+    assert after.to_dict() == pytest.approx({run_id(child(seed=s)): v for s, v in expected.items()})
+
+
+def test_a_broken_or_foreign_cache_is_read_past(tmp_path) -> None:
+    finish(child(), 0.5)
+    collect.read_all("smoke")
+    (cache,) = (tmp_path / "artifacts" / "cache").glob("collected-smoke.parquet")
+    cache.write_bytes(b"no parquet")
+    assert len(collect.read_all("smoke").frame) == 1
+
+
+def test_a_cache_is_not_read_from_another_folder(tmp_path, monkeypatch) -> None:
+    finish(child(), 0.5)
+    collect.read_all("smoke")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert collect.read_all("smoke").frame.empty
+
+
+def test_a_read_only_cache_folder_costs_nothing_but_time(tmp_path, monkeypatch) -> None:
+    finish(child(), 0.5)
+    monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError("read-only")))
+    assert len(collect.read_all("smoke").frame) == 1
+
+
+def test_profiles_are_kept_apart() -> None:
+    finish(child(), 0.5, profile="mini")
+    assert collect.read_all("smoke").frame.empty and len(collect.read_all("mini").frame) == 1
+    assert set(collect.cells_frame(small_study(), "smoke")["state"]) == {"pending"}
+
+
+# ---------------------------------------------------------------- cells
+
+
+def test_every_state_of_a_cell() -> None:
+    study = small_study()
+    extra = (
+        Cell(row="BART", column="RTE", why="not yet: encoder–decoders"),
+        Cell(row="MT-DNN", column="QQP", why="paper only"),
+    )
+    study = replace(study, cells=study.cells + extra)
+    finish(child(init="tiny/roberta"), 0.5)
+    bad = finish(child(init="tiny/roberta", task="sst2"), 0.5)
+    bad.write_text("")
+    worker.fail(run_id(PARENT), "no space")
+    frame = collect.cells_frame(study, "smoke")
+    states = {(row, column): state for row, column, state in frame[["row", "column", "state"]].values}
+    assert states == {
+        ("RoBERTa-B", "RTE"): "measured",
+        ("RoBERTa-B", "SST-2"): "refused",
+        ("RoBERTa-B + MUPPET", "RTE"): "failed",
+        ("RoBERTa-B + MUPPET", "SST-2"): "failed",
+        ("BART", "RTE"): "not yet: encoder–decoders",
+        ("MT-DNN", "QQP"): "paper only",
+    }
+    pair = frame[frame["row"] == "MT-DNN"]
+    assert list(pair["printed"]) == ["91.9", "89.2"] and pair["paper"].tolist() == pytest.approx([0.919, 0.892])
+
+
+def test_a_measured_cell_holds_paper_difference_n_seeds_and_both_intervals() -> None:
+    for seed, value in enumerate((0.60, 0.70)):
+        finish(child(init="tiny/roberta", seed=seed), value, n=277)
+    cell = cell_of(collect.cells_frame(small_study(seeds=3), "smoke"), "RoBERTa-B", "RTE")
+    assert (cell["printed"], cell["paper"], cell["n"]) == ("78.7", pytest.approx(0.787), 277)
+    assert cell["value"] == pytest.approx(0.65) and cell["difference"] == pytest.approx(0.65 - 0.787)
+    assert (cell["seeds_done"], cell["seeds_total"], cell["runs_done"], cell["runs_total"]) == (2, 3, 2, 3)
+    assert (cell["low"], cell["high"]) == (pytest.approx(0.60), pytest.approx(0.70))  # mean of the runs' own
+    assert cell["seed_low"] < 0.60 and cell["seed_high"] > 0.70  # Student with one degree of freedom is wide
+
+
+def test_one_seed_has_no_seed_interval() -> None:
+    finish(child(init="tiny/roberta"), 0.6)
+    cell = cell_of(collect.cells_frame(small_study(), "smoke"), "RoBERTa-B", "RTE")
+    assert pd.isna(cell["seed_low"]) and pd.isna(cell["seed_high"])
+
+
+LRS = (1e-5, 2e-5, 3e-5)
+
+
+@st.composite
+def grids(draw) -> dict[tuple[float, int], tuple[float, float]]:
+    """(lr, seed) → (held-out, evaluation) score."""
+    unit = st.integers(0, 1000).map(lambda k: k / 1000)
+    return {(lr, seed): (draw(unit), draw(unit)) for lr in LRS for seed in range(3)}
+
+
+@given(grids())
+@settings(max_examples=40, deadline=None)
+def test_protocols_equal_their_definitions(grid) -> None:
+    runs = {key: child(init="tiny/roberta", seed=key[1], lr=key[0]) for key in grid}
+    cell = Cell(row="r", column="c", runs=tuple(runs.values()), score="rte/validation/accuracy", select="rte/held_out/accuracy")
+    scores = {}
+    for key, (held_out, evaluation) in grid.items():
+        scores[run_id(runs[key]), "rte/held_out/accuracy"] = Score(value=held_out, n=10)
+        scores[run_id(runs[key]), "rte/validation/accuracy"] = Score(value=evaluation, n=10)
+
+    def of(lr: float, which: int) -> list[float]:
+        return [grid[lr, seed][which] for seed in range(3)]
+
+    picked = collect.reduce(cell, scores, "paper")
+    values = [scores[name, cell.score].value for name in picked]
+    assert median(values) == max(median(of(lr, 1)) for lr in LRS)
+    picked = collect.reduce(cell, scores, "honest")
+    held = [scores[name, cell.select].value for name in picked]
+    assert len(picked) == 3 and fmean(held) == max(fmean(of(lr, 0)) for lr in LRS)
+
+
+def test_honest_measures_nothing_without_held_out_scores_to_select_by() -> None:
+    study = small_study(seeds=1, lrs=LRS)
+    for lr in LRS:
+        finish(child(init="tiny/roberta", lr=lr), 0.5)
+    states = {p: cell_of(collect.cells_frame(study, "smoke", protocols=[p]), "RoBERTa-B", "RTE")["state"] for p in collect.PROTOCOLS}
+    assert states == {"paper": "measured", "honest": "pending"}
+
+
+def test_a_half_done_search_is_not_judged_by_its_luckiest_run() -> None:
+    for seed in range(2):
+        finish(child(init="tiny/roberta", lr=LRS[0], seed=seed), 0.5)
+    finish(child(init="tiny/roberta", lr=LRS[1], seed=0), 0.99)
+    cell = cell_of(collect.cells_frame(small_study(seeds=2, lrs=LRS), "smoke"), "RoBERTa-B", "RTE")
+    assert cell["value"] == 0.5 and (cell["runs_done"], cell["runs_total"]) == (3, 6)
+
+
+def test_several_keys_are_their_mean_weighted_by_n() -> None:
+    run = child(init="tiny/roberta")
+    finish(run, {"a/dev/accuracy": 0.2, "b/dev/accuracy": 0.8}, n=100)
+    cell = Cell(row="r", column="c", runs=(run,), score="a/dev/accuracy + b/dev/accuracy")
+    frame = collect.cells_frame(Study(name="x", title="x", kind="table", cells=(cell,)), "smoke")
+    assert frame["value"][0] == pytest.approx(0.5) and frame["n"][0] == 200
+    assert 0.45 < frame["low"][0] < 0.5 < frame["high"][0] < 0.55  # narrower than either part's ± 0.05
+    absent = replace(cell, score="a/dev/accuracy + c/dev/accuracy")
+    frame = collect.cells_frame(Study(name="x", title="x", kind="table", cells=(absent,)), "smoke")
+    assert frame["state"][0] == "pending"
+
+
+def test_folds_count_only_together() -> None:
+    tasks = [replace(get("rte"), partition=(("train", (1 - k,)), ("validation", (k,)))) for k in range(2)]
+    runs = [replace(child(init="tiny/roberta", seed=k), task=task) for k, task in enumerate(tasks)]
+    cell = Cell(row="r", column="c", runs=tuple(runs), score="rte/validation/accuracy", folds=True)
+    study = Study(name="x", title="x", kind="table", cells=(cell,))
+    finish(runs[0], 0.2, n=100)
+    assert collect.cells_frame(study, "smoke")["state"][0] == "pending"
+    finish(runs[1], 0.8, n=200)
+    frame = collect.cells_frame(study, "smoke")
+    assert frame["value"][0] == pytest.approx(0.6) and frame["n"][0] == 300 and frame["seeds_total"][0] == 1
+
+
+def test_a_dirty_commit_is_marked() -> None:
+    finish(child(init="tiny/roberta"), 0.5, environment={"dirty": True})
+    finish(child(init="tiny/roberta", task="sst2"), 0.5, environment={"dirty": False})
+    frame = collect.cells_frame(small_study(), "smoke")
+    assert bool(cell_of(frame, "RoBERTa-B", "RTE")["dirty"]) and not bool(cell_of(frame, "RoBERTa-B", "SST-2")["dirty"])
