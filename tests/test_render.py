@@ -1,0 +1,148 @@
+"""Tables: every cell says where it stands, at any share of results; marks are recomputed; bytes are stable."""
+
+import csv
+import io
+import random
+import re
+
+import pytest
+
+from muppet.runs import Finetune
+from studies.kit import collect, render
+from studies.kit.load import load_studies
+from tests.kit import child, finish, small_study
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+    return tmp_path
+
+
+def table3():
+    return load_studies("smoke", ["table3"])["table3"]
+
+
+def fill(share: float) -> None:
+    """Results for a share of Table 3's fine-tunings."""
+    study, rng = table3(), random.Random(0)
+    keys: dict[str, dict[str, float]] = {}
+    for cell in study.cells:
+        for name in {collect.run_id(run) for run in cell.runs}:
+            keys.setdefault(name, {})[cell.score] = rng.uniform(0.3, 0.9)
+    runs = [run for run in study.runs().values() if isinstance(run, Finetune)]
+    for run in runs[: round(share * len(runs))]:
+        finish(run, keys[collect.run_id(run)])
+
+
+def columns(line: str) -> list[str]:
+    return [part.strip() for part in line.strip().strip("|").split("|")]
+
+
+@pytest.mark.parametrize("share", [0, 0.4, 1])
+def test_the_artefact_renders_with_any_share_of_results(share: float, folder) -> None:
+    fill(share)
+    study = table3()
+    frame = collect.cells_frame(study, "smoke")
+    paths = render.render(study, "smoke", frame)
+    assert [p.suffix for p in paths] == [".md", ".tex", ".csv"] and all(p.parent.name == "smoke" for p in paths)
+    markdown = paths[0].read_text()
+    states = frame.drop_duplicates(["row", "column"])["state"].value_counts()
+    assert ("pending" in states) == (share < 1) and ("measured" in states) == (share > 0)
+    for state, count in states.items():
+        if state != "paper only":
+            assert f"{count} {state}" in markdown
+    body = [columns(line) for line in markdown.splitlines() if line.startswith("| ")]
+    assert all(len(row) in (8, 10) for row in body)
+    for row in ("RoBERTa-B + MUPPET (released)", "ELECTRA-L", "MT-DNN"):
+        assert any(cells[0].startswith(row) for cells in body)
+    tidy = list(csv.DictReader(io.StringIO(paths[2].read_text())))
+    assert len(tidy) == len(frame) and all(0 <= float(row["value"]) <= 1 for row in tidy if row["value"])
+
+
+def test_a_cell_says_paper_ours_difference_intervals_n_and_seeds() -> None:
+    study = small_study(seeds=3)
+    for seed, value in enumerate((0.70, 0.71, 0.72)):
+        finish(child(init="tiny/roberta", seed=seed), value, n=277)
+    finish(child(init="tiny/roberta", task="sst2"), 0.9, n=872)
+    text = render.markdown(study, "smoke", collect.cells_frame(study, "smoke"))
+    assert "78.7 → <u>71.0</u>" not in text  # alone in its column, so not the best of anything
+    assert "78.7 → 71.0 (−7.7)<br>[66.0, 76.0] ±2.5<br>n=277, 3 seeds" in text
+    assert "94.8 → 90.0 (−4.8)<br>[85.0, 95.0]<br>n=872, 1 of 3 seeds" in text
+
+
+def test_bold_is_better_than_the_base_and_underline_the_best_of_the_column() -> None:
+    study = small_study(seeds=1)
+    for init, value in (("tiny/roberta", 0.6), (None, 0.7)):
+        run = child(task="rte") if init is None else child(init=init, task="rte")
+        finish(run, value)
+        finish(child(task="sst2") if init is None else child(init=init, task="sst2"), 1 - value)
+    frame = collect.cells_frame(study, "smoke")
+    marks = render.marked(study, frame)
+    bold = {place for place, mark in marks.items() if mark.bold}
+    best = {place for place, mark in marks.items() if mark.underline}
+    assert bold == {("RoBERTa-B + MUPPET", "RTE")}
+    assert best == {("RoBERTa-B + MUPPET", "RTE"), ("RoBERTa-B", "SST-2")}
+    text = render.markdown(study, "smoke", frame)
+    assert "87.8 → **<u>70.0</u>** (−17.8)" in text and "94.8 → <u>40.0</u> (−54.8)" in text
+    tex = render.latex(study, "smoke", frame)
+    assert r"\textbf{\underline{70.0}}" in tex and r"\underline{40.0}" in tex
+
+
+def test_the_paper_s_own_marks_are_recomputed() -> None:
+    study = table3()
+    marks = render.marked(study, collect.cells_frame(study, "smoke"), "paper")
+    assert marks["RoBERTa-B + MUPPET", "RTE"].bold and not marks["RoBERTa-B + MUPPET", "QQP"].bold  # 91.9 both
+    assert marks["RoBERTa-L + MUPPET", "RTE"].underline and marks["ELECTRA-L", "MNLI"].underline
+
+
+def test_the_profile_stands_over_the_table_and_mini_names_what_its_model_has_seen() -> None:
+    for profile in ("smoke", "mini"):
+        study = load_studies(profile, ["table3"])["table3"]
+        frame = collect.cells_frame(study, profile)
+        for text in (render.markdown(study, profile, frame), render.latex(study, profile, frame)):
+            assert f"rofile {profile}" in text
+            assert ("Quora" in text) == (profile == "mini")
+    assert "RoBERTa-L<br>_not in this profile_" in render.markdown(study, "mini", frame)
+
+
+def test_latex_has_as_many_columns_in_every_row_and_plain_symbols() -> None:
+    fill(1)
+    study = table3()
+    tex = render.latex(study, "smoke", collect.cells_frame(study, "smoke"))
+    assert tex.isascii()
+    for block in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", tex, flags=re.DOTALL):
+        for line in block[1].splitlines():
+            if line.endswith(r"\\"):
+                assert line.replace(r"\&", "").count("&") == len(block[0]) - 1, line
+    assert tex.count(r"\toprule") == tex.count(r"\bottomrule") == 2 and tex.count("{") == tex.count("}")
+
+
+def test_the_same_cells_give_the_same_bytes(folder) -> None:
+    fill(0.5)
+    study = table3()
+    first = [p.read_bytes() for p in render.render(study, "smoke", collect.cells_frame(study, "smoke"))]
+    assert first == [p.read_bytes() for p in render.render(study, "smoke", collect.cells_frame(study, "smoke"))]
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 250])
+def test_the_terminal_shows_every_column_at_any_width(width: int, capsys) -> None:
+    fill(1)
+    study = table3()
+    render.terminal(study, "smoke", collect.cells_frame(study, "smoke"), width=width)
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= width
+    if width >= 80:
+        assert all(column in out for column in study.columns) and all(row in out for row in study.rows)
+
+
+def test_a_refused_file_is_named_under_the_table_and_a_dirty_run_is_marked() -> None:
+    study = small_study(seeds=1)
+    finish(child(init="tiny/roberta"), 0.7, environment={"dirty": True})
+    bad = finish(child(init="tiny/roberta", task="sst2"))
+    bad.write_text("")
+    found = collect.read_all("smoke")
+    text = render.markdown(study, "smoke", collect.cells_frame(study, "smoke", found), found.refused)
+    assert "70.0†" in text and "†: run with uncommitted changes" in text
+    assert f"Refused: {bad}" in text and "94.8 → refused" in text
