@@ -175,13 +175,15 @@ class Cluster:
         """Kill what jobs left: processes whose environment names this cluster (and `node`), with their slurmstepd."""
         marks = [f"SLURM_CONF={self.env['SLURM_CONF']}".encode(), b"SLURM_JOB_ID="]
         marks += [f"SLURMD_NODENAME={node}".encode()] if node else []
-        doomed: set[int] = set()
+        daemons: set[int] = set()
+        tasks: set[int] = set()
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 variables = _read(entry / "environ").split(b"\0")
                 if all(any(v.startswith(m) if m.endswith(b"=") else v == m for v in variables) for m in marks):
-                    doomed |= {int(entry.name), *_step_daemon(int(entry.name))}
-        for pid in doomed:
+                    tasks.add(int(entry.name))
+                    daemons |= _step_daemon(int(entry.name))
+        for pid in (*daemons, *(tasks - daemons)):  # the step's daemon first: a machine without power reports nothing
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
