@@ -56,6 +56,8 @@ class Grid:
     rows: int = 32
     seeds: int = 1
     seed: int = 0
+    artefact: str = "ablations"  # the small study stands in its place; another artefact is the project's own
+    profile: str = "paper"  # it scales nothing
     slow: float = 0.0  # seconds that each update takes longer: time to interrupt it in, and no CPU
     settings: str = ""  # further lines of cluster.toml
     env: dict[str, str] = field(default_factory=dict)
@@ -66,10 +68,11 @@ class Grid:
         ignored = shutil.ignore_patterns("__pycache__")
         for part in ("muppet", "studies", "paper_tables/reference"):
             shutil.copytree(ROOT / part, self.code / part, ignore=ignored)
-        for name in OTHERS:
-            (self.code / f"studies/{name}.py").unlink(missing_ok=True)
-        text = STUDY.format(updates=self.updates, seeds=self.seeds, seed=self.seed, rows=self.rows)
-        (self.code / "studies/ablations.py").write_text(text)
+        if self.artefact == "ablations":
+            for name in OTHERS:
+                (self.code / f"studies/{name}.py").unlink(missing_ok=True)
+            text = STUDY.format(updates=self.updates, seeds=self.seeds, seed=self.seed, rows=self.rows)
+            (self.code / "studies/ablations.py").write_text(text)
         if self.slow:
             self.patch(
                 "muppet/train.py",
@@ -99,8 +102,8 @@ class Grid:
         return kept | own | {"PYTHONSAFEPATH": "1"} | self.env
 
     def command(self, *arguments: str) -> list[str]:
-        """`python -m studies ARGUMENTS` under the profile that scales nothing."""
-        return [sys.executable, "-m", "studies", *arguments, "--profile", "paper"]
+        """`python -m studies ARGUMENTS` for this grid's artefact and profile."""
+        return [sys.executable, "-m", "studies", *arguments, "--profile", self.profile, "--artefact", self.artefact]
 
     def run(self, *arguments: str, expect: int = 0, timeout: float = 240) -> str:
         """What `python -m studies …` prints; fails the test on another exit status."""
@@ -117,7 +120,7 @@ class Grid:
 
     def submit(self, *arguments: str, expect: int = 0) -> str:
         """Bring the study up to date on the cluster."""
-        return self.run("ablations", "--launcher", "slurm", *arguments, expect=expect)
+        return self.run(self.artefact, "--launcher", "slurm", *arguments, expect=expect)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """`status --json`, by run."""
@@ -126,7 +129,7 @@ class Grid:
 
     def results(self) -> dict[str, dict[str, Any]]:
         """Every result, by run."""
-        found = (self.work / "results/paper").glob("*/*.json")
+        found = (self.work / "results" / self.profile).glob("*/*.json")
         return {path.stem: json.loads(path.read_text()) for path in found}
 
     def outcome(self) -> dict[str, Any]:

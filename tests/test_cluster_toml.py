@@ -90,6 +90,11 @@ def test_more_processes_than_sub_batches_are_refused() -> None:
         cluster.resources(TINY, Cluster(finetune=Stage(nodes=2, tasks_per_node=2)))
 
 
+def test_a_warning_as_long_as_the_job_is_refused() -> None:
+    with pytest.raises(UserError, match="signal_s = 120 leaves nothing of the 2 min"):
+        cluster.resources(TINY, Cluster(finetune=Stage(minutes=2)))
+
+
 def test_a_partitions_limit_cuts_an_estimate_and_refuses_a_fixed_time() -> None:
     asked = cluster.resources(BASE, Cluster())
     assert cluster.within(asked, 60, fixed=False, partition="p").minutes == 60

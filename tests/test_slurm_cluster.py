@@ -75,6 +75,17 @@ def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing
     assert one.outcome() == unbroken()
 
 
+def test_the_whole_smoke_table_3(grid: Make) -> None:
+    one = grid(artefact="table3", profile="smoke", settings="array_parallelism = 2\n")
+    runs = len(one.states())
+    assert runs > 80
+    one.submit()
+    one.finish(runs, seconds=1500)
+    said = one.submit()
+    assert "nothing to submit" in said and "pending" not in said and "failed" not in said
+    assert set(state["state"] for state in one.states().values()) == {"done"}
+
+
 def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(
     cluster: Cluster, grid: Make, unbroken: Unbroken
 ) -> None:
@@ -146,7 +157,7 @@ def test_a_controller_that_is_down_at_submission_is_waited_for_then_named(cluste
         said = one.submit(expect=2)
         assert "does not answer" in said and "Traceback" not in said
         assert not list((one.work / "artifacts").glob("submissions/*/submission.json"))
-        states = one.run("status", "--artefact", "ablations")
+        states = one.run("status")
         assert "missing" in states
     finally:
         cluster.start_controller()
@@ -157,7 +168,7 @@ def test_a_controller_that_is_down_at_submission_is_waited_for_then_named(cluste
     assert "trying again" in said and "7 runs in flight" in said
     cluster.stop_controller()
     try:
-        told = one.run("status", "--artefact", "ablations")
+        told = one.run("status")
         assert "does not answer" in told and "unknown" in told  # usable, and says what it does not know
     finally:
         cluster.start_controller()

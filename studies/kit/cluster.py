@@ -172,6 +172,11 @@ def resources(run: Run, cluster: Cluster, *, seconds: float | None = None) -> Re
     cpus = stage.cpus_per_task or (cluster.cpus_per_gpu if per_node else 1)
     estimate = (seconds if seconds is not None else cost.seconds(run)) / (nodes * tasks)
     minutes = stage.minutes or max(SHORTEST_MIN, round(SLACK * (estimate + STARTUP_S) / 60) + 1)
+    if 60 * minutes <= cluster.signal_s:
+        raise UserError(
+            f"{FILE}: signal_s = {cluster.signal_s} leaves nothing of the {minutes} min that a {run.stage} job gets; "
+            "lower it, or raise `minutes`"
+        )
     memory = stage.memory_gb or round(2 + tasks * cost.memory_gb(run), 1)
     return Resources(
         nodes=nodes, tasks_per_node=tasks, gpus_per_node=per_node, cpus_per_task=cpus, memory_gb=memory, minutes=minutes

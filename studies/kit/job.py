@@ -11,6 +11,7 @@ run at fault is noted and the next process goes on behind it. Signals:
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -146,7 +147,8 @@ class _Minder:
         if self.signal != signal.SIGTERM:  # the harder one is remembered
             self.signal = number
         if self.child is not None:
-            os.kill(self.child, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.child, number)
 
     def follow(self, work: Callable[[Callable[[str, str], None]], None]) -> tuple[dict[str, str], int]:
         """Run `work` in a child → (run → what was last told of it; the child's exit status, negative for a signal)."""
