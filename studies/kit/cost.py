@@ -112,6 +112,7 @@ class Calibration:
 UNCALIBRATED = Calibration(factor={})
 
 
+@lru_cache(maxsize=None)
 def model_size(run: Run) -> Size:
     """The shape of the run's model, from its name, or from its config.json when it is a folder."""
     first = parent(run)
@@ -204,6 +205,7 @@ def memory_gb(run: Run) -> float:
     return 1.5 + 20 * model_size(run).parameters / 1e9
 
 
+@lru_cache(maxsize=None)
 def plain_seconds(run: Run, device: str | None = None) -> float:
     """Seconds on one device by the plain model."""
     kind = device or ("gpu" if wants_gpu(run) else "cpu")

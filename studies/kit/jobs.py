@@ -43,6 +43,7 @@ def pack(
     """Jobs for `runs` (by id), parents first. `done`: ids of parents that need not be waited for."""
     groups: dict[tuple[str | None, Resources], list[tuple[str, float]]] = {}
     found: list[Job] = []
+    shapes: dict[tuple[cost.Size, int], Resources] = {}  # ten thousand fine-tunings have a handful of shapes
     for name, run in runs.items():
         if run.stage == "prefinetune":
             took = cost.seconds(run, calibration)
@@ -50,8 +51,10 @@ def pack(
             continue
         up = parent(run)
         waits = run_id(up) if up is not None and run_id(up) not in done else None
-        shape = replace(resources(run, cluster, seconds=0), minutes=0)
-        groups.setdefault((waits, shape), []).append((name, cost.seconds(run, calibration)))
+        kind = (cost.model_size(run), run.recipe.sub_batches)
+        if kind not in shapes:
+            shapes[kind] = replace(resources(run, cluster, seconds=0), minutes=0)
+        groups.setdefault((waits, shapes[kind]), []).append((name, cost.seconds(run, calibration)))
     for (waits, _), members in groups.items():
         for ids, took in _spread(members, cluster):
             shared = resources(runs[ids[0]], cluster, seconds=took)
