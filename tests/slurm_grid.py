@@ -118,6 +118,17 @@ class Grid:
         assert done.returncode == expect, f"status {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.logs()}"
         return done.stdout + done.stderr
 
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """`python -m studies …`, under way."""
+        return subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.work,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+
     def submit(self, *arguments: str, expect: int = 0) -> str:
         """Bring the study up to date on the cluster."""
         return self.run(self.artefact, "--launcher", "slurm", *arguments, expect=expect)

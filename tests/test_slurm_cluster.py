@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -132,17 +131,14 @@ def test_a_node_that_dies_costs_nothing_but_time(cluster: Cluster, grid: Make, u
 
 def test_a_controller_killed_right_after_submission_loses_no_run(cluster: Cluster, grid: Make) -> None:
     one = grid()
-    process = subprocess.Popen(
-        one.command("ablations", "--launcher", "slurm"), cwd=one.work, env=one.environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    process = one.start("ablations", "--launcher", "slurm")
     assert process.stdout is not None
     said = ""
     for line in process.stdout:
         said += line
         if " after " in line:  # the last array is accepted
             cluster.stop_controller()
-            threading.Timer(1.0, cluster.start_controller).start()
+            cluster.start_controller()
             break
     said += process.stdout.read()
     assert process.wait(timeout=120) == 0, said
@@ -163,8 +159,12 @@ def test_a_controller_that_is_down_at_submission_is_waited_for_then_named(cluste
         cluster.start_controller()
     one.env["MUPPET_PATIENCE"] = "60"
     cluster.stop_controller()
-    threading.Timer(5.0, cluster.start_controller).start()
-    said = one.submit()
+    process = one.start("ablations", "--launcher", "slurm")
+    assert process.stdout is not None
+    said = process.stdout.readline()  # it has met the silence
+    cluster.start_controller()
+    said += process.communicate(timeout=120)[0]
+    assert process.returncode == 0, said
     assert "trying again" in said and "7 runs in flight" in said
     cluster.stop_controller()
     try:
