@@ -98,6 +98,7 @@ class Grid:
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
             "COLUMNS": "200",
+            "PYTHONUNBUFFERED": "1",
         }
         return kept | own | {"PYTHONSAFEPATH": "1"} | self.env
 

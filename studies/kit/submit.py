@@ -25,6 +25,7 @@ from studies.kit.submissions import Sent, Submission
 
 CONFIRM_S = 6.0  # after which a controller that dies has kept a job (it saves its state every 5 s)
 Say = Callable[[str], None]
+AT_ONCE: Say = partial(print, flush=True)  # also into a pipe: the job ids matter now
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ def send(
     settings: Cluster,
     calibration: cost.Calibration = cost.UNCALIBRATED,
     done: frozenset[str] = frozenset(),
-    say: Say = print,
+    say: Say = AT_ONCE,
     runner: str = RUNNER,
 ) -> Outcome:
     """Send every run of `missing` (by id) that is not in flight.
