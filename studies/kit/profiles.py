@@ -77,7 +77,7 @@ def _smoke(run: Run) -> Run | None:
 # ---------------------------------------------------------------- mini
 
 MINI_MODELS = {"FacebookAI/roberta-base": "sentence-transformers/all-MiniLM-L6-v2"}
-MINI_SEEDS, MINI_TRAIN, MINI_EVALUATION = 2, 2_500, 400
+MINI_SEEDS, MINI_TRAIN, MINI_EVALUATION = 2, 2_500, 300
 # Sets whose training rows the mirror holds (some only as its own partition, see Task.carved) and the Hub too.
 MINI_TASKS = frozenset(
     "cola sst2 mrpc qqp mnli qnli rte stsb boolq multirc wic wsc cb ag_news imdb rotten_tomatoes trec wiki_qa snli "
@@ -92,7 +92,7 @@ def _mini(run: Run) -> Run | None:
     if isinstance(run, Prefinetune):
         tasks = _mini_tasks(run.tasks)
         recipe = _small(
-            run.recipe, lr=2e-4, updates=80, warmup_updates=8, max_tokens=1024, max_length=128, sub_batches=8
+            run.recipe, lr=2e-4, updates=80, warmup_updates=8, max_tokens=640, max_length=128, sub_batches=8
         )
         return replace(run, model=model, tasks=tasks, recipe=recipe, train_rows=MINI_TRAIN) if tasks else None
     if run.task.name not in MINI_TASKS:
@@ -101,7 +101,7 @@ def _mini(run: Run) -> Run | None:
     evaluate_on = run.evaluate_on and _mini_tasks(run.evaluate_on)
     run = replace(run, train_on=train_on or None, evaluate_on=evaluate_on or None)
     recipe = _small(
-        run.recipe, lr=2e-4, updates=75, warmup_share=0.06, max_tokens=1024, max_length=128, max_examples=16
+        run.recipe, lr=2e-4, updates=60, warmup_share=0.06, max_tokens=1024, max_length=128, max_examples=16
     )
     return _finetune(run, _mini, model, recipe, "hub", MINI_TRAIN, MINI_EVALUATION)
 
