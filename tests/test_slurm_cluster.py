@@ -26,7 +26,7 @@ Unbroken = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three nodes of two CPUs; arrays of at most five elements."""
-    with Cluster(root=tmp_path_factory.mktemp("cluster"), nodes=3, max_array=6, grace=20) as started:
+    with Cluster(root=tmp_path_factory.mktemp("cluster"), nodes=3, max_array=5, grace=20) as started:
         yield started
 
 

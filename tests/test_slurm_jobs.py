@@ -107,6 +107,12 @@ def test_an_array_whose_answer_was_never_heard_is_taken_up_by_its_name() -> None
     assert set(placed) == {"b"} and placed["b"].sent.key(1) == "9_1"
 
 
+def test_a_refused_job_that_the_queue_still_shows_is_not_ours() -> None:
+    ours = submission("1", sent("muppet-1-0", ("a",), job=None))
+    placed = submissions.places([ours], [entry("9", "muppet-1-0", "FAILED", "BadConstraints")])
+    assert placed["a"].entry is None and placed["a"].sent.job is None
+
+
 def test_the_last_submission_counts_unless_an_earlier_one_still_runs() -> None:
     first = submission("1", sent("muppet-1-0", ("a",), job="7"))
     second = submission("2", sent("muppet-2-0", ("a",), job="8"))

@@ -130,6 +130,8 @@ def places(submissions: Iterable[Submission], entries: Iterable[Entry]) -> dict[
     for submission in submissions:
         for sent in submission.arrays:
             listed = by_name.get(sent.name, {})
+            if sent.job is None:  # a refused job stays in the queue for a while, as failed
+                listed = {index: entry for index, entry in listed.items() if entry.active}
             if sent.job is None and listed:  # accepted, though we never heard: take it up
                 sent = dataclasses.replace(sent, job=next(iter(listed.values())).job.partition("_")[0])
             for element, ids in enumerate(sent.runs):
