@@ -91,18 +91,19 @@ def encoded(lengths: Sequence[Sequence[int]], name: str = "mrpc") -> Encoded:
     )  # fmt: skip
 
 
-def launch(count: int, *arguments: str, **environment: str) -> list[subprocess.Popen[str]]:
-    """Start `python -m tests.core_process …` as `count` processes of one run."""
+def launch(count: int, *arguments: str, last: Sequence[str] | None = None) -> list[subprocess.Popen[str]]:
+    """Start `python -m tests.core_process …` as `count` processes of one run; the last one with arguments of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     started = []
     for rank in range(count):
-        env = dict(os.environ, OMP_NUM_THREADS="1", MUPPET_DEVICE="cpu", **environment)
+        env = dict(os.environ, OMP_NUM_THREADS="1", MUPPET_DEVICE="cpu")
         if count > 1:
             env |= {"RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_RANK": str(rank)}
             env |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        command = [sys.executable, "-m", "tests.core_process", *arguments]
+        given = arguments if last is None or rank < count - 1 else last
+        command = [sys.executable, "-m", "tests.core_process", *given]
         started.append(
             subprocess.Popen(
                 command, env=env, cwd=Path(__file__).parents[1], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -111,7 +112,7 @@ def launch(count: int, *arguments: str, **environment: str) -> list[subprocess.P
     return started
 
 
-def finish(started: Sequence[subprocess.Popen[str]], timeout: float = 240) -> list[tuple[int, str, str]]:
+def finish(started: Sequence[subprocess.Popen[str]], timeout: float = 900) -> list[tuple[int, str, str]]:
     """Wait for all processes → (exit code, stdout, stderr) of each; none is left behind."""
     try:
         found = [process.communicate(timeout=timeout) for process in started]

@@ -1,0 +1,90 @@
+"""1, 2 and 4 processes take the same step, dropout included; a run saved by two goes on with one; errors reach all."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from muppet import paths
+from muppet.runs import run_id
+from tests.core import artifacts, finish, launch, mixture, shared_artifacts  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("artifacts")
+# SGD: Adam would blow up the rounding of gradients that are exactly 0 (a bias that a softmax cancels).
+ROWS = "mnli stsb copa squad conll2000"
+COMMON = ("optimizer='sgd'", "lr=0.1", "dropout=0.1", "updates=3")
+
+
+def train(count: int, out: Path, *arguments: str) -> dict[str, torch.Tensor]:
+    for code, _, errors in finish(launch(count, *arguments)):
+        assert code == 0, errors[-2000:]
+    return torch.load(out, weights_only=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "names", "more"),
+    [("tiny/roberta", ROWS, ("attention_dropout=0.1",)), ("tiny/bart", ROWS + " xsum", ("r3f=True", "updates=2"))],
+)
+def test_one_two_and_four_processes_take_the_same_steps(tmp_path, monkeypatch, shared_artifacts, model, names, more):  # noqa: F811
+    found = []
+    for count in (1, 2, 4):
+        out = tmp_path / f"{count}.pt"
+        found.append(train(count, out, names, model, str(out), *COMMON, *more, "micro=256"))
+    for other in found[1:]:
+        assert other.keys() == found[0].keys()
+        for name, value in found[0].items():
+            torch.testing.assert_close(value, other[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_a_run_saved_by_two_processes_goes_on_with_one(tmp_path):
+    arguments = (ROWS, "tiny/roberta", *COMMON[:3], "updates=6", "seed=11")
+    out = tmp_path / "out.pt"
+    names, model, *pairs = arguments
+    whole = train(1, out, names, model, str(out), *pairs)
+    folder = paths.run_dir(run_id(mixture(ROWS, "tiny/roberta", optimizer="sgd", lr=0.1, dropout=0.1, updates=6, seed=11)))
+    started = launch(2, names, model, str(out), *pairs, "every=0", "pause=0.5")
+    deadline = time.monotonic() + 600
+    while not list(folder.glob("checkpoint/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    started[1].send_signal(signal.SIGTERM)  # one process is told; both stop at the same update
+    for code, output, errors in finish(started):
+        assert code == 3 and "stopped after update" in output, errors[-2000:]
+    (saved,) = folder.glob("checkpoint/step-*")
+    assert 0 < int(saved.name.removeprefix("step-")) < 6
+    resumed = train(1, out, names, model, str(out), *pairs)
+    for name, value in whole.items():
+        torch.testing.assert_close(value, resumed[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("other", "messages"),
+    [(("mnli rte", "tiny/roberta", "seed=1"), ["processes disagree on the run", "processes disagree on the run"]),
+     (("mnli rte", "tiny/robert"), ["process 1 failed: UserError: unknown tiny model", "did you mean 'tiny/roberta'"])],
+)  # fmt: skip
+def test_an_error_on_one_process_ends_all_with_a_message(tmp_path, other, messages):
+    names, model, *pairs = other
+    last = (names, model, str(tmp_path / "b.pt"), *pairs)
+    started = launch(2, "mnli rte", "tiny/roberta", str(tmp_path / "a.pt"), last=last)
+    for (code, _, errors), message in zip(finish(started, timeout=600), messages, strict=True):
+        assert code == 2 and message in errors, errors[-2000:]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_result_counts_what_all_processes_did(tmp_path):
+    """Tokens, FLOPs and losses of a run on two processes are those of the run on one."""
+    out = tmp_path / "out.pt"
+    counts = []
+    for count in (1, 2):
+        train(count, out, "mnli rte", "tiny/roberta", str(out), "updates=2", "every=0", f"seed={20 + count}")
+        run = mixture("mnli rte", updates=2, seed=20 + count)
+        (saved,) = (paths.run_dir(run_id(run)) / "checkpoint").glob("step-*")
+        assert json.loads((saved / "meta.json").read_text())["step"] == 2
+        counts.append(torch.load(saved / "state.pt", weights_only=True)["meter"])
+    assert counts[0]["units"].sum() == pytest.approx(counts[1]["units"].sum(), rel=0.2)
+    for name in ("real_tokens", "flops"):
+        assert counts[0]["counts"][name] == pytest.approx(counts[1]["counts"][name], rel=0.2)

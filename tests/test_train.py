@@ -1,0 +1,177 @@
+"""One update is what the recipe says, however its sub-batches are computed; the recipe's alternatives do what they name."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from muppet.collate import make_batch
+from muppet.device import Device
+from muppet.losses import scale
+from muppet.runs import Recipe
+from muppet.train import learning_rate
+from tests.core import artifacts, make_trainer, mixture, recipe, shared_artifacts  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("artifacts")
+FAMILIES = "mnli stsb commonsense_qa squad conll2000"
+
+
+def parameters(trainer) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in trainer.model.named_parameters()}
+
+
+def close(a, b, atol=2e-5) -> None:
+    for name, value in a.items():
+        torch.testing.assert_close(value, b[name], rtol=1e-4, atol=atol, msg=name)
+
+
+@pytest.mark.parametrize("averaging", ["sub_batch", "example"])
+@pytest.mark.parametrize("model", ["tiny/roberta", "tiny/bart"])
+def test_an_update_is_the_gradient_of_the_mean_over_sub_batches(averaging, model):
+    """Against a plain reading of the method: one forward per sub-batch, its mean scaled loss, the mean of those."""
+    trainer = make_trainer(
+        mixture(FAMILIES + (" xsum" if model == "tiny/bart" else ""), model, averaging=averaging, optimizer="sgd",
+                weight_decay=0.0, lr=1.0, schedule="constant", max_tokens=192),
+        Device(micro_tokens=512),
+    )  # fmt: skip
+    before = parameters(trainer)
+    batches = trainer.sampler.update(0)
+    losses = []
+    for batch in batches:
+        rows = make_batch(
+            trainer.parts, trainer.specs, [(batch.part, batch.units)], trainer.model.pad, torch.device("cpu")
+        )
+        (found,) = trainer.model.train()(rows, trainer.specs)
+        losses.append(scale(found.loss, found.n))
+    (torch.stack([loss.mean() for loss in losses]).mean() if averaging == "sub_batch" else torch.cat(losses).mean()).backward()
+    expected = {n: before[n] - (0 if p.grad is None else p.grad) for n, p in trainer.model.named_parameters()}
+    trainer.update()
+    close(expected, parameters(trainer))
+
+
+def test_merging_sub_batches_into_one_forward_changes_nothing():
+    made = mixture(FAMILIES, optimizer="sgd", lr=0.1)  # Adam would blow up the rounding of gradients that are 0
+    runs = [make_trainer(made, Device(micro_tokens=limit)) for limit in (1, 512, 100_000)]
+    for _ in range(3):
+        for trainer in runs:
+            trainer.update()
+    for other in runs[1:]:
+        close(parameters(runs[0]), parameters(other))
+
+
+def test_dropout_depends_on_the_update_and_not_on_what_was_drawn_before():
+    made = [make_trainer(mixture(FAMILIES, dropout=0.3, attention_dropout=0.1)) for _ in range(2)]
+    for index, trainer in enumerate(made):
+        torch.manual_seed(index)
+        np.random.seed(index)
+        trainer.update()
+    for name, value in parameters(made[0]).items():
+        assert torch.equal(value, parameters(made[1])[name]), name
+
+
+def test_heads_without_a_sub_batch_are_skipped_or_moved_by_zeros():
+    """With Adam a skipped head stays where it is; a zero gradient still decays it (fairseq's behaviour)."""
+    for unused, moves in (("skip", False), ("zero", True)):
+        trainer = make_trainer(mixture("mnli rte", unused_heads=unused, sub_batches=1, batching="batch_homogeneous"))
+        before = parameters(trainer)
+        idle = {"mnli", "rte"} - {trainer.names[trainer.sampler.update(0)[0].part]}
+        trainer.update()
+        name = f"heads.{idle.pop()}.out.weight"
+        assert torch.equal(before[name], parameters(trainer)[name]) != moves
+
+
+def test_commonsense_and_span_share_a_head_unless_asked_otherwise():
+    shared = make_trainer(mixture("copa openbookqa squad squad_v2 mnli rte"))
+    assert sorted(shared.model.heads) == ["commonsense", "mnli", "rte", "span"]
+    apart = make_trainer(mixture("copa openbookqa squad squad_v2 mnli rte", heads="per_dataset"))
+    assert sorted(apart.model.heads) == ["copa", "mnli", "openbookqa", "rte", "squad", "squad_v2"]
+
+
+def test_a_heads_first_weights_do_not_depend_on_the_other_datasets():
+    alone, among = make_trainer(mixture("rte", seed=5)), make_trainer(mixture("mnli rte copa", seed=5))
+    other = make_trainer(mixture("rte", seed=6))
+    key = "heads.rte.dense.weight"
+    assert torch.equal(parameters(alone)[key], parameters(among)[key])
+    assert not torch.equal(parameters(alone)[key], parameters(other)[key])
+
+
+def test_loss_scalings():
+    """Of the first update, at the same weights: log n divides, none leaves, dataset size weighs by 1/size."""
+    first = {}
+    for kind in ("log_n", "none", "dataset_size", "inverse_loss"):
+        trainer = make_trainer(mixture("mnli commonsense_qa", loss_scaling=kind, lr=0.0, sub_batches=40))
+        trainer.update()
+        first[kind] = [trainer.meter.mean(part, 0, 1) for part in (0, 1)]
+    for part, n in ((0, 3), (1, 5)):
+        assert first["log_n"][part] == pytest.approx(first["none"][part] / math.log(n), rel=1e-5)
+        assert first["dataset_size"][part] == pytest.approx(first["none"][part], rel=1e-5)  # equal sizes
+        assert first["inverse_loss"][part] == pytest.approx(first["log_n"][part], rel=1e-5)  # nothing observed yet
+    assert list(trainer.running.tolist()) == pytest.approx(first["none"], rel=1e-4)
+    trainer.update()  # now over the observed loss, which at lr 0 changes only by sampling
+    bins = (trainer.meter.losses / trainer.meter.units)[-3]
+    assert bins.tolist() == pytest.approx([1.0, 1.0], abs=0.2)
+
+
+def test_dataset_size_scaling_is_inverse_to_size_and_one_on_average():
+    from muppet import stage
+    from muppet.batching import Part
+    from muppet.distributed import Processes
+    from muppet.train import Trainer
+
+    base = make_trainer(mixture("mnli rte"))
+    parts = [Part(encoded=base.parts[0].encoded, units=np.arange(30)), Part(encoded=base.parts[1].encoded, units=np.arange(10))]
+    assert stage.head_key(parts[0].encoded.task) == "mnli"
+    trainer = Trainer(base.model, parts, base.specs, recipe(loss_scaling="dataset_size"), 0, Device(), Processes())
+    assert trainer.size_factor.tolist() == pytest.approx([40 / (2 * 30), 40 / (2 * 10)])
+    assert (trainer.size_factor * [30, 10]).sum() / 40 == pytest.approx(1)
+
+
+@pytest.mark.parametrize("warmup", [{"warmup_updates": 10}, {"warmup_share": 0.1}])
+def test_learning_rate_warms_up_and_falls_to_zero(warmup):
+    made = Recipe(lr=2.0, max_tokens=1, updates=100, **warmup)
+    rates = [learning_rate(made, 100, step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.2) and rates[9] == rates[10] == pytest.approx(2.0)
+    assert rates[55] == pytest.approx(1.0) and rates[100] == 0
+    assert np.allclose(np.diff(rates[10:]), -2.0 / 90)
+    assert learning_rate(Recipe(lr=2.0, max_tokens=1, updates=100, schedule="constant"), 100, 99) == 2.0
+
+
+def test_clipping_bounds_the_step_of_sgd():
+    trainer = make_trainer(
+        mixture("mnli", optimizer="sgd", weight_decay=0.0, lr=1.0, clip_norm=0.01, schedule="constant")
+    )
+    before = parameters(trainer)
+    trainer.update()
+    after = parameters(trainer)
+    step = math.sqrt(sum(float(((after[n] - before[n]) ** 2).sum()) for n in before))
+    assert step == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("decoupled", [True, False])
+def test_weight_decay_reaches_biases_and_norms_too(decoupled):
+    trainer = make_trainer(mixture("mnli", weight_decay=0.5, decoupled=decoupled, lr=0.1, schedule="constant"))
+    assert isinstance(trainer.optimizer, torch.optim.AdamW if decoupled else torch.optim.Adam)
+    assert len(trainer.optimizer.param_groups) == 1
+    assert len(trainer.optimizer.param_groups[0]["params"]) == len(list(trainer.model.parameters()))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_dataset():
+    trainer = make_trainer(mixture("mnli"))
+    trainer.model.heads["mnli"].out.bias.data.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="update 1: the loss of mnli is not finite"):
+        trainer.update()
+
+
+@pytest.mark.parametrize("model", ["tiny/bart", "tiny/t5"])
+def test_each_familys_loss_falls_on_an_encoder_decoder(model):
+    trainer = make_trainer(
+        mixture("sst2 commonsense_qa squad xsum", model, updates=20, lr=4e-3, sub_batches=8, max_tokens=320, rows=16,
+                label_smoothing=0.1)
+    )  # fmt: skip
+    while trainer.step < trainer.updates:
+        trainer.update()
+    for part, name in enumerate(trainer.names):
+        assert trainer.meter.mean(part, 0.8, 1.0) < trainer.meter.mean(part, 0.0, 0.2), name
