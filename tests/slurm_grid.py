@@ -22,7 +22,7 @@ from muppet.runs import Finetune, Prefinetune, Recipe
 from muppet.tasks import get
 from studies.kit.study import Cell, Study
 
-TASKS = ("rte", "cola", "boolq")
+TASKS = ("rte", "cola")
 LONG = Recipe(lr=1e-3, max_tokens=256, max_length=64, updates={updates}, warmup_updates=2, sub_batches=4)
 SHORT = Recipe(lr=1e-3, max_tokens=256, max_length=64, updates=3, warmup_updates=1, sub_batches=2)
 
@@ -47,7 +47,7 @@ OTHERS = ("table3", "table4", "table5", "table6", "figure1", "figure2", "figure3
 
 @dataclass(kw_only=True)
 class Grid:
-    """A copy of the code with one small study (one pre-finetuning, `seeds` fine-tunings in each of six cells), and the
+    """A copy of the code with one small study (one pre-finetuning, `seeds` fine-tunings in each of four cells), and the
     folder that it is run in."""
 
     folder: Path
@@ -59,12 +59,15 @@ class Grid:
     artefact: str = "ablations"  # the small study stands in its place; another artefact is the project's own
     profile: str = "paper"  # it scales nothing
     slow: float = 0.0  # seconds that each update takes longer: time to interrupt it in, and no CPU
+    warm: Path | None = None  # artifacts of an earlier grid: its tiny models and token cache are taken over
     settings: str = ""  # further lines of cluster.toml
     env: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.work, self.code = self.folder / "work", self.folder / "code"
         self.work.mkdir(parents=True)
+        for part in ("tiny", "cache") if self.warm else ():
+            shutil.copytree(self.warm / part, self.work / "artifacts" / part)  # type: ignore[operator]
         ignored = shutil.ignore_patterns("__pycache__")
         for part in ("muppet", "studies", "paper_tables/reference"):
             shutil.copytree(ROOT / part, self.code / part, ignore=ignored)
@@ -106,7 +109,7 @@ class Grid:
         """`python -m studies ARGUMENTS` for this grid's artefact and profile."""
         return [sys.executable, "-m", "studies", *arguments, "--profile", self.profile, "--artefact", self.artefact]
 
-    def run(self, *arguments: str, expect: int = 0, timeout: float = 240) -> str:
+    def run(self, *arguments: str, expect: int = 0, timeout: float = 900) -> str:
         """What `python -m studies …` prints; fails the test on another exit status."""
         done = subprocess.run(
             self.command(*arguments),
@@ -171,18 +174,18 @@ class Grid:
         ours = {path.name for path in (self.work / "artifacts/submissions").iterdir()}
         return {job: state for job, name, state in fields if any(one in name for one in ours)}
 
-    def until(self, condition: Callable[[], object], what: str, seconds: float = 180) -> None:
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 900) -> None:
         """Wait for `condition`; fail the test, with every log, when it does not come."""
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"after {seconds} s it is not so that {what}\n{self.logs()}"
             time.sleep(0.2)
 
-    def finish(self, runs: int, seconds: float = 240) -> None:
+    def finish(self, runs: int, seconds: float = 900) -> None:
         """Wait until `runs` results are there and no job of this grid is left."""
         self.until(lambda: len(self.results()) >= runs, f"{runs} runs are done", seconds)
         active = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED")
-        self.until(lambda: not any(s in active for s in self.queue().values()), "no job is left", 60)
+        self.until(lambda: not any(s in active for s in self.queue().values()), "no job is left", 300)
 
     def logs(self) -> str:
         """The ends of all job and run logs."""

@@ -25,18 +25,37 @@ Unbroken = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three nodes of two CPUs; arrays of at most five elements."""
-    with Cluster(root=tmp_path_factory.mktemp("cluster"), nodes=3, max_array=5, grace=20) as started:
+    """Three nodes of two CPUs; arrays of at most three elements."""
+    with Cluster(root=tmp_path_factory.mktemp("cluster"), nodes=3, max_array=3, grace=20) as started:
         yield started
 
 
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Grid]:
+    """A grid run by the local launcher, without interruption: what the cluster must arrive at. Each is run once."""
+    known: dict[str, Grid] = {}
+
+    def run(**options: Any) -> Grid:
+        key = repr(sorted(options.items()))
+        if key not in known:
+            first = next(iter(known.values()), None)
+            warm = first.work / "artifacts" if first else None
+            made = Grid(folder=tmp_path_factory.mktemp("local") / "grid", cluster=None, warm=warm, **options)
+            made.run("ablations", "--jobs", "2", timeout=600)
+            known[key] = made
+        return known[key]
+
+    return run
+
+
 @pytest.fixture
-def grid(cluster: Cluster, tmp_path: Path) -> Iterator[Make]:
+def grid(cluster: Cluster, local: Callable[..., Grid], tmp_path: Path) -> Iterator[Make]:
     """Makes a grid; what it leaves in the queue is cancelled."""
     made: list[Grid] = []
 
     def make(**options: Any) -> Grid:
-        made.append(Grid(folder=tmp_path / str(len(made)), cluster=cluster, **options))
+        warm = local().work / "artifacts" if options.get("artefact") is None else None
+        made.append(Grid(folder=tmp_path / str(len(made)), cluster=cluster, warm=warm, **options))
         return made[-1]
 
     yield make
@@ -45,20 +64,10 @@ def grid(cluster: Cluster, tmp_path: Path) -> Iterator[Make]:
         cluster.run("scancel", *left, check=False)
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
-    """The outcome of the same grid run by the local launcher, without interruption."""
-    known: dict[str, dict[str, Any]] = {}
-
-    def outcome(**options: Any) -> dict[str, Any]:
-        key = repr(sorted(options.items()))
-        if key not in known:
-            local = Grid(folder=tmp_path_factory.mktemp("local") / "grid", cluster=None, **options)
-            local.run("ablations", "--jobs", "2", timeout=600)
-            known[key] = local.outcome()
-        return known[key]
-
-    return outcome
+@pytest.fixture
+def unbroken(local: Callable[..., Grid]) -> Unbroken:
+    """The outcome of the same grid run by the local launcher."""
+    return lambda **options: local(**options).outcome()
 
 
 def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing(
@@ -68,9 +77,9 @@ def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing
     said = one.submit()
     assert re.search(r"submitted \d+: .* after \d+", said)  # fine-tunings wait for their pre-finetuning
     again = one.submit()  # the impatient second make
-    assert "7 runs are in flight already" in again and "nothing to submit" in again
+    assert "5 runs are in flight already" in again and "nothing to submit" in again
     (one.code / "studies/ablations.py").write_text("raise SystemExit('edited after submission')\n")
-    one.finish(7)
+    one.finish(5)
     assert one.outcome() == unbroken()
 
 
@@ -95,7 +104,7 @@ def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(
     assert one.states()[parent]["state"] == "running"
     cluster.run("srun", "--partition=high", "--nodes=3", "--exclusive", "--job-name=others", "sleep", "1", timeout=120)
     assert one.states()[parent]["state"] == "preempted"
-    one.finish(7)
+    one.finish(5)
     assert "got SIGUSR2" in one.joblogs() and "queued again" in one.joblogs()
     assert "restart_count=1" in one.joblogs()
     assert "has no result" not in one.joblogs()  # children waited for the parent's real end, not for its first stop
@@ -105,7 +114,7 @@ def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(
 def test_a_pre_finetuning_that_runs_out_of_time_goes_on_and_ends_bit_identical(grid: Make, unbroken: Unbroken) -> None:
     one = grid(**LONG, slow=0.1, settings="signal_s = 20\n[prefinetune]\nminutes = 1\n")
     one.submit()
-    one.finish(7, seconds=300)
+    one.finish(5)
     assert "got SIGUSR2" in one.joblogs() and "restart_count=" in one.joblogs()
     assert one.outcome() == unbroken(**LONG)
 
@@ -120,7 +129,7 @@ def test_a_node_that_dies_costs_nothing_but_time(cluster: Cluster, grid: Make, u
     assert node
     cluster.crash_node(node[1])
     try:
-        one.finish(7)
+        one.finish(5)
         nodes = set(re.findall(r"0 of them done; .*nodename=(\S+)", one.joblogs()))
         assert nodes - {node[1]}
         assert one.outcome() == unbroken(updates=60)
@@ -142,7 +151,7 @@ def test_a_controller_killed_right_after_submission_loses_no_run(cluster: Cluste
             break
     said += process.stdout.read()
     assert process.wait(timeout=120) == 0, said
-    one.finish(7)
+    one.finish(5)
     assert "has no result" not in one.joblogs()
 
 
@@ -165,14 +174,14 @@ def test_a_controller_that_is_down_at_submission_is_waited_for_then_named(cluste
     cluster.start_controller()
     said += process.communicate(timeout=120)[0]
     assert process.returncode == 0, said
-    assert "trying again" in said and "7 runs in flight" in said
+    assert "trying again" in said and "5 runs in flight" in said
     cluster.stop_controller()
     try:
         told = one.run("status")
         assert "does not answer" in told and "unknown" in told  # usable, and says what it does not know
     finally:
         cluster.start_controller()
-    one.finish(7)
+    one.finish(5)
 
 
 def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -> None:
@@ -180,7 +189,7 @@ def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -
     good = (one.code / "muppet/prefinetune.py").read_text()
     one.patch("muppet/prefinetune.py", START, 'raise OSError("no such luck")\n    ' + START)
     one.submit()
-    one.finish(3)
+    one.finish(2)
     states = one.states()
     parent = one.parent
     assert states[parent]["state"] == "failed" and "no such luck (3×)" in states[parent]["why"]
@@ -188,20 +197,20 @@ def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -
     record = json.loads((one.work / f"artifacts/runs/{parent}/failure.json").read_text())
     assert record["count"] == 3 and "no such luck" in record["traceback"]
     children = [state for name, state in states.items() if "-muppet-" in name]
-    assert len(children) == 3 and all(child["state"] != "failed" for child in children)
+    assert len(children) == 2 and all(child["state"] != "failed" for child in children)
     assert "its parent" in one.joblogs() and "has no result" in one.joblogs()
     said = one.submit()
     assert "not tried again" in said and "nothing to submit" in said
     (one.code / "muppet/prefinetune.py").write_text(good)
     one.run("retry", "--launcher", "slurm")
-    one.finish(7)
+    one.finish(5)
     assert set(state["state"] for state in one.states().values()) == {"done"}
 
 
 def test_two_nodes_of_two_tasks_share_one_pre_finetuning(grid: Make, unbroken: Unbroken) -> None:
     one = grid(updates=40, settings="[prefinetune]\nnodes = 2\ntasks_per_node = 2\n")
     one.submit()
-    one.finish(7)
+    one.finish(5)
     result = one.results()[one.parent]
     assert result["cost"]["processes"] == 4
     alone = unbroken(updates=40)
@@ -213,16 +222,16 @@ def test_an_array_above_the_limit_is_cut_and_cancel_takes_ours_alone(cluster: Cl
     one = grid(updates=100, slow=0.2, seeds=2, settings="pack_minutes = 0\narray_parallelism = 2\n")
     said = one.submit()
     sizes = [int(n) for n in re.findall(r"submitted \d+: (\d+) jobs", said)]
-    assert sorted(sizes) == [1, 1, 1, 5, 5]  # 13 runs, five elements at most
+    assert sorted(sizes) == [1, 1, 1, 3, 3]  # 9 runs, three elements at most
     theirs = cluster.run("sbatch", "--parsable", "--wrap", "sleep 60", "--output=/dev/null").strip()
     try:
         told = one.run("cancel")
         assert re.search(r"cancelled \d+ jobs with \d+ runs", told)
-        one.until(lambda: not {"PENDING", "RUNNING"} & set(one.queue().values()), "ours are gone", 60)
+        one.until(lambda: not {"PENDING", "RUNNING"} & set(one.queue().values()), "ours are gone")
         assert cluster.run("squeue", "-h", "-j", theirs, "-o", "%T").strip() in ("PENDING", "RUNNING")
         assert {state["state"] for state in one.states().values()} <= {"cancelled", "done"}
         one.submit()  # and again: what is left is sent
-        one.finish(13)
+        one.finish(9)
     finally:
         cluster.run("scancel", theirs, check=False)
 
@@ -245,8 +254,8 @@ def test_scripts_written_out_run_as_the_submission_would(cluster: Cluster, grid:
     assert "scripts/submit.sh" in said and not one.results()
     subprocess.run(["sh", "scripts/submit.sh"], cwd=one.work, env=one.environment, check=True, capture_output=True)
     again = one.submit()
-    assert "7 runs are in flight already" in again  # known though a person submitted them
-    one.finish(7)
+    assert "5 runs are in flight already" in again  # known though a person submitted them
+    one.finish(5)
     assert one.outcome() == unbroken()
 
 
@@ -255,6 +264,6 @@ def test_a_run_that_crashes_fails_alone(grid: Make) -> None:
     crash = 'if run.task.name == "cola" and isinstance(run.init, str):\n        __import__("ctypes").string_at(0)\n    '
     one.patch("muppet/finetune.py", START, crash + START)
     one.submit()
-    one.finish(6)
+    one.finish(4)
     failed = {name: state for name, state in one.states().items() if state["state"] == "failed"}
     assert len(failed) == 1 and "SIGSEGV" in next(iter(failed.values()))["why"]
