@@ -177,7 +177,7 @@ def _curves(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> Non
             elinewidth=1,
         )
         axes.set_title(f"{row} ({cells['metric'].iloc[0] if len(cells) else every['metric'].iloc[0]})", loc="left")
-        axes.set_xticks(every["x"], [c.removesuffix(" sets") for c in every["column"]])
+        axes.set_xticks(every["x"], [_tick(column) for column in every["column"]])
         margin = 0.04 * max(every["x"].max() - every["x"].min(), 1)
         axes.set_xlim(every["x"].min() - margin, every["x"].max() + margin)
         axes.tick_params(axis="x", labelsize=7.5)
@@ -281,7 +281,7 @@ def _heatmaps(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> N
     columns = list(dict.fromkeys(points["column"]))
     figure.set_size_inches(max(4.5, 0.62 * len(columns) + 1.2), (0.36 * names[1].nunique() + 1.0) * len(datasets))
     for axes, dataset in zip(figure.subplots(len(datasets), 1, squeeze=False).flat, datasets, strict=True):
-        cells = points[names[0] == dataset].assign(scale=names[1])
+        cells = points[names[0] == dataset].assign(scale=names[1].str.replace(" sets", ""))
         table = 100 * cells.pivot(index="scale", columns="column", values="value").reindex(
             index=list(dict.fromkeys(cells["scale"])), columns=columns
         )
@@ -308,6 +308,12 @@ def _heatmaps(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> N
         axes.set_ylabel("datasets in pre-finetuning")
         axes.tick_params(axis="both", length=0, rotation=0, labelsize=8)
     figure.tight_layout(h_pad=1.5)
+
+
+def _tick(name: str) -> str:
+    """`34` for `34 sets`; the last point's name stands a line lower, beside its neighbour's."""
+    count, _, rest = name.replace(" sets", "").partition(" (")
+    return f"\n{rest.rstrip(')')}" if rest else count
 
 
 def _whiskers(cells: pd.DataFrame) -> list[pd.Series] | None:
