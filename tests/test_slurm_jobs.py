@@ -255,7 +255,8 @@ def start(folder: Path, *names: str, parents: dict[str, str] | None = None) -> s
     (folder / "work.py").write_text(WORK)
     code = (
         "import sys, studies.kit.job as job\n"
-        "job.PATIENCE_S = 3.0\n"
+        "import studies.kit.node as node\n"
+        "job.PATIENCE_S = node.PATIENCE_S = 3.0\n"
         "ids = tuple(sys.argv[1].split(','))\n"
         f"job.Job(profile='smoke', ids=ids, parents=tuple(map({parents or {}!r}.get, ids)), runner='work:execute')()\n"
     )
@@ -307,20 +308,64 @@ def test_a_signal_outside_of_training_leaves_no_failure_and_a_restart_goes_on(
     assert again.returncode == 0 and "2 runs, 1 of them done" in said
 
 
-def test_stopped_three_times_at_one_step_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_starts_that_never_get_further_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from studies.kit import job
 
     monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
     folder = tmp_path / "runs/finetune-x-0"
     folder.mkdir(parents=True)
     (folder / "progress.json").write_text('{"step": 5}')
-    assert [job._stopped("finetune-x-0") for _ in range(2)] == [1, 2]
+    assert [job._starts("finetune-x-0") for _ in range(3)] == [1, 2, 3]
     (folder / "progress.json").write_text('{"step": 9}')  # it got further
-    assert [job._stopped("finetune-x-0") for _ in range(3)] == [1, 2, 3]
+    assert [job._starts("finetune-x-0") for _ in range(job.STARTS)] == [1, 2, 3, 4, 5]
+    one = job.Job(profile="smoke", ids=("finetune-x-0",), parents=(None,))
+    assert one._one(lambda profile, ids: pytest.fail("it was started"), "finetune-x-0") == "failed"
+    record = json.loads((folder / "failure.json").read_text())
+    assert record["count"] >= 3 and "never got further than step 9" in record["error"]
+
+
+def test_a_start_that_ends_in_order_leaves_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from studies.kit import job
+
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
+    one, note = job.Job(profile="smoke", ids=("a",), parents=(None,)), tmp_path / "runs/a/started.json"
+    assert one._one(lambda profile, ids: {"a": "done"}, "a") == "done" and not note.exists()
+    job._starts("a")
+    assert one._one(lambda profile, ids: {"a": "busy"}, "a") == "busy"  # another copy is at it: no start of ours
+    assert json.loads(note.read_text())["count"] == 1
+
+
+def test_a_requeue_outlasts_a_controller_that_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    from studies.kit import node
+
+    script = tmp_path / "scontrol"
+    script.write_text(
+        '#!/bin/sh\necho "$@" >> asked\n[ $(wc -l < asked) -gt 2 ] || { echo "Unable to contact" >&2; exit 1; }\n'
+    )
+    script.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    node.requeue()
+    assert (tmp_path / "asked").read_text() == "requeue 77\n" * 3 and "queued again" in capsys.readouterr().out
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    node.requeue()
+    assert "no scontrol on this node" in capsys.readouterr().out
+
+
+def test_submitting_from_inside_a_job_hands_on_none_of_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    from studies.kit import submit
+
+    for name in ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_CONF", "RANK"):
+        monkeypatch.setenv(name, "1")
+    with submit._clean():
+        assert "SLURM_JOB_ID" not in os.environ and "RANK" not in os.environ and os.environ["SLURM_CONF"] == "1"
+    assert os.environ["SLURM_JOB_ID"] == "1" and os.environ["SLURM_CONF"] == "1"
 
 
 def test_the_process_group_is_made_from_slurms_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    from studies.kit import job
+    from studies.kit import node
 
     slurms = {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "77", "SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": "3",
               "SLURM_LOCALID": "1", "SLURM_JOB_NODELIST": "node[03-04]", "SUBMITIT_EXECUTOR": "slurm"}  # fmt: skip
@@ -328,11 +373,11 @@ def test_the_process_group_is_made_from_slurms_variables(monkeypatch: pytest.Mon
         monkeypatch.setenv(name, value)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "0")
-    job.process_group()
+    node.process_group()
     assert [os.environ[n] for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")] == ["3", "4", "1", "2"]
     assert os.environ["MASTER_ADDR"] == "node03" and 20000 <= int(os.environ["MASTER_PORT"]) < 32000
     monkeypatch.setenv("SLURM_NTASKS", "1")
-    job.process_group()
+    node.process_group()
     assert "WORLD_SIZE" not in os.environ
 
 

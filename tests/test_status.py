@@ -150,7 +150,7 @@ def test_status_is_printed_for_people_and_machines(look: Look, capsys: pytest.Ca
 
 def test_retry_forgets_failures_and_releases_held_jobs(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     record(P, "failure.json", error="no such luck", count=3)
-    record(P, "stopped.json", step=1, count=3)
+    record(P, "started.json", step=1, count=3)
     look([entry(0, "COMPLETED"), entry(1, "PENDING", "job requeued in held state")])
     released: list[str] = []
     monkeypatch.setattr(slurm, "release", released.extend)

@@ -46,7 +46,7 @@ def forget(runs: Mapping[str, Run], profile: str) -> set[str]:
     states = look(runs, profile).states
     again = {name for name, state in states.items() if state.state in ("failed", "lost")}
     for name in again:
-        for record in ("failure.json", "stopped.json"):
+        for record in ("failure.json", "started.json"):
             (paths.run_dir(name) / record).unlink(missing_ok=True)
     held = sorted({state.job for state in states.values() if state.state == "held" and state.job})
     if held:

@@ -16,7 +16,6 @@ import importlib
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 import traceback
@@ -30,13 +29,17 @@ from typing import Any
 
 from muppet import paths
 from muppet.result import write_text
+from studies.kit.node import first, many, process_group, requeue, say, state, where, write_to
 
 RUNNER = "studies.kit.worker:execute"  # (profile, [id]) -> {id: outcome}
 STOPPED = 75  # exit status of the warm process when a run checkpointed because it was told to (EX_TEMPFAIL)
-ATTEMPTS = 3  # failures of one run in one job, and stops without progress, before it is given up
+ATTEMPTS = 3  # failures of one run in one job before it is given up
+STARTS = (
+    5  # of one run without getting any further, before it is given up: it is killed each time, or its time is too short
+)
 GRACE_S = 20.0  # that the first of several processes gets to say why they failed
 AGAIN_S = 5.0  # between looks at a run that another copy of it is doing
-PATIENCE_S = 600.0  # for which a requeue is tried again
+PATIENCE_S = 600.0  # that a job which is told to stop waits for its end
 SIGNALS = {signal.SIGUSR2, signal.SIGTERM}
 
 
@@ -60,7 +63,7 @@ class Job:
         mind = _Minder()
         process_group()
         missing = [name for name in self.ids if not self._done(name)]
-        say(f"{len(self.ids)} runs, {len(self.ids) - len(missing)} of them done; {_where()}")
+        say(f"{len(self.ids)} runs, {len(self.ids) - len(missing)} of them done; {where()}")
         todo = []
         for name, parent in zip(self.ids, self.parents, strict=True):
             if name in missing and parent is not None and not self._done(parent):
@@ -70,7 +73,7 @@ class Job:
                 todo.append(name)
         self._through(todo, mind)
         left = [name for name in self.ids if not self._done(name)]
-        if left and _first():
+        if left and first():
             more = f" and {len(left) - 1} more" * (len(left) > 1)
             raise RuntimeError(f"{len(left)} of {len(self.ids)} runs have no result: {left[0]}{more}")
 
@@ -82,7 +85,7 @@ class Job:
             told, status = mind.follow(partial(self._work, todo))
             current = next((name for name, outcome in told.items() if outcome == "starts"), None)
             if mind.signal is not None and (current or not told):
-                mind.leave(current or todo[0])
+                mind.leave()
             if current is not None:  # the process died in it
                 kind = signal.Signals(-status).name if status < 0 else f"exit status {status}"
                 self._fail(
@@ -95,8 +98,8 @@ class Job:
                     if _failure(name) == before[name]:
                         self._fail(name, f"left no failure record; see {paths.run_dir(name) / 'log.txt'}")
                     say(f"{name}: {_failure(name).get('error', 'failed')}")
-            if _many() and any(failed.values()):  # the group's other processes would wait for this one: end them all
-                time.sleep(0 if _first() else GRACE_S)  # … when the first has said why
+            if many() and any(failed.values()):  # the group's other processes would wait for this one: end them all
+                time.sleep(0 if first() else GRACE_S)  # … when the first has said why
                 raise RuntimeError("a process of the group failed")
             given_up = {n for n in failed if max(failed[n], int(_failure(n).get("count") or 0)) >= ATTEMPTS}
             todo = [
@@ -111,16 +114,37 @@ class Job:
         execute = getattr(importlib.import_module(module), function)
         for name in names:
             tell("starts", name)
-            if _first():
-                _write_to(paths.run_dir(name) / "log.txt")
+            if first():
+                write_to(paths.run_dir(name) / "log.txt")
             try:
-                outcome = (execute(self.profile, [name]) or {}).get(name, "done")
+                outcome = self._one(execute, name)
             except Exception as error:
                 if type(error).__name__ == "Stopped":
                     raise
                 traceback.print_exc()
                 outcome = "failed"
             tell(outcome, name)
+
+    def _one(self, execute: Callable[[str, list[str]], dict[str, str] | None], name: str) -> str:
+        """One run → its outcome, with a note of the start that only an orderly end takes away."""
+        if not first():
+            return (execute(self.profile, [name]) or {}).get(name, "done")
+        note = paths.run_dir(name) / "started.json"
+        earlier = _json(note)
+        if _starts(name) > STARTS:
+            step = _json(note)["step"]
+            why = f"started {STARTS} times and never got further than step {step}: it was killed each time (out of memory?), or "
+            for _ in range(ATTEMPTS):  # so that it is not tried again until a person says so
+                self._fail(
+                    name, why + "its time is too short; give its stage more `minutes` or `memory_gb` in cluster.toml"
+                )
+            return "failed"
+        outcome = (execute(self.profile, [name]) or {}).get(name, "done")
+        if outcome == "busy" and earlier:  # this start was none
+            write_text(note, json.dumps(earlier) + "\n")
+        else:
+            note.unlink(missing_ok=True)
+        return outcome
 
     def _done(self, name: str) -> bool:
         return (Path("results") / self.profile / name.split("-", 1)[0] / f"{name}.json").exists()
@@ -129,7 +153,7 @@ class Job:
         """A failure record for a run that could not write its own."""
         from studies.kit import worker
 
-        if _first():
+        if first():
             worker.fail(name, error)
 
 
@@ -175,17 +199,10 @@ class _Minder:
         self.child = None
         return told, os.waitstatus_to_exitcode(waited)
 
-    def leave(self, name: str) -> None:
+    def leave(self) -> None:
         """After the checkpoint: queue this job again where that is ours to ask, then wait for the end."""
-        if _first() and (times := _stopped(name)) >= ATTEMPTS:
-            from studies.kit import worker
-
-            why = f"stopped {times} times without getting any further: give its stage more `minutes` in cluster.toml"
-            for _ in range(ATTEMPTS):  # so that it is not tried again until a person says so
-                worker.fail(name, why)
-            raise RuntimeError(f"{name}: {why}")
-        if _first() and (self.signal == signal.SIGUSR2 or _state() == "RUNNING"):
-            _requeue()
+        if first() and (self.signal == signal.SIGUSR2 or state() == "RUNNING"):
+            requeue()
         time.sleep(PATIENCE_S)  # the scheduler ends us
         raise RuntimeError("stopped at a checkpoint; submit again to go on")
 
@@ -217,87 +234,12 @@ def _live(work: Callable[[Callable[[str, str], None]], None], writer: int) -> No
         os._exit(status)
 
 
-def process_group() -> None:
-    """The environment that torch.distributed starts from, out of SLURM's, and no more threads than CPUs were given."""
-    os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK") or "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    tasks = int(os.environ.get("SLURM_NTASKS") or 1)
-    if tasks == 1:
-        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-            os.environ.pop(name, None)
-        return
-    from submitit import JobEnvironment
-
-    job = JobEnvironment()
-    number, restarts = int(os.environ["SLURM_JOB_ID"]), int(os.environ.get("SLURM_RESTART_COUNT") or 0)
-    os.environ |= {
-        "RANK": str(job.global_rank),
-        "WORLD_SIZE": str(tasks),
-        "LOCAL_RANK": str(job.local_rank),
-        "LOCAL_WORLD_SIZE": str(tasks // job.num_nodes),
-        "MASTER_ADDR": job.hostnames[0],
-        # two jobs on one node must not meet, and a requeued one must not meet its former self
-        "MASTER_PORT": str(20000 + (7 * number + restarts) % 12000),
-    }
-
-
-def say(text: str) -> None:
-    """A line in the job's log."""
-    print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
-
-
-def _first() -> bool:
-    return os.environ.get("RANK", "0") == "0"
-
-
-def _many() -> bool:
-    return int(os.environ.get("WORLD_SIZE") or 1) > 1
-
-
-def _where() -> str:
-    names = ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURMD_NODENAME", "RANK", "WORLD_SIZE")
-    return " ".join(f"{name.removeprefix('SLURM_').lower()}={os.environ[name]}" for name in names if name in os.environ)
-
-
-def _write_to(log: Path) -> None:
-    """From now on this process prints to `log`, C libraries included."""
-    sys.stdout.flush(), sys.stderr.flush()
-    log.parent.mkdir(parents=True, exist_ok=True)
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(target, 1), os.dup2(target, 2)
-    os.close(target)
-
-
-def _state() -> str:
-    command = ["squeue", "-h", "-o", "%T", "-j", os.environ["SLURM_JOB_ID"]]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-
-def _requeue() -> None:
-    """Ask for this job to be queued again, patiently: the controller may be the very thing that is restarting."""
-    end, pause = time.monotonic() + PATIENCE_S, 2.0
-    while True:
-        try:
-            done = subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], capture_output=True, text=True)
-        except FileNotFoundError:
-            say("no scontrol on this node: not queued again; submit again to go on from the checkpoint")
-            return
-        if done.returncode == 0:
-            say("queued again")
-            return
-        say(f"scontrol requeue: {done.stderr.strip() or done.stdout.strip()}")
-        if time.monotonic() > end:
-            return
-        time.sleep(pause)
-        pause = min(2 * pause, 30.0)
-
-
-def _stopped(name: str) -> int:
-    """Note that `name` was stopped → how often in a row it was, without getting any further."""
+def _starts(name: str) -> int:
+    """Note that `name` is started → how often in a row it was, without getting any further."""
+    record = paths.run_dir(name) / "started.json"
     step = int(_json(paths.run_dir(name) / "progress.json").get("step") or 0)
-    record = paths.run_dir(name) / "stopped.json"
     earlier = _json(record)
-    count = int(earlier.get("count", 0)) + 1 if earlier.get("step") == step else 1
+    count = int(earlier.get("count") or 0) + 1 if earlier.get("step") == step else 1
     write_text(record, json.dumps({"step": step, "count": count, "when": time.time()}) + "\n")
     return count
 
