@@ -34,9 +34,7 @@ from studies.kit.node import first, many, process_group, requeue, say, state, wh
 RUNNER = "studies.kit.worker:execute"  # (profile, [id]) -> {id: outcome}
 STOPPED = 75  # exit status of the warm process when a run checkpointed because it was told to (EX_TEMPFAIL)
 ATTEMPTS = 3  # failures of one run in one job before it is given up
-STARTS = (
-    5  # of one run without getting any further, before it is given up: it is killed each time, or its time is too short
-)
+STARTS = 5  # of one run that gets no further each time, before it is given up
 GRACE_S = 20.0  # that the first of several processes gets to say why they failed
 AGAIN_S = 5.0  # between looks at a run that another copy of it is doing
 PATIENCE_S = 600.0  # that a job which is told to stop waits for its end
@@ -133,11 +131,9 @@ class Job:
         earlier = _json(note)
         if _starts(name) > STARTS:
             step = _json(note)["step"]
-            why = f"started {STARTS} times and never got further than step {step}: it was killed each time (out of memory?), or "
+            why = f"started {STARTS} times and never got further than step {step}: killed each time, or short of time"
             for _ in range(ATTEMPTS):  # so that it is not tried again until a person says so
-                self._fail(
-                    name, why + "its time is too short; give its stage more `minutes` or `memory_gb` in cluster.toml"
-                )
+                self._fail(name, f"{why}; give its stage more `memory_gb` or `minutes` in cluster.toml")
             return "failed"
         outcome = (execute(self.profile, [name]) or {}).get(name, "done")
         if outcome == "busy" and earlier:  # this start was none
