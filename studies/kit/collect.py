@@ -151,7 +151,7 @@ def cells_frame(
     rows = []
     for cell in study.cells:
         metrics = [metric for row, column, metric in printed if (row, column) == (cell.row, cell.column)]
-        for metric in metrics if metrics and not cell.runs else [cell.metric]:
+        for metric in metrics if metrics and not cell.runs and cell.metric not in metrics else [cell.metric]:
             paper = printed.get((cell.row, cell.column, metric))
             rows += [_measure(study, replace(cell, metric=metric), kind, scores, lost, dirty, paper) for kind in kinds]
     frame = pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(Measured)])
