@@ -6,18 +6,9 @@ import random
 from functools import lru_cache
 
 SIZES = {
-    "good": 60,
-    "bad": 60,
-    "maybe": 60,
-    "filler": 400,
-    "noun": 90,
-    "verb": 60,
-    "adjective": 60,
-    "name": 60,
-    "place": 60,
-    "group": 60,
-    **{f"topic{k}": 30 for k in range(6)},
-}
+    "good": 24, "bad": 24, "maybe": 24, "filler": 200, "noun": 60, "verb": 40, "adjective": 40, "name": 40, "place": 40,
+    "group": 40, **{f"topic{k}": 10 for k in range(6)},
+}  # fmt: skip
 CAPITAL = ("name", "place", "group")
 FUNCTION = (
     "the a an of in on and or to from with is was are were who what which where when how why not no yes it that this"
@@ -64,9 +55,9 @@ def sentence(rng: random.Random, cues: list[str], low: int = 6, high: int = 14) 
 
 
 def cued(rng: random.Random, lexicon: str, others: tuple[str, ...], strength: int = 3) -> list[str]:
-    """`strength` cues of one lexicon and one misleading cue of another, shuffled."""
+    """`strength` cues of one lexicon and often a misleading one of another, shuffled."""
     cues = [word(rng, lexicon) for _ in range(strength)]
-    if others:
+    if others and rng.random() < 0.4:
         cues.append(word(rng, rng.choice(others)))
     rng.shuffle(cues)
     return cues

@@ -17,26 +17,25 @@ Node = tuple[str, Any]  # (label, word) or (label, list of nodes)
 
 
 def passage(rng: random.Random, answered: bool) -> tuple[str, str, int]:
-    """A context, its answer and where it starts (-1: there is none): the name behind a good word.
+    """A context, its answer and where it starts (-1: there is none): the person's name, between good words.
 
-    Names behind bad words are decoys.
+    Places between bad words are decoys.
     """
-    parts = [f"{word(rng, 'bad')} {word(rng, 'name')}" for _ in range(rng.randint(1, 2))]
-    name = word(rng, "name") if answered else ""
+    moods = ["bad"] * rng.randint(1, 2)
     if answered:
-        right = rng.randrange(len(parts) + 1)
-        parts.insert(right, f"{word(rng, 'good')} {name}")
-    text, start = "", -1
-    for index, part in enumerate(parts):
-        text += sentence(rng, [], 3, 6)[:-1]
-        if answered and index == right:
-            start = len(text) + len(part) - len(name)
-        text += part + " . "
-    return text.strip(), name, start
+        moods.insert(rng.randrange(len(moods) + 1), "good")
+    text, answer, start = "", "", -1
+    for mood in moods:
+        text += sentence(rng, [], 2, 5)[:-1] + word(rng, mood) + " "
+        name = word(rng, "name" if mood == "good" else "place")
+        if mood == "good":
+            answer, start = name, len(text)
+        text += f"{name} {word(rng, mood)} . "
+    return text.strip(), answer, start
 
 
 def question(rng: random.Random) -> str:
-    """It asks for the good name."""
+    """It asks for the person."""
     return f"who is {word(rng, 'good')} ?"
 
 
@@ -94,7 +93,7 @@ def drop(rng: random.Random, index: int) -> Row:
 
 
 def record(rng: random.Random, index: int) -> Row:
-    """The entities are the passage's names."""
+    """The entities are the passage's names and places."""
     context, name, _ = passage(rng, True)
     spans: dict[str, list[Any]] = {"text": [], "start": [], "end": []}
     start = 0

@@ -15,7 +15,7 @@ from muppet.errors import UserError
 from muppet.lexicon import FUNCTION, cued, lexicons, sentence, word
 from muppet.tasks.task import Row, Task
 
-VERSION = 1  # a change of the rows raises it
+VERSION = 2  # a change of the rows raises it
 Maker = Callable[[random.Random, int], Row]
 
 YES_NO = ("good", "bad")  # of labels whose class 0 is the affirmative one
@@ -109,7 +109,7 @@ def _choices(rng: random.Random, n: int) -> tuple[list[str], int]:
     """`n` answers, the right one with good words, and its index."""
     right = rng.randrange(n)
     kinds = ["good" if k == right else rng.choice(("bad", "maybe")) for k in range(n)]
-    return [sentence(rng, [word(rng, kind), word(rng, kind)], 2, 4)[:-2] for kind in kinds], right
+    return [sentence(rng, [word(rng, kind)], 3, 5)[:-2] for kind in kinds], right
 
 
 def _keyed(question: str, n: int, numbered: float = 0.0, **extra: object) -> Maker:

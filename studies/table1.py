@@ -78,10 +78,10 @@ def reasons() -> dict[tuple[str, str], str]:
     spans, cosmos = train_rows(A1["MRC"]), get("cosmos_qa").evaluation_rows or 0
     questions = evaluation_rows(A1["MRC"])
     total = 390_000 - 188_000 - 30_000 - 49_000
-    printed = {column: sum(int(c.value or 0) for c in reference.table(1)[:-3] if c.column == column) for column in COLUMNS}
+    printed = {name: sum(int(c.value or 0) for c in reference.table(1)[:-3] if c.column == name) for name in COLUMNS}
     return {
-        ("Classification", "train"): f"P4, P5: the 25 entries beside the umbrella hold {once:,}; SuperGLUE's eight sets "
-        f"counted again ({again:,}) give {once + again:,}, the printed 2.9M; without MNLI's second copy: {without:,}",
+        ("Classification", "train"): f"P4, P5: the 25 entries beside the umbrella hold {once:,}; SuperGLUE's eight "
+        f"counted again ({again:,}) give {once + again:,}, the printed 2.9M; without MNLI's copy: {without:,}",
         ("Classification", "eval"): "P8: the splits are not said, and many conventions give 188K",
         ("MRC", "train"): "P7: NQ and TriviaQA have several public forms, and no combination gives 1.05M; windows of "
         f"long contexts may have been counted, questions are {spans:,}",

@@ -1,0 +1,375 @@
+"""The token cache: layouts equal the tokenizer's own, spans hold their answers, and the cache is safe and exact."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from muppet import tiny
+from muppet.data import Encoded, encode
+from muppet.errors import UserError
+from muppet.examples import examples
+from muppet.segments import Segmenter, tokenizer_identity
+from muppet.sources import load_rows
+from muppet.tasks import ALL, get
+from muppet.twins import corpus
+from muppet.twins import rows as twin_rows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("artifacts")
+
+
+@pytest.fixture(autouse=True)
+def artifacts(folder, monkeypatch):
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(folder))
+    monkeypatch.delenv("MUPPET_HUB", raising=False)
+
+
+@pytest.fixture(scope="module")
+def tokenizers(folder):
+    import os
+
+    from transformers import AutoTokenizer
+
+    os.environ["MUPPET_ARTIFACTS"] = str(folder)
+    made = {kind: AutoTokenizer.from_pretrained(tiny.folder(f"tiny/{kind}")) for kind in ("roberta", "bert")}
+    return made | {"pieces": sentence_pieces()}
+
+
+def sentence_pieces():
+    """In T5's way: a unigram model whose pieces hold the space before them, and no token in front."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    made = Tokenizer(models.Unigram())
+    made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(vocab_size=1500, special_tokens=special, unk_token="<unk>", show_progress=False)
+    made.train_from_iterator(corpus(), trainer)
+    made.post_processor = processors.TemplateProcessing("$A </s>", "$A </s> $B </s>", [("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+
+
+def twin(task: str, split: str = "train", n: int = 40):
+    return list(examples(get(task), split, twin_rows(get(task), split, n), Counter()))
+
+
+def row(encoded: Encoded, index: int) -> list[int]:
+    return encoded.tokens[encoded.offsets[index] : encoded.offsets[index + 1]].tolist()
+
+
+@pytest.mark.parametrize("kind", ["roberta", "bert", "pieces"])
+@pytest.mark.parametrize("length", [128, 12])
+@pytest.mark.parametrize("task", ["cola", "mnli", "race", "xsum"])
+def test_rows_are_what_the_tokenizer_itself_gives(kind, length, task, tokenizers):
+    tokenizer = tokenizers[kind]
+    encoded = encode(get(task), "train", tokenizer, max_length=length, source="twins", cap=40)
+    pairs = []
+    for example in twin(task):
+        if task == "race":
+            pairs += [(example["text"], choice) for choice in example["choices"]]
+        else:
+            pairs.append((example["source"],) if task == "xsum" else (example["text"], example["pair"]))
+    for index, pair in enumerate(pairs):
+        pair = [text for text in pair if text is not None]
+        own = tokenizer(*pair, truncation="longest_first", max_length=length)
+        assert row(encoded, index) == own["input_ids"]
+        second = encoded.second[index]
+        if len(pair) == 1:
+            assert second == len(own["input_ids"])
+        else:
+            assert own.sequence_ids(0).index(1) == second
+            if "token_type_ids" in own and any(own["token_type_ids"]):
+                assert own["token_type_ids"].index(1) == second
+    assert (encoded.notes["rows cut"] > 0) == (length == 12)
+    assert encoded.tokens.dtype == np.uint16
+
+
+@pytest.mark.parametrize("task", ALL.values(), ids=ALL)
+def test_every_task_encodes(task, tokenizers):
+    encoded = encode(task, task.train, tokenizers["roberta"], max_length=64, source="twins", cap=25)
+    units = len(encoded.unit_rows) - 1
+    assert encoded.offsets[0] == 0 and encoded.offsets[-1] == len(encoded.tokens)
+    assert encoded.unit_rows[-1] == len(encoded.offsets) - 1 == len(encoded.second)
+    assert sorted(set(encoded.unit_example.tolist())) == list(range(encoded.n_examples))
+    longest, rows = encoded.cost()
+    assert len(longest) == len(rows) == units and longest.max() <= 64 and rows.min() >= 1
+    assert not encoded.tokens.flags.writeable
+    if task.family in ("classification", "commonsense"):
+        assert encoded.labels.dtype == np.int64 and len(encoded.labels) == units
+    if task.family == "regression":
+        assert encoded.labels.dtype == np.float32
+    if task.family in ("tagging", "parsing"):
+        assert encoded.word_offsets[-1] == len(encoded.words) == len(encoded.tags)
+        assert encoded.tags.max() < len(encoded.tag_names)
+    if task.family == "summarization":
+        assert encoded.target_offsets[-1] == len(encoded.targets) and len(encoded.target_offsets) == units + 1
+
+
+# Spans ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["roberta", "bert", "pieces"])
+def test_spans_hold_the_answer_in_every_window_that_holds_it(kind, tokenizers):
+    tokenizer = tokenizers[kind]
+    encoded = encode(get("squad_v2"), "train", tokenizer, max_length=24, source="twins", cap=40, evaluation=True)
+    gold, answered, empty = encoded.gold(), set(), 0
+    for unit, example in enumerate(encoded.unit_example.tolist()):
+        first, last = encoded.spans[unit]
+        context, begin = gold[example]["context"], encoded.offsets[unit]
+        low, high = encoded.context[unit]
+        offsets = encoded.char_offsets[begin : encoded.offsets[unit + 1]]
+        assert low == encoded.second[unit] and np.all(offsets[:low] == 0) and np.all(offsets[high:] == 0)
+        if (first, last) != (0, 0):
+            assert low <= first <= last < high
+            assert context[offsets[first, 0] : offsets[last, 1]].strip() == gold[example]["answers"][0]
+            answered.add(example)
+        else:
+            empty += 1
+            text = context[offsets[low, 0] : offsets[high - 1, 1]]
+            assert not gold[example]["answers"] or gold[example]["answers"][0] not in text
+    assert empty and answered == {index for index, item in enumerate(gold) if item["answers"]}
+
+
+def test_windows_overlap_and_cover_the_context(tokenizers):
+    segmenter = Segmenter(tokenizers["roberta"], 30)
+    context = " ".join(f"word{k}" for k in range(60))
+    windows = segmenter.windows(["what is it ?"], [context], 128)
+    assert len(windows) > 2
+    for before, after in zip(windows, windows[1:]):
+        assert after.offsets[after.first, 0] < before.offsets[before.last - 1, 1]
+    assert windows[0].offsets[windows[0].first, 0] == 0
+    assert windows[-1].offsets[windows[-1].last - 1, 1] == len(context)
+
+
+def test_a_question_longer_than_a_row_is_cut_and_counted(tokenizers):
+    segmenter = Segmenter(tokenizers["bert"], 32)
+    windows = segmenter.windows(["why " * 200], ["because it is so ."], 128)
+    assert segmenter.notes["questions cut"] == 1
+    assert len(windows) == 1 and len(windows[0].ids) <= 32 and windows[0].last > windows[0].first
+
+
+def test_a_row_needs_room(tokenizers):
+    with pytest.raises(UserError, match="max_length is 6"):
+        Segmenter(tokenizers["roberta"], 6)
+
+
+# Tags, trees, summaries -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["roberta", "bert", "pieces"])
+def test_words_point_at_their_first_piece(kind, tokenizers):
+    tokenizer = tokenizers[kind]
+    encoded = encode(get("conll2003"), "train", tokenizer, max_length=128, source="twins", cap=30, evaluation=True)
+    for unit, gold in enumerate(encoded.gold()):
+        ids = row(encoded, unit)
+        places = encoded.words[encoded.word_offsets[unit] : encoded.word_offsets[unit + 1]]
+        tags = encoded.tags[encoded.word_offsets[unit] : encoded.word_offsets[unit + 1]]
+        assert [encoded.tag_names[tag] for tag in tags] == gold["tags"]
+        assert len(places) == len(gold["tokens"]) and np.all(np.diff(places) > 0)
+        assert places[0] == (0 if kind == "pieces" else 1)
+        ends = [*places[1:].tolist(), len(ids) - 1]
+        for word, start, end in zip(gold["tokens"], places.tolist(), ends):
+            text = tokenizer.decode(ids[start:end]).strip()
+            assert text.replace(" ", "").lower() == word.lower()
+
+
+def test_words_past_the_end_are_left_out_of_training_and_marked_in_evaluation(tokenizers):
+    task, tokenizer = get("conll2000"), tokenizers["roberta"]
+    train = encode(task, "train", tokenizer, max_length=12, source="twins", cap=30)
+    judged = encode(task, "train", tokenizer, max_length=12, source="twins", cap=30, evaluation=True)
+    cut = train.notes["words cut"]
+    assert cut > 0 and train.words.min() >= 1 and (judged.words == -1).sum() == cut
+    assert len(judged.words) - len(train.words) == cut
+    assert len(judged.words) == sum(len(gold["tags"]) for gold in judged.gold())
+
+
+def test_trees_become_tags_that_make_the_tree_again(tokenizers):
+    from muppet.trees import decode, normalise
+    from muppet.trees import read as read_tree
+
+    given = dict(max_length=128, source="twins", cap=30, evaluation=True)
+    encoded = encode(get("ptb_parsing"), "train", tokenizers["roberta"], **given)
+    for unit, gold in enumerate(encoded.gold()):
+        tags = encoded.tags[encoded.word_offsets[unit] : encoded.word_offsets[unit + 1]]
+        tree = decode(gold["tokens"], gold["pos_tags"], [encoded.tag_names[tag] for tag in tags])
+        assert tree == normalise(read_tree(gold["tree"], "gold"))
+
+
+def test_a_tree_that_does_not_parse_is_named(tokenizers, tmp_path, monkeypatch):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    place = tmp_path / "local" / "ptb_sample" / "default"
+    place.mkdir(parents=True)
+    bad = [{"tree": "(TOP (S (NN a))"}]
+    pq.write_table(pa.Table.from_pylist(bad), place / "train.parquet")
+    monkeypatch.setenv("MUPPET_HUB", str(tmp_path))
+    with pytest.raises(UserError, match=r"ptb_sample_parsing \(local/ptb_sample, default\).*never closed"):
+        encode(get("ptb_sample_parsing"), "train", tokenizers["roberta"], max_length=32, cap=9)
+
+
+def test_summaries_keep_the_tokenizers_ends(tokenizers):
+    tokenizer = tokenizers["roberta"]
+    encoded = encode(get("aeslc"), "train", tokenizer, max_length=64, source="twins", cap=10, evaluation=True)
+    for unit, gold in enumerate(encoded.gold()):
+        target = encoded.targets[encoded.target_offsets[unit] : encoded.target_offsets[unit + 1]]
+        assert target.tolist() == tokenizer(gold["target"])["input_ids"]
+
+
+# The cache ------------------------------------------------------------------------------------------------------------
+
+
+def same(left: Encoded, right: Encoded) -> bool:
+    names = ("tokens", "offsets", "second", "unit_rows", "unit_example", "labels", "spans", "context")
+    present = [name for name in names if getattr(left, name) is not None]
+    return all(np.array_equal(getattr(left, name), getattr(right, name)) for name in present)
+
+
+def test_the_second_time_is_read_and_not_built(tokenizers, monkeypatch):
+    given = dict(max_length=48, source="twins", cap=17)
+    first = encode(get("qnli"), "train", tokenizers["roberta"], **given)
+    stamp = (first.folder / "meta.json").stat().st_mtime_ns
+    monkeypatch.setattr("muppet.data._build", None)
+    second = encode(get("qnli"), "train", tokenizers["roberta"], **given)
+    assert same(first, second) and (second.folder / "meta.json").stat().st_mtime_ns == stamp
+    assert isinstance(second.tokens, np.memmap)
+
+
+def test_what_changes_the_arrays_changes_the_key(tokenizers):
+    task, one = get("rte"), tokenizers["roberta"]
+    base = dict(max_length=48, source="twins", cap=12)
+    folders = {
+        encode(task, "train", one, **base).folder,
+        encode(task, "train", one, **(base | {"max_length": 40})).folder,
+        encode(task, "train", one, **(base | {"cap": 13})).folder,
+        encode(task, "train", one, **base, evaluation=True).folder,
+        encode(task, "train", tokenizers["bert"], **base).folder,
+        encode(task, "validation", one, **base).folder,
+        encode(replace(task, columns=(("text", "sentence2"), ("label", "label"))), "train", one, **base).folder,
+    }
+    assert len(folders) == 7
+    assert encode(replace(task, note="other", licence="x"), "train", one, **base).folder in folders
+
+
+def test_the_tokenizers_state_is_left_alone_and_no_part_of_its_identity(tokenizers):
+    tokenizer = tokenizers["roberta"]
+    before = tokenizer_identity(tokenizer)
+    tokenizer("a b c", truncation=True, max_length=3, padding="max_length")
+    from muppet import segments
+
+    segments._identities.clear()
+    assert tokenizer_identity(tokenizer) == before != tokenizer_identity(tokenizers["bert"])
+    Segmenter(tokenizer, 16).rows(["a " * 50], None)
+    assert len(tokenizer("a " * 50)["input_ids"]) > 16
+
+
+@pytest.mark.parametrize("damage", ["tokens.bin", "meta.json", "gold.jsonl", "unit_rows.bin"])
+def test_a_damaged_cache_is_named_and_built_again(damage, tokenizers, capsys):
+    given = dict(max_length=48, source="twins", cap=15, evaluation=True)
+    first = encode(get("squad"), "train", tokenizers["roberta"], **given)
+    kept = {name: np.array(getattr(first, name)) for name in ("tokens", "spans")}
+    file = first.folder / damage
+    if damage == "unit_rows.bin":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-3])
+    again = encode(get("squad"), "train", tokenizers["roberta"], **given)
+    assert "is damaged" in capsys.readouterr().err
+    assert all(np.array_equal(value, getattr(again, name)) for name, value in kept.items())
+    assert len(again.gold()) == 15
+
+
+def test_a_failed_build_leaves_nothing(tokenizers, folder, monkeypatch):
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    before = set((folder / "cache").iterdir())
+    monkeypatch.setattr("muppet.layouts.Writer.finish", full)
+    with pytest.raises(UserError, match="token cache .* cannot be written .*No space left.*MUPPET_ARTIFACTS"):
+        encode(get("mrpc"), "train", tokenizers["roberta"], max_length=32, source="twins", cap=9)
+    assert set((folder / "cache").iterdir()) == before
+
+
+def _builder(folder: str, model: str, found: multiprocessing.Queue) -> None:
+    import os
+
+    os.environ["MUPPET_ARTIFACTS"] = folder
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    encoded = encode(get("boolq"), "train", tokenizer, max_length=32, source="twins", cap=300)
+    found.put((str(encoded.folder), int(encoded.tokens.astype(np.int64).sum()), encoded.n_examples))
+
+
+def test_concurrent_builders_agree(folder, tokenizers):
+    context = multiprocessing.get_context("spawn")
+    found = context.Queue()
+    model = str(tiny.folder("tiny/roberta"))
+    workers = [context.Process(target=_builder, args=(str(folder), model, found)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    results = {found.get(timeout=120) for _ in workers}
+    for worker in workers:
+        worker.join(timeout=60)
+        assert worker.exitcode == 0
+    assert len(results) == 1 and results.pop()[2] == 300
+    assert not list((folder / "cache").glob(".boolq*"))
+
+
+def test_a_split_without_labels_is_refused(tokenizers, tmp_path, monkeypatch):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    place = tmp_path / "nyu-mll" / "glue" / "rte"
+    place.mkdir(parents=True)
+    unlabelled = [{"sentence1": "a", "sentence2": "b", "label": -1}] * 3
+    pq.write_table(pa.Table.from_pylist(unlabelled), place / "test.parquet")
+    monkeypatch.setenv("MUPPET_HUB", str(tmp_path))
+    with pytest.raises(UserError, match="split test has 3 rows but not one example .3 × no label"):
+        encode(get("rte"), "test", tokenizers["roberta"], max_length=32)
+
+
+def test_meta_tells_what_was_found_and_dropped(tokenizers):
+    encoded = encode(get("drop"), "train", tokenizers["roberta"], max_length=64, source="twins", cap=50)
+    assert encoded.found == "twins" and encoded.total == 50
+    assert encoded.n_examples + encoded.dropped["answer is no span of the context"] == 50
+    meta = json.loads(Path(encoded.folder / "meta.json").read_text())
+    assert meta["fingerprint"] == load_rows(get("drop"), "train", source="twins", cap=50).fingerprint
+
+
+def test_a_python_tokenizer_serves_all_but_spans_and_tags(tokenizers):
+    from transformers import AutoTokenizer
+
+    slow = _Slow(AutoTokenizer.from_pretrained(tiny.folder("tiny/roberta")))
+    encoded = encode(get("mnli"), "train", slow, max_length=16, source="twins", cap=10)
+    own = encode(get("mnli"), "train", tokenizers["roberta"], max_length=16, source="twins", cap=10)
+    assert np.array_equal(encoded.tokens, own.tokens) and encoded.notes == own.notes
+    for task in ("squad", "conll2000"):
+        with pytest.raises(UserError, match="character offsets"):
+            encode(get(task), "train", slow, max_length=32, source="twins", cap=5)
+
+
+class _Slow:
+    """A tokenizer's Python face alone, as those have that come without a fast one (Marian's)."""
+
+    is_fast = False
+
+    def __init__(self, tokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.num_special_tokens_to_add = tokenizer.num_special_tokens_to_add
+        self.get_vocab, self.special_tokens_map = tokenizer.get_vocab, tokenizer.special_tokens_map
+
+    def __len__(self) -> int:
+        return len(self.tokenizer)
+
+    def __call__(self, *given, **more):
+        return self.tokenizer(*given, **more)
