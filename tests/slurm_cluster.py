@@ -143,6 +143,11 @@ class Cluster:
         self._sweep(node=name)
         self.run("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=crash")
 
+    def lose_node(self, name: str) -> None:
+        """Cut a node off: its slurmd is gone and the controller calls it down, but its jobs' processes live on."""
+        self._end(name, signal.SIGKILL)
+        self.run("scontrol", "update", f"NodeName={name}", "State=DOWN", "Reason=lost")
+
     def start_node(self, name: str, wait: bool = True) -> None:
         """Start a node's slurmd (again)."""
         (self.root / f"spool.{name}").mkdir(exist_ok=True)

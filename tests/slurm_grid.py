@@ -32,7 +32,7 @@ def study():
         model="tiny/roberta", tasks=tuple(map(get, TASKS)), recipe=LONG, seed={seed}, source="twins", train_rows={rows}
     )
     cells = []
-    for row, init in (("plain", "tiny/roberta"), ("ours", parent)):
+    for row, init in (("ours", parent), ("plain", "tiny/roberta"))[:{kinds}]:
         for name in TASKS:
             task = get(name)
             runs = tuple(
@@ -47,14 +47,16 @@ OTHERS = ("table3", "table4", "table5", "table6", "figure1", "figure2", "figure3
 
 @dataclass(kw_only=True)
 class Grid:
-    """A copy of the code with one small study (one pre-finetuning, `seeds` fine-tunings in each of four cells), and the
-    folder that it is run in."""
+    """A copy of the code with one small study, and the folder that it is run in.
+
+    One pre-finetuning, two cells of `seeds` fine-tunings from it, and with `plain` two cells that need no parent."""
 
     folder: Path
     cluster: Cluster | None
-    updates: int = 6  # of the pre-finetuning
+    updates: int = 12  # of the pre-finetuning
     rows: int = 32
     seeds: int = 1
+    plain: bool = False
     seed: int = 0
     artefact: str = "ablations"  # the small study stands in its place; another artefact is the project's own
     profile: str = "paper"  # it scales nothing
@@ -74,7 +76,9 @@ class Grid:
         if self.artefact == "ablations":
             for name in OTHERS:
                 (self.code / f"studies/{name}.py").unlink(missing_ok=True)
-            text = STUDY.format(updates=self.updates, seeds=self.seeds, seed=self.seed, rows=self.rows)
+            text = STUDY.format(
+                updates=self.updates, seeds=self.seeds, seed=self.seed, rows=self.rows, kinds=1 + self.plain
+            )
             (self.code / "studies/ablations.py").write_text(text)
         if self.slow:
             self.patch(
