@@ -1,4 +1,4 @@
-"""Token-budget sub-batches in length buckets; the three policies are three orders of the same sub-batches (paper §3.2, §5.2).
+"""Token-budget sub-batches in length buckets; the three policies are three orders of the same (paper §3.2, §5.2).
 
 Everything here is a function of (data, recipe, seed, step): no state, so a run resumes at any update at no cost.
 """
@@ -39,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class SubBatch:
-    """What one of the paper's 64 workers sees in one update: units of one dataset, at most `max_tokens` padded tokens."""
+    """What one of the paper's 64 workers sees in one update: units of one dataset, at most `max_tokens` padded."""
 
     part: int  # index of the dataset
     units: np.ndarray
@@ -60,10 +60,10 @@ def bucket(length: np.ndarray) -> np.ndarray:
 
 
 class Deck:
-    """The sub-batches of one dataset. Their number and shapes are the same in every epoch; who is in which is drawn anew.
+    """The sub-batches of one dataset. Number and shapes are the same in every epoch; who is in which is drawn anew.
 
     Units are sorted by (length bucket, rows) and cut greedily; an epoch shuffles the units inside each (bucket, rows)
-    group and the order of the sub-batches. Constant cuts are what makes position → sub-batch computable without replay.
+    group and the order of the sub-batches. Because the cuts are constant, position → sub-batch needs no replay.
     """
 
     def __init__(self, part: Part, recipe: Recipe, seed: int) -> None:
@@ -78,8 +78,8 @@ class Deck:
             worst = int(tokens.argmax())
             raise UserError(
                 f"{part.name}: one example takes {tokens[worst]} tokens ({self.rows[worst]} rows of up to"
-                f" {self.length[worst]}), more than the recipe's max_tokens={recipe.max_tokens}; raise max_tokens or lower"
-                f" max_length={recipe.max_length}"
+                f" {self.length[worst]}), more than the recipe's max_tokens={recipe.max_tokens}; raise max_tokens"
+                f" or lower max_length={recipe.max_length}"
             )
         self.units = part.units
         self.seed = [seed, zlib.crc32(part.name.encode())]
@@ -90,7 +90,9 @@ class Deck:
         starts = np.flatnonzero(np.concatenate([[True], change != 0]))
         sizes = np.diff(np.append(starts, len(self.sorted)))
         first = self.sorted[starts]
-        self.cuts = _cut(sizes, bounds[first], self.rows[first], recipe.max_tokens, recipe.max_examples or len(self.units))
+        self.cuts = _cut(
+            sizes, bounds[first], self.rows[first], recipe.max_tokens, recipe.max_examples or len(self.units)
+        )
         self.count = len(self.cuts) - 1
         self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
@@ -136,9 +138,9 @@ def _cut(sizes: np.ndarray, length: np.ndarray, rows: np.ndarray, max_tokens: in
 class Sampler:
     """Update number → its sub-batches. `batching` and `sampling` of the recipe decide the stream that updates slice.
 
-    Natural sampling (the default) makes epoch e of the stream hold each example exactly once (`Part.weight` times); an update at
-    the seam of two epochs holds the last sub-batches of one and the first of the next. Uniform and temperature sampling
-    give dataset t's sub-batches the share size^(1/T) in examples instead. With `batch_homogeneous` each update holds
+    Natural sampling (the default) makes epoch e of the stream hold each example exactly once (`Part.weight` times); an
+    update at the seam of two epochs holds the last sub-batches of one and the first of the next. Uniform and temperature
+    sampling give dataset t's sub-batches the share size^(1/T) in examples instead. With `batch_homogeneous` each update holds
     sub-batches of one dataset; a dataset's remainder is carried into its next update, so over time each of its
     examples comes equally often (a random phase per dataset keeps short runs unbiased).
     """
@@ -146,7 +148,9 @@ class Sampler:
     def __init__(self, parts: Sequence[Part], recipe: Recipe, seed: int) -> None:
         self.decks = [Deck(part, recipe, seed) for part in parts]
         self.size, self.batching, self.seed = recipe.sub_batches, recipe.batching, seed
-        natural = np.array([deck.count * part.weight for deck, part in zip(self.decks, parts, strict=True)], dtype=float)
+        natural = np.array(
+            [deck.count * part.weight for deck, part in zip(self.decks, parts, strict=True)], dtype=float
+        )
         self.quota, self.exact = natural, recipe.sampling is None and recipe.batching != "batch_homogeneous"
         if recipe.sampling is not None:
             examples = np.array([len(part.units) for part in parts], dtype=float)
@@ -213,7 +217,7 @@ class Sampler:
 
 
 def unit_weights(batches: Sequence[SubBatch], averaging: str) -> list[float]:
-    """What one unit of each sub-batch weighs in the update's loss: the mean over sub-batches of their means, or over units."""
+    """What one unit of each sub-batch weighs in the update's loss: the mean of sub-batch means, or of all units."""
     total = sum(len(batch.units) for batch in batches)
     return [1 / total if averaging == "example" else 1 / (len(batches) * len(batch.units)) for batch in batches]
 

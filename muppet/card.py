@@ -2,62 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from muppet.result import Result
 from muppet.runs import Finetune, Run
+from muppet.tasks.task import Task
 
-
-def card(run: Run, result: Result) -> str:
-    """The README.md of a saved model, with the Hub's metadata header."""
-    from huggingface_hub import ModelCard, ModelCardData
-
-    trained = [run.task] if isinstance(run, Finetune) else list(run.tasks)
-    if isinstance(run, Finetune) and run.train_on:
-        trained = [task for task, _ in run.train_on]
-    base = run.model if not isinstance(run, Finetune) else run.init if isinstance(run.init, str) else run.init.model
-    rows = []
-    for task in trained:
-        part = result.training["datasets"][task.name]
-        found = result.data[f"{task.name}/{task.train}"]["found"]
-        where = f"`{task.path}`" + (f" ({task.config})" if task.config else "")
-        rows.append(
-            f"| {task.name} | {task.family} | {where} | {found} | {part['examples']} | {part['epochs']:.2f} |"
-            f" {task.licence or 'see dataset'} |"
-        )
-    synthetic = run.source == "twins"
-    capped = run.train_rows is not None
-    warnings = []
-    if synthetic:
-        warnings.append("The training rows are **synthetic twins** of the datasets: this model shows that the code runs, no more.")
-    if capped:
-        warnings.append(f"At most {run.train_rows} rows of each dataset were used; this is a reduced-size run.")
-    scores = [
-        f"| {key} | {score.value:.4f} | {score.low:.4f} to {score.high:.4f} | {score.n} |"
-        for key, score in result.scores.items()
-        if score.low is not None and score.high is not None
-    ]
-    data = ModelCardData(
-        base_model=base if "/" in base and not base.startswith(("tiny/", "/", ".")) else None,
-        datasets=sorted({task.path for task in trained if not task.path.startswith("local/")}) if not synthetic else None,
-        library_name="transformers",
-        language="en",
-        tags=["muppet", "multi-task", run.stage],
-    )
-    text = f"""# {result.id}
-
-{"Pre-finetuned on " + str(len(trained)) + " datasets at once" if not isinstance(run, Finetune) else "Fine-tuned on " + run.task.name} from `{base}`,
-by the reference reproduction of MUPPET (Aghajanyan et al. 2021, *Massive Multi-task Representations with Pre-Finetuning*).
-{" ".join(warnings)}
-
-| dataset | family | from | found | examples | epochs | licence |
-|---|---|---|---|---|---|---|
-{chr(10).join(rows)}
-
-Training: {result.training["updates"]} updates of {run.recipe.sub_batches} sub-batches, learning rate {run.recipe.lr:g}, seed {run.seed};
-{result.cost["tokens"]} tokens on {result.cost["device"]}. Run `{result.id}`; code commit `{result.environment["commit"] or "unknown"}`.
-"""
-    if scores:
-        text += "\n| score | value | 95 % item bootstrap | n |\n|---|---|---|---|\n" + "\n".join(scores) + "\n"
-    text += """
+USE = """
 ## Use
 
 ```python
@@ -65,11 +16,80 @@ from transformers import AutoModel, AutoTokenizer
 model, tokenizer = AutoModel.from_pretrained(FOLDER), AutoTokenizer.from_pretrained(FOLDER)
 ```
 
-The heads are in `heads.safetensors`, described by `heads.json`; `muppet.model.MultiTask.load(FOLDER)` gives model and heads.
+The heads are in `heads.safetensors`, described by `heads.json`; `muppet.model.MultiTask.load(FOLDER)` gives the model
+with them, and `python -m muppet predict --model FOLDER` answers rows.
 
 ## Limits
 
 The model inherits the biases of its base and of the datasets above, and their licences' conditions. It was scored on
 nothing but what this card lists.
 """
-    return str(ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}"))
+
+
+def card(run: Run, result: Result) -> str:
+    """The README.md of a saved model, with the Hub's metadata header."""
+    from huggingface_hub import ModelCard, ModelCardData
+
+    tasks, start = _tasks(run), _start(run)
+    synthetic = run.source == "twins"
+    metadata = ModelCardData(
+        base_model=start if "/" in start and not start.startswith("tiny/") and not Path(start).exists() else None,
+        datasets=None if synthetic else sorted({t.path for t in tasks if not t.path.startswith("local/")}),
+        library_name="transformers",
+        language="en",
+        tags=["muppet", "multi-task", run.stage],
+    )
+    what = f"Fine-tuned on {run.task.name}" if isinstance(run, Finetune) else f"Pre-finetuned on {len(tasks)} datasets"
+    recipe, training, cost = run.recipe, result.training, result.cost
+    lines = [
+        f"# {result.id}",
+        "",
+        f"{what} from `{start}`, by the reference reproduction of MUPPET (Aghajanyan et al. 2021,",
+        "*Muppet: Massive Multi-task Representations with Pre-Finetuning*).",
+        *_warnings(run, synthetic),
+        "",
+        "| dataset | family | from | found | examples | epochs | licence |",
+        "|---|---|---|---|---|---|---|",
+        *(_row(task, result) for task in tasks),
+        "",
+        f"Training: {training['updates']} updates of {recipe.sub_batches} sub-batches, learning rate {recipe.lr:g}, seed",
+        f"{run.seed}; {cost['tokens']} tokens on {cost['device']}. Run `{result.id}`; code commit",
+        f"`{result.environment['commit'] or 'unknown'}`.",
+    ]
+    if result.scores:
+        lines += ["", "| score | value | 95 % item bootstrap | n |", "|---|---|---|---|"]
+    for key, score in result.scores.items():
+        interval = "—" if score.low is None or score.high is None else f"{score.low:.4f} to {score.high:.4f}"
+        lines.append(f"| {key} | {score.value:.4f} | {interval} | {score.n} |")
+    text = "\n".join(lines) + "\n" + USE
+    return str(ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}"))
+
+
+def _tasks(run: Run) -> tuple[Task, ...]:
+    if not isinstance(run, Finetune):
+        return run.tasks
+    return tuple(task for task, _ in run.train_on) if run.train_on else (run.task,)
+
+
+def _start(run: Run) -> str:
+    if not isinstance(run, Finetune):
+        return run.model
+    return run.init if isinstance(run.init, str) else run.init.model
+
+
+def _warnings(run: Run, synthetic: bool) -> list[str]:
+    found = []
+    if synthetic:
+        found.append("Trained on **synthetic twins** of the datasets: this model shows that the code runs, no more.")
+    if run.train_rows is not None:
+        found.append(f"At most {run.train_rows} rows of each dataset were used: a reduced-size run.")
+    return ["", *found] if found else []
+
+
+def _row(task: Task, result: Result) -> str:
+    part, found = result.training["datasets"][task.name], result.data[f"{task.name}/{task.train}"]["found"]
+    where = f"`{task.path}`" + (f" ({task.config})" if task.config else "")
+    licence = task.licence or "see dataset"
+    return (
+        f"| {task.name} | {task.family} | {where} | {found} | {part['examples']} | {part['epochs']:.2f} | {licence} |"
+    )

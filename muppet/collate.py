@@ -158,8 +158,8 @@ def _tensor(value: np.ndarray, device: torch.device) -> Tensor:
 def fields(encoded: Encoded, units: np.ndarray, spec: HeadSpec | None) -> dict[str, np.ndarray]:
     """The numbers beside the tokens that the family's logits and decisions need, for `units` in order.
 
-    Always `targets` and `unit` (see `losses.Decisions`) and `n` [U], Eq. 1's count; regression has n = e, so that its loss
-    stays as it is (Eq. 1 speaks of predictions over classes). Summarization: targets [U, T], and n is the vocabulary.
+    Always `targets` and `unit` (see `losses.Decisions`) and `n` [U], Eq. 1's count; regression has n = e, so that its
+    loss stays as it is (Eq. 1 speaks of predictions over classes). Summarization: targets [U, T], n is the vocabulary.
     """
     family, count = encoded.task.family, len(units)
     every = np.arange(count)

@@ -30,7 +30,7 @@ from muppet.segments import Segmenter, tokenizer_identity
 from muppet.sources import Rows, load_rows
 from muppet.tasks.task import Task
 
-__all__ = ["Encoded", "Rows", "encode", "load_rows"]
+__all__ = ["Encoded", "Rows", "encode", "encode_rows", "load_rows"]
 
 VERSION = 1  # of the preprocessing: a change of meaning here raises it, and old caches are left behind
 BATCH = 1000  # examples tokenised in one call
@@ -118,6 +118,12 @@ def encode(
             _remove(place)
     _build(place, task, split, rows, tokenizer, max_length, evaluation)
     return _open(place, task, split)
+
+
+def encode_rows(task: Task, rows: Rows, tokenizer: Any, *, max_length: int, folder: Path) -> Encoded:
+    """The same for rows that are in hand, with what evaluation needs; `folder` must not exist yet, and is the caller's."""
+    _build(folder, task, "input", rows, tokenizer, max_length, evaluation=True)
+    return _open(folder, task, "input")
 
 
 class _Damaged(Exception):

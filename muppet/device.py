@@ -25,7 +25,7 @@ class Device:
 
     @classmethod
     def detect(cls) -> Device:
-        """A GPU with bf16 where there is one, else the CPU in float32. `$MUPPET_DEVICE` (cpu | cuda) decides otherwise."""
+        """A GPU with bf16 where there is one, else the CPU in float32; `$MUPPET_DEVICE` (cpu | cuda) overrules."""
         asked = os.environ.get("MUPPET_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
         if asked not in ("cpu", "cuda"):
             raise UserError(f"MUPPET_DEVICE={asked!r}: choose cpu or cuda")

@@ -1,7 +1,7 @@
 """Several processes, one run: who am I, and the gradient of all.
 
-Processes are those of torchrun, or of a SLURM step (SLURM_PROCID, SLURM_NTASKS, …). A process computes its share of an
-update's sub-batches; gradients are summed, since each unit already carries its weight in the whole update.
+Processes are those of torchrun, or of a SLURM step (SLURM_PROCID, SLURM_NTASKS, …). A process computes its share of
+an update's sub-batches; gradients are summed, since each unit already carries its weight in the whole update.
 """
 
 from __future__ import annotations
@@ -41,7 +41,12 @@ def _environment() -> dict[str, str] | None:
     env = os.environ
     if int(env.get("WORLD_SIZE") or 1) > 1:
         return {"RANK": env["RANK"], "WORLD_SIZE": env["WORLD_SIZE"], "LOCAL_RANK": env.get("LOCAL_RANK", "0")}
-    if "RANK" not in env and int(env.get("SLURM_NTASKS") or 1) > 1 and env.get("SLURM_STEP_ID") and "MASTER_ADDR" in env:
+    if (
+        "RANK" not in env
+        and int(env.get("SLURM_NTASKS") or 1) > 1
+        and env.get("SLURM_STEP_ID")
+        and "MASTER_ADDR" in env
+    ):
         return {
             "RANK": env["SLURM_PROCID"],
             "WORLD_SIZE": env["SLURM_NTASKS"],
@@ -50,9 +55,15 @@ def _environment() -> dict[str, str] | None:
     return None
 
 
+def is_first() -> bool:
+    """Whether this is the run's only process, or the one that writes files."""
+    found = _environment()
+    return found is None or found["RANK"] == "0"
+
+
 @contextmanager
 def processes(kind: str) -> Iterator[Processes]:
-    """Join the run's process group for the time of the block (gloo on CPU, nccl on GPU); alone when there is only one process."""
+    """Join the run's process group for the time of the block (gloo on CPU, nccl on GPU), if there are several."""
     found = _environment()
     if found is None:
         yield Processes()
@@ -116,9 +127,9 @@ def together(here: Processes) -> Iterator[None]:
 
 
 def reduce_gradients(here: Processes, parameters: Sequence[torch.nn.Parameter], extra: Tensor) -> Tensor:
-    """Sum gradients over the processes, in place; a parameter that no process touched keeps None. Returns the sum of `extra`.
+    """Sum gradients over the processes, in place; what no process touched keeps None. Returns the sum of `extra`.
 
-    Which parameters anyone touched goes first, as a small mask, so heads without a sub-batch in this update are skipped.
+    Which parameters anyone touched goes first, as a small mask: heads without a sub-batch in this update are skipped.
     """
     if here.count == 1:
         return extra

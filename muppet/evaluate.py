@@ -12,6 +12,7 @@ from torch import Tensor
 
 from muppet.batching import Part
 from muppet.collate import make_batch
+from muppet.data import Encoded
 from muppet.device import Device
 from muppet.distributed import Processes, gather
 from muppet.errors import UserError
@@ -70,7 +71,7 @@ def evaluate(
 
 
 def official(task: Task, metric: str) -> str:
-    """The name in `muppet.metrics` of a task's metric: a span task's `em` and `f1` are SQuAD's, 2.0's with no-answer questions."""
+    """The name in `muppet.metrics` of a task's metric: SQuAD's `em` and `f1` are 2.0's with no-answer questions."""
     if task.family == "span" and metric in ("em", "f1"):
         return f"squad_v2_{metric}" if task.no_answer else f"squad_{metric}"
     if task.family == "tagging" and metric == "accuracy":
@@ -93,11 +94,9 @@ def _forwards(part: Part, limit: int) -> Iterator[np.ndarray]:
 
 
 @torch.no_grad()
-def predict(
-    model: MultiTask, part: Part, spec: HeadSpec | None, device: Device, here: Processes
-) -> dict[int, Any]:
-    """Unit → what the model says of it: class logits [K], a number, choice scores [choices], a tag number per word that
-    is in the row, (best score, first token, last token, score of no answer) of a window, or a summary's text."""
+def predict(model: MultiTask, part: Part, spec: HeadSpec | None, device: Device, here: Processes) -> dict[int, Any]:
+    """Unit → what the model says of it: class logits [K], a number, choice scores [choices], a tag number per word
+    that is in the row, (best score, first token, last token, score of no answer) of a window, or a summary's text."""
     model.to(device.torch).eval()
     found: dict[int, Any] = {}
     beams = (part.encoded.task.generation or Generation()).beams if spec is None else 1
@@ -176,23 +175,34 @@ def answers(
 def _tagged(
     part: Part, spec: HeadSpec, outputs: dict[int, Any], chosen: Sequence[int], units: Sequence[int]
 ) -> tuple[list[Any], list[Any]]:
-    """Tags per word, or the trees that they spell. A word that was cut off with its row's end gets the plainest tag."""
-    encoded, gold, names = part.encoded, part.encoded.gold(), spec.classes or ()
-    parsing = encoded.task.family == "parsing"
-    plain = "=1 S" if parsing else "O" if "O" in names else names[0]
-    predictions, references = [], []
+    """Tags per word, or the trees that they spell."""
+    encoded, gold = part.encoded, part.encoded.gold()
+    predictions: list[Any] = []
+    references: list[Any] = []
     for example, unit in zip(chosen, units, strict=True):
-        inside = np.asarray(encoded.words[encoded.word_offsets[unit] : encoded.word_offsets[unit + 1]]) >= 0
-        guessed = iter(outputs[unit])
-        tags = [names[next(guessed)] if here else plain for here in inside.tolist()]
-        if parsing:
-            tree = decode(gold[example]["tokens"], gold[example]["pos_tags"], tags)
-            predictions.append(" ".join(str(tree).split()))
+        tags = word_tags(encoded, spec, outputs[unit], unit)
+        if encoded.task.family == "parsing":
+            predictions.append(one_line(decode(gold[example]["tokens"], gold[example]["pos_tags"], tags)))
             references.append(gold[example]["tree"])
         else:
             predictions.append(tags)
             references.append(gold[example]["tags"])
     return predictions, references
+
+
+def word_tags(encoded: Encoded, spec: HeadSpec, guessed: Sequence[int], unit: int) -> list[str]:
+    """A tag for every word of a sentence; a word that was cut off with its row's end gets the plainest tag."""
+    names = spec.classes or ()
+    plain = "=1 S" if spec.family == "parsing" else "O" if "O" in names else names[0]
+    assert encoded.words is not None and encoded.word_offsets is not None
+    inside = np.asarray(encoded.words[encoded.word_offsets[unit] : encoded.word_offsets[unit + 1]]) >= 0
+    numbers = iter(guessed)
+    return [names[next(numbers)] if here else plain for here in inside.tolist()]
+
+
+def one_line(tree: Any) -> str:
+    """A tree as bracketed text on one line."""
+    return " ".join(str(tree).split())
 
 
 def class_map(spec: HeadSpec, task: Task) -> list[int]:
@@ -204,33 +214,39 @@ def class_map(spec: HeadSpec, task: Task) -> list[int]:
     ours, theirs = spec.classes or (), task.classes or ()
     found = []
     for name in ours:
-        rest = [i for i, other in enumerate(theirs) for x in ours if x != name and other in (f"not_{x}", f"non-{x}", f"non_{x}")]
+        rest = [
+            i
+            for i, other in enumerate(theirs)
+            for x in ours
+            if x != name and other in (f"not_{x}", f"non-{x}", f"non_{x}")
+        ]
         if name in theirs:
             found.append(theirs.index(name))
         elif rest:
             found.append(rest[0])
         else:
-            raise UserError(f"head {spec.key!r} predicts {name!r}, which is no class of {task.name} ({', '.join(theirs)})")
+            raise UserError(
+                f"head {spec.key!r} predicts {name!r}, which is no class of {task.name} ({', '.join(theirs)})"
+            )
     return found
 
 
 def _texts(part: Part, outputs: dict[int, Any], chosen: Sequence[int]) -> tuple[list[Any], list[Any]]:
-    """Per question the best window's text, with (score of no answer - score of the text)."""
-    encoded = part.encoded
-    gold, best, null = encoded.gold(), {}, {}  # type: tuple[Any, dict[int, tuple[float, int, int, int]], dict[int, float]]
+    """Per question the best window's text; with no-answer questions, with what `window_text` says of no answer."""
+    encoded, gold = part.encoded, part.encoded.gold()
+    windows: dict[int, list[int]] = {}
     for unit in part.units.tolist():
-        example = int(encoded.unit_example[unit])
-        value, first, last, none = outputs[unit]
-        null[example] = min(null.get(example, np.inf), none)
-        if example not in best or value > best[example][0]:
-            best[example] = (value, unit, first, last)
-    predictions, references = [], []
-    for example in chosen:
-        value, unit, first, last = best[example]
-        row = int(encoded.unit_rows[unit])
-        offsets = encoded.char_offsets[encoded.offsets[row] : encoded.offsets[row + 1]]
-        text = gold[example]["context"][int(offsets[first, 0]) : int(offsets[last, 1])]
-        predictions.append((text, null[example] - value) if encoded.task.no_answer else text)
-        references.append(gold[example]["answers"])
-    return predictions, references
+        windows.setdefault(int(encoded.unit_example[unit]), []).append(unit)
+    found = [window_text(encoded, outputs, windows[example], gold[example]["context"]) for example in chosen]
+    predictions = [one if encoded.task.no_answer else one[0] for one in found]
+    return predictions, [gold[example]["answers"] for example in chosen]
 
+
+def window_text(encoded: Encoded, outputs: dict[int, Any], units: Sequence[int], context: str) -> tuple[str, float]:
+    """The best span of a question's windows, and the lowest window's score of no answer minus that span's score."""
+    unit = max(units, key=lambda u: outputs[u][0])
+    value, first, last, _ = outputs[unit]
+    row = int(encoded.unit_rows[unit])
+    assert encoded.char_offsets is not None
+    offsets = encoded.char_offsets[encoded.offsets[row] : encoded.offsets[row + 1]]
+    return context[int(offsets[first, 0]) : int(offsets[last, 1])], min(outputs[u][3] for u in units) - value

@@ -20,6 +20,7 @@ from muppet.result import Result, Score, write_text
 from muppet.runs import Finetune, facts, run_id
 from muppet.tasks.task import Task
 from muppet.train import Place, Progress, Trainer, train
+from muppet.trivial import trivial
 
 
 def finetune(
@@ -41,6 +42,7 @@ def finetune(
         train(trainer, Place(run=name, folder=folder), progress)
         found = [(stage.train_split(part.encoded.task), part) for part in parts]
         evaluated: dict[tuple[str, str], Evaluated] = {}
+        beside: dict[str, float] = {}
         if held_out is not None:
             evaluated[run.task.name, "held_out"] = evaluate(model, held_out, spec, "held_out", device, here)
         for task in (run.task, *(run.evaluate_on or ())):
@@ -48,6 +50,8 @@ def finetune(
                 encoded = stage.open_split(run, task, split, model, here, cap=run.evaluation_rows, evaluation=True)
                 part = Part(encoded=encoded, units=stage.subset(encoded)[0])
                 evaluated[task.name, split] = evaluate(model, part, spec, split, device, here)
+                plain = trivial(parts[0], part, spec, model.tokenizer)
+                beside |= {f"{task.name}/{split}/{metric}": value for metric, value in plain.items()}
                 found.append((split, part))
         result = Result(
             id=name,
@@ -55,7 +59,11 @@ def finetune(
             scores=_scores(evaluated),
             data=record.data(found),
             training=record.training(trainer)
-            | {"head": None if spec is None else spec.key, "metrics": {f"{t}/{s}": e.settings for (t, s), e in evaluated.items()}},
+            | {
+                "head": None if spec is None else spec.key,
+                "metrics": {f"{t}/{s}": one.settings for (t, s), one in evaluated.items()},
+                "trivial": beside,
+            },
             cost=record.cost(trainer, time.monotonic() - started),
             environment=record.environment(model, here),
         )
@@ -93,14 +101,16 @@ def _parts(run: Finetune, model: MultiTask, here: Processes) -> tuple[list[Part]
         if task.family != run.task.family or task.classes != run.task.classes:
             raise UserError(f"{task.name} cannot train the head of {run.task.name}: another family, or other classes")
         if weight < 1:
-            raise UserError(f"{task.name} has weight {weight} in `train_on`; a weight is a whole number of passes, 1 or more")
+            raise UserError(
+                f"{task.name} has weight {weight} in `train_on`; a weight is a whole number of passes, 1 or more"
+            )
     parts, held_out = [], None
     for task, weight in mixture:
         stage.fits(model, task)
         share = run.held_out if task.name == run.task.name else None
-        encoded = stage.open_split(
-            run, task, stage.train_split(task), model, here, cap=run.train_rows, evaluation=share is not None
-        )
+        # Tags and their words are kept for the trivial baseline; held-out rows are evaluated on.
+        keep = share is not None or task.family == "tagging"
+        encoded = stage.open_split(run, task, stage.train_split(task), model, here, cap=run.train_rows, evaluation=keep)
         units, away = stage.subset(encoded, held_out=share, fraction=run.fraction, draw=run.draw)
         part = Part(encoded=encoded, units=units, weight=weight)
         stage.check_candidates(part)
@@ -111,7 +121,9 @@ def _parts(run: Finetune, model: MultiTask, here: Processes) -> tuple[list[Part]
         raise UserError(f"`held_out` is a share of {run.task.name}'s training rows, which `train_on` does not hold")
     for task in run.evaluate_on or ():
         if task.family != run.task.family:
-            raise UserError(f"{task.name} ({task.family}) cannot be scored with the head of {run.task.name} ({run.task.family})")
+            raise UserError(
+                f"{task.name} ({task.family}) cannot be scored with the head of {run.task.name} ({run.task.family})"
+            )
     return parts, held_out
 
 
@@ -130,7 +142,9 @@ def _head(run: Finetune, model: MultiTask, task: Task, spec: HeadSpec | None) ->
             )
         kept = have[keys[0]]  # type: ignore[index]
         if kept.outputs != spec.outputs or (kept.classes and kept.classes != spec.classes):
-            raise UserError(f"reuse_head: the head {kept.key!r} of {model.found} has other classes than {run.task.name}")
+            raise UserError(
+                f"reuse_head: the head {kept.key!r} of {model.found} has other classes than {run.task.name}"
+            )
     for key in have:
         if kept is None or key != kept.key:
             del model.heads[key]

@@ -1,4 +1,4 @@
-"""Heads: what a family adds on top of the model, which of its numbers it needs, and the decisions it makes (paper §3.1, §3.5).
+"""Heads: what a family adds on top of the model (paper §3.1, §3.5).
 
 Classification and regression have one head per dataset, tagging too; commonsense and span have one for all their
 datasets, or one per dataset as an option; summarization adds no parameters and uses the model's own output layer.
@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from muppet.losses import MASKED, Decisions
+from muppet.losses import MASKED
 from muppet.tasks.task import Family, Task
 
 Fields = dict[str, Tensor]
@@ -111,7 +111,7 @@ class Commonsense(SentenceHead):
 
 
 class Span(Head):
-    """Start and end scores over the context's tokens, and over the first token where no answer is possible (paper Table 2)."""
+    """Start and end scores over the context's tokens, and over the first token for no answer (paper Table 2)."""
 
     def __init__(self, spec: HeadSpec, width: int, dropout: float) -> None:
         super().__init__(spec)

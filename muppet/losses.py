@@ -16,8 +16,8 @@ MASKED = -1e9  # the logit of what is no candidate: its softmax is exactly 0, an
 class Decisions:
     """The categorical decisions of U units, N in all: one per classification, two per span, one per word or token.
 
-    logits [N, K] (`MASKED` where k is no candidate), targets [N], unit [N] in 0..U-1, n [U] the number of candidates of the
-    unit's decisions (Eq. 1's n(i)).
+    logits [N, K] (`MASKED` where k is no candidate), targets [N], unit [N] in 0..U-1, n [U] the number of candidates of
+    the unit's decisions (Eq. 1's n(i)).
     """
 
     logits: Tensor
@@ -44,7 +44,7 @@ def cross_entropy(decisions: Decisions, smoothing: float = 0.0) -> Tensor:
 
 
 def symmetric_kl(clean: Decisions, noised: Decisions) -> Tensor:
-    """KL(clean ‖ noised) + KL(noised ‖ clean), mean over each unit's decisions → [U] (Aghajanyan et al. 2020, R3F)."""
+    """KL(clean ‖ noised) + KL(noised ‖ clean), mean over each unit's decisions → [U] (Aghajanyan et al. 2020)."""
     p, q = (F.log_softmax(d.logits.float(), dim=-1) for d in (clean, noised))
     divergence = ((p.exp() - q.exp()) * (p - q)).sum(dim=-1)
     return per_unit(divergence, clean.unit, len(clean.n))

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 from muppet import heads as heads_module
 from muppet import packed, tiny
 from muppet.collate import IGNORED, Batch
+from muppet.device import Device
 from muppet.errors import UserError
 from muppet.heads import Head, HeadSpec, Hidden
 from muppet.losses import Decisions, cross_entropy, symmetric_kl
 from muppet.paths import mirror
-from muppet.r3f import second_half_noised
+from muppet.r3f import all_noised, second_half_noised
 from muppet.runs import R3F
 from muppet.tasks.task import Generation
 
@@ -42,7 +43,7 @@ class Losses:
 
 
 def find(name: str) -> str:
-    """Where the weights of `name` lie: `tiny/…`, a folder, `$MUPPET_HUB/models/<name>`, an installed package, or the Hub's id."""
+    """Where `name` lies: `tiny/…`, a folder, `$MUPPET_HUB/models/<name>`, an installed package, or the Hub's id."""
     if name.startswith("tiny/"):
         return str(tiny.folder(name))
     places = [Path(name)]
@@ -90,7 +91,9 @@ class MultiTask(nn.Module):
     # -- loading and saving
 
     @classmethod
-    def load(cls, name: str, *, seed: int = 0, dropout: float | None = None, attention_dropout: float | None = None) -> MultiTask:
+    def load(
+        cls, name: str, *, seed: int = 0, dropout: float | None = None, attention_dropout: float | None = None
+    ) -> MultiTask:
         """The model called `name` with the heads saved beside it, if any.
 
         Raises UserError when it cannot be found, is a decoder only, or its weights do not fit its configuration.
@@ -109,7 +112,9 @@ class MultiTask(nn.Module):
             own = _set_dropout(config, dropout, attention_dropout)
             auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModel
             try:
-                backbone, info = auto.from_pretrained(found, config=config, dtype=torch.float32, output_loading_info=True)
+                backbone, info = auto.from_pretrained(
+                    found, config=config, dtype=torch.float32, output_loading_info=True
+                )
             except (OSError, ValueError, RuntimeError) as error:
                 raise UserError(_not_loaded(name, error)) from None
         missing = [key for key in info["missing_keys"] if "pooler" not in key]
@@ -129,7 +134,9 @@ class MultiTask(nn.Module):
                 self.add_head(spec, seed=0)
             self.heads.load_state_dict(weights)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            raise UserError(f"{folder / 'heads.json'}: the saved heads do not load ({error}); export the model again") from None
+            raise UserError(
+                f"{folder / 'heads.json'}: the saved heads do not load ({error}); export the model again"
+            ) from None
 
     def add_head(self, spec: HeadSpec, seed: int) -> None:
         """Add a head with fresh weights; they depend on (seed, key) only."""
@@ -142,7 +149,7 @@ class MultiTask(nn.Module):
         return {key: head.spec for key, head in self.heads.items()}  # type: ignore[misc]
 
     def save(self, folder: Path, card: str) -> None:
-        """Write what `AutoModel.from_pretrained` loads, tokenizer, heads and model card; the folder appears whole or not at all."""
+        """Write what `AutoModel.from_pretrained` loads, tokenizer, heads and card; the folder is whole or absent."""
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -156,7 +163,10 @@ class MultiTask(nn.Module):
                 self.tokenizer.save_pretrained(temporary)
             plain = [asdict(spec) for spec in self.specs().values()]
             (temporary / "heads.json").write_text(json.dumps({"heads": plain}, indent=1) + "\n", encoding="utf-8")
-            save_file({key: value.contiguous() for key, value in self.heads.state_dict().items()}, temporary / "heads.safetensors")
+            save_file(
+                {key: value.contiguous() for key, value in self.heads.state_dict().items()},
+                temporary / "heads.safetensors",
+            )
             (temporary / "README.md").write_text(card, encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(temporary, folder)
@@ -197,18 +207,28 @@ class MultiTask(nn.Module):
         layers = int(getattr(config, "num_hidden_layers", 0) or getattr(config, "encoder_layers", 0))
         return 6.0 * weights, 12.0 * layers * self.width
 
+    def prepare(self, device: Device) -> None:
+        """Move to the device, and trade memory or start-up time for speed as it says."""
+        self.to(device.torch)
+        if device.gradient_checkpointing:
+            self.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        if device.compile:
+            (self.backbone.get_encoder() if self.seq2seq else self.backbone).compile(dynamic=True)
+
     # -- forward
 
     def encode_rows(self, batch: Batch, r3f: R3F | None = None) -> Hidden:
         """States of the batch's R rows; with `r3f` of 2R rows, the second half noised, in one forward.
 
-        Encoder–decoders read the row twice, as BART does: the decoder is given the row shifted right, its states are the
-        row's states, and the state at the row's last token stands for the row.
+        Encoder–decoders read the row twice, as BART does: the decoder is given the row shifted right, its states are
+        the row's states, and the state at the row's last token stands for the row.
         """
         if batch.packing is not None:
             return packed.encode(self, batch, r3f)
         copies = 1 if r3f is None else 2
-        ids, lengths, second = (t.repeat(copies, *[1] * (t.dim() - 1)) for t in (batch.ids, batch.lengths, batch.second))
+        ids, lengths, second = (
+            t.repeat(copies, *[1] * (t.dim() - 1)) for t in (batch.ids, batch.lengths, batch.second)
+        )
         mask = self._mask(ids, lengths) if batch.padded else None
         encoder = self.backbone.get_encoder() if self.seq2seq else self.backbone
         inputs: dict[str, Tensor | None] = {"input_ids": ids, "attention_mask": mask}
@@ -224,7 +244,7 @@ class MultiTask(nn.Module):
         return Hidden(states=states, sentence=states[torch.arange(len(ids), device=ids.device), lengths - 1])
 
     def token_logits(self, batch: Batch, targets: Tensor, r3f: R3F | None = None) -> Tensor:
-        """Teacher-forced logits [R or 2R, T, V] of `targets` [R, T] (`IGNORED` past their end), by the model's own output layer."""
+        """Teacher-forced logits [R or 2R, T, V] of `targets` [R, T], `IGNORED` past their end, by the own output layer."""
         copies = 1 if r3f is None else 2
         ids, lengths = batch.ids.repeat(copies, 1), batch.lengths.repeat(copies)
         mask = self._mask(ids, lengths) if batch.padded else None
@@ -239,7 +259,7 @@ class MultiTask(nn.Module):
 
     @torch.no_grad()
     def generate(self, batch: Batch, how: Generation) -> list[str]:
-        """Summaries of the batch's rows by beam search; deterministic, and the same whatever rows stand beside a row."""
+        """Summaries of the batch's rows by beam search; deterministic, and the same whatever stands beside a row."""
         config = self.backbone.config
         settings = transformers.GenerationConfig(
             num_beams=how.beams,
@@ -267,8 +287,17 @@ class MultiTask(nn.Module):
         start = self.backbone.config.decoder_start_token_id
         return torch.cat([ids.new_full((len(ids), 1), start), ids[:, :-1]], dim=1)
 
-    def predictions(self, batch: Batch, specs: Sequence[HeadSpec | None], r3f: R3F | None = None) -> list[tuple[Tensor, ...]]:
+    def predictions(
+        self, batch: Batch, specs: Sequence[HeadSpec | None], r3f: R3F | None = None
+    ) -> list[tuple[Tensor, ...]]:
         """Logits of each segment as its head gives them: (clean,), or (clean, noised) with `r3f`."""
+        if r3f is not None and not r3f.fresh_dropout:
+            with torch.random.fork_rng():
+                clean = self.predictions(batch, specs)
+            encoder = self.backbone.get_encoder() if self.seq2seq else self.backbone
+            with all_noised(encoder.get_input_embeddings(), r3f):  # the same dropout masks, so a second forward
+                again = self.predictions(batch, specs)
+            return [(*one, *other) for one, other in zip(clean, again, strict=True)]
         if specs[batch.segments[0].part] is None:  # summaries never share a forward with rows
             wanted = [segment.fields["targets"] for segment in batch.segments]
             longest = max(t.shape[1] for t in wanted)
@@ -323,4 +352,4 @@ def _set_dropout(config: Any, hidden: float | None, attention: float | None) -> 
 def _not_loaded(name: str, error: Exception) -> str:
     looked = "the Hub" if mirror() is None else f"{mirror()}/models and the Hub"
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"model {name!r} cannot be loaded (looked in {looked}): {reason[:200]}; give a model folder or check the network"
+    return f"model {name!r} cannot be loaded (looked in {looked}): {reason[:200]}; give a folder, or check the network"

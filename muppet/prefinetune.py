@@ -19,8 +19,8 @@ from muppet.train import Place, Progress, Trainer, train
 def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: Device | None = None) -> Result:
     """Train `run.model` on all of `run.tasks`; leaves the model, with its heads, in `paths.model_dir(run_id(run))`.
 
-    Returns the result without scores (the heads are scored by fine-tuning). Raises UserError for what the user can mend,
-    `train.Stopped` after a signal: the same call goes on from the checkpoint.
+    Returns the result without scores (the heads are scored by fine-tuning). Raises UserError for what the user can
+    mend, `train.Stopped` after a signal: the same call goes on from the checkpoint.
     """
     started, device, name = time.monotonic(), device or Device.detect(), run_id(run)
     twice = [task for task, count in Counter(task.name for task in run.tasks).items() if count > 1]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ def noise_like(embeddings: Tensor, r3f: R3F) -> Tensor:
 
 
 def noised(embeddings: Tensor, r3f: R3F) -> Tensor:
-    """`embeddings` plus noise. With `fp32_noise=False` the sum is rounded to float16, as fairseq's half-precision runs did."""
+    """`embeddings` plus noise. `fp32_noise=False` rounds the sum to float16, as fairseq's half-precision runs did."""
     source = embeddings.detach() if r3f.detach else embeddings
     noise = noise_like(source, r3f)
     if r3f.fp32_noise:
@@ -29,18 +28,31 @@ def noised(embeddings: Tensor, r3f: R3F) -> Tensor:
 
 
 @contextmanager
-def second_half_noised(embedding: nn.Module, r3f: R3F | None) -> Iterator[None]:
-    """Inside, `embedding` adds noise to the second half of the rows that it looks up."""
-    if r3f is None:
-        yield
-        return
-
-    def add(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        half = len(output) // 2
-        return torch.cat([output[:half], noised(output[half:], r3f)])
-
-    hook = embedding.register_forward_hook(add)
+def _noising(embedding: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    hook = embedding.register_forward_hook(lambda _module, _args, output: change(output))
     try:
         yield
     finally:
         hook.remove()
+
+
+def second_half_noised(embedding: nn.Module, r3f: R3F | None) -> AbstractContextManager[None]:
+    """Inside, `embedding` adds noise to the second half of the rows that it looks up; without `r3f` to none."""
+    if r3f is None:
+        return nullcontext()
+
+    def change(output: Tensor) -> Tensor:
+        half = len(output) // 2
+        return torch.cat([output[:half], noised(output[half:], r3f)])
+
+    return _noising(embedding, change)
+
+
+def all_noised(embedding: nn.Module, r3f: R3F) -> AbstractContextManager[None]:
+    """Inside, `embedding` adds noise to all rows that it looks up; the dropout after it draws as it would without."""
+
+    def change(output: Tensor) -> Tensor:
+        with torch.random.fork_rng():
+            return noised(output, r3f)
+
+    return _noising(embedding, change)

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from muppet.batching import Part
@@ -19,17 +20,27 @@ from muppet.distributed import Processes, gather
 from muppet.model import MultiTask
 from muppet.train import Trainer
 
-PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "scipy", "scikit-learn", "rouge-score", "seqeval")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "rouge-score",
+    "seqeval",
+)
 
 
 def training(trainer: Trainer) -> dict[str, Any]:
-    """Updates, loss overall and by dataset (first and last tenth of the updates, scaled as trained), passes over each dataset."""
+    """Updates; loss overall and by dataset (first and last tenth, scaled as trained); passes over each."""
     meter, passes = trainer.meter, trainer.sampler.passes(trainer.updates)
     datasets = {
         part.name: {
             "first_loss": meter.mean(index, 0.0, 0.1),
             "last_loss": meter.mean(index, 0.9, 1.0),
-            "examples": len({*part.encoded.unit_example[part.units].tolist()}),
+            "examples": len(np.unique(part.encoded.unit_example[part.units])),
             "units": len(part.units),
             "epochs": round(passes[index], 4),
         }
@@ -46,7 +57,7 @@ def training(trainer: Trainer) -> dict[str, Any]:
 
 
 def cost(trainer: Trainer, seconds: float) -> dict[str, Any]:
-    """Of the whole run over all its processes; `seconds` is this call's wall time, tokens, FLOPs and CPU time are training's."""
+    """Of all processes; `seconds` is this call's wall time; tokens, FLOPs and CPU time are the whole training's."""
     counts, here = trainer.meter.counts, trainer.here
     memory = gather(here, peak_memory(trainer.device))
     return {

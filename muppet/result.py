@@ -50,7 +50,7 @@ class Result:
 
 
 def pack_items(items: Sequence[float]) -> str:
-    """Per-example scores in [0, 1] → text: a byte each (steps of 1/255), compressed, base64. 0 and 1 come back exactly."""
+    """Per-example scores in [0, 1] → text: a byte each (steps of 1/255), compressed, base64. 0 and 1 are exact."""
     if not all(0 <= item <= 1 for item in items):
         raise ValueError("item scores lie in [0, 1]")
     return base64.b64encode(zlib.compress(bytes(round(255 * item) for item in items), 9)).decode()

@@ -26,7 +26,8 @@ def open_split(
     limit = model.positions()
     if limit is not None and run.recipe.max_length > limit:
         raise UserError(
-            f"max_length={run.recipe.max_length} is more than the {limit} positions of {model.found}; lower the recipe's max_length"
+            f"max_length={run.recipe.max_length} is more than the {limit} positions of {model.found};"
+            " lower the recipe's max_length"
         )
     found: list[Encoded] = []
     for turn in (here.first, not here.first):
@@ -56,7 +57,9 @@ def train_split(task: Task) -> str:
 def fits(model: MultiTask, task: Task) -> None:
     """Raise UserError when the model cannot learn the task's family."""
     if task.family == "summarization" and not model.seq2seq:
-        raise UserError(f"{task.name} is a summarization task, and {model.found} has no decoder; use BART, Marian or T5")
+        raise UserError(
+            f"{task.name} is a summarization task, and {model.found} has no decoder; use BART, Marian or T5"
+        )
 
 
 def make_spec(task: Task, encoded: Encoded, heads: Any) -> HeadSpec | None:
@@ -92,8 +95,8 @@ def check_candidates(part: Part) -> None:
 def subset(
     encoded: Encoded, *, held_out: float | None = None, fraction: float | None = None, draw: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(training units, held-out units): whole examples. The held-out share is the same in every run of a task; fractions
-    are nested within one `draw` (paper §5.3; reading P34) and are of what is not held out."""
+    """(training units, held-out units): whole examples. The held-out share is the same in every run of a task;
+    fractions are nested within one `draw` (paper §5.3; reading P34) and are of what is not held out."""
     for name, share in (("held_out", held_out), ("fraction", fraction)):
         if share is not None and not 0 < share <= 1:
             raise UserError(f"{encoded.task.name}: `{name}` is {share}; give a share in (0, 1]")

@@ -1,8 +1,8 @@
 """Tiny random models for tests and the smoke profile: real architectures of two layers, made on the spot, no download.
 
 `tiny/roberta` can stand wherever a model's name can. The weights are a function of the name, the tokenizer is trained
-on the synthetic twins' text; both are built once, under `artifacts/tiny/`. Their own dropout is 0: it costs a tiny model
-half its speed and teaches it nothing.
+on the synthetic twins' text; both are built once, under `artifacts/tiny/`. Their own dropout is 0: it costs a tiny
+model half its speed and teaches it nothing.
 """
 
 from __future__ import annotations
@@ -135,7 +135,8 @@ def _bert_like(config_name: str, model_name: str, **more: Any) -> Callable[..., 
         config = getattr(hf, config_name)(
             vocab_size=len(t), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
             intermediate_size=2 * width, initializer_range=0.05, bos_token_id=None, eos_token_id=None,
-            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **({"max_position_embeddings": 512} | special | more),
+            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+            **({"max_position_embeddings": 512} | special | more),
         )  # fmt: skip
         return getattr(hf, model_name)(config)
 

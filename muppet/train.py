@@ -1,4 +1,4 @@
-"""One optimiser step, the same on any number of processes; one loop that both stages use; checkpoints and exact resume."""
+"""One optimiser step, the same on any number of processes; one loop for both stages; checkpoints and exact resume."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Meter:
         self.units[place] += torch.tensor(units)
 
     def mean(self, dataset: int | None, first: float, last: float) -> float | None:
-        """Mean scaled loss of a dataset, or of all, between two shares of the training; None where it had no example."""
+        """Mean scaled loss of a dataset, or of all, between two shares of the training; None: it had no example."""
         rows = slice(int(first * self.bins), max(int(first * self.bins) + 1, round(last * self.bins)))
         columns = slice(None) if dataset is None else slice(dataset, dataset + 1)
         count = int(self.units[rows, columns].sum())
@@ -83,8 +83,10 @@ def _signals() -> Iterator[list[int]]:
 
 
 def learning_rate(recipe: Recipe, updates: int, step: int) -> float:
-    """The learning rate of update `step` (from 0): linear warm-up, then polynomial decay of power 1 to zero, or constant."""
-    warmup = recipe.warmup_updates if recipe.warmup_updates is not None else round(updates * (recipe.warmup_share or 0.0))
+    """The learning rate of update `step` (from 0): linear warm-up, then linear decay to zero, or constant."""
+    warmup = (
+        recipe.warmup_updates if recipe.warmup_updates is not None else round(updates * (recipe.warmup_share or 0.0))
+    )
     if step < warmup:
         return recipe.lr * (step + 1) / warmup
     if recipe.schedule == "constant":
@@ -93,13 +95,18 @@ def learning_rate(recipe: Recipe, updates: int, step: int) -> float:
 
 
 def make_optimizer(model: MultiTask, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam, AdamW or plain SGD over all parameters. As in fairseq, weight decay spares neither biases nor layer norms."""
+    """Adam, AdamW or SGD over all parameters. As in fairseq, weight decay spares neither biases nor layer norms."""
     parameters = list(model.parameters())
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
     kind = torch.optim.AdamW if recipe.decoupled else torch.optim.Adam
     return kind(
-        parameters, lr=recipe.lr, betas=recipe.adam_betas, eps=recipe.adam_eps, weight_decay=recipe.weight_decay, fused=True
+        parameters,
+        lr=recipe.lr,
+        betas=recipe.adam_betas,
+        eps=recipe.adam_eps,
+        weight_decay=recipe.weight_decay,
+        fused=True,
     )
 
 
@@ -116,11 +123,19 @@ class Trainer:
         device: Device,
         here: Processes,
     ) -> None:
-        self.model = model.to(device.torch)
+        self.model = model
+        model.prepare(device)
         self.packed = device.packed is True or (device.packed is None and packed.refusal(model) is None)
         if self.packed:
             packed.enable(model)
-        self.parts, self.specs, self.recipe, self.seed, self.device, self.here = parts, specs, recipe, seed, device, here
+        self.parts, self.specs, self.recipe, self.seed, self.device, self.here = (
+            parts,
+            specs,
+            recipe,
+            seed,
+            device,
+            here,
+        )
         self.sampler = Sampler(parts, recipe, seed)
         self.updates = recipe.updates if recipe.updates is not None else self.sampler.updates(recipe.epochs or 0)
         self.optimizer = make_optimizer(self.model, recipe)
@@ -136,7 +151,7 @@ class Trainer:
     # -- one update
 
     def update(self) -> float:
-        """Take one update on this process's share of the sub-batches; returns the update's loss, the same on all processes."""
+        """Take one update on this process's share of the sub-batches → the update's loss, the same on all processes."""
         batches = self.sampler.update(self.step)
         weights = unit_weights(batches, self.recipe.averaging)
         costs = [self._cost(batch) for batch in batches]
@@ -166,7 +181,9 @@ class Trainer:
             units[batch.part] += len(batch.units)
         self._observe(plain, units)
         self.meter.add(self.step, scaled, units)
-        for name, value in zip(("real_tokens", "padded_tokens", "cpu_seconds", "flops"), (*used, sum(costs)), strict=True):
+        for name, value in zip(
+            ("real_tokens", "padded_tokens", "cpu_seconds", "flops"), (*used, sum(costs)), strict=True
+        ):
             self.meter.counts[name] += value
         self.step += 1
         return loss
@@ -177,7 +194,9 @@ class Trainer:
         tokens = int(batch.sizes.sum()) if self.packed else batch.tokens
         return copies * tokens * (self._flops + self._attention * batch.length)
 
-    def _forwards(self, batches: Sequence[SubBatch], weights: Sequence[float], costs: Sequence[float]) -> list[list[Piece]]:
+    def _forwards(
+        self, batches: Sequence[SubBatch], weights: Sequence[float], costs: Sequence[float]
+    ) -> list[list[Piece]]:
         """What goes through the model together, for all processes."""
         limit = self.device.micro_tokens
         if self.packed:
@@ -191,7 +210,9 @@ class Trainer:
 
     def _accumulate(self, pieces: Sequence[Piece], number: int, totals: Tensor) -> None:
         """Add the gradient of some units in one forward. Dropout and noise depend on (seed, update, forward) alone."""
-        torch.manual_seed(int(np.random.SeedSequence([self.seed, self.step, number]).generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(
+            int(np.random.SeedSequence([self.seed, self.step, number]).generate_state(1, np.uint64)[0] >> 1)
+        )
         chosen = [(piece.part, piece.units) for piece in pieces]
         batch = make_batch(self.parts, self.specs, chosen, self.model.pad, self.device.torch, self.packed)
         with self.device.autocast():
@@ -254,7 +275,9 @@ class Trainer:
     def restore(self, step: int, state: dict[str, Any]) -> None:
         """Continue from a checkpoint; raises UserError when the data changed under the run."""
         if state["plan"] != self._plan():
-            raise UserError("the checkpoint was made on other data (what is found has changed); delete it to start again")
+            raise UserError(
+                "the checkpoint was made on other data (what is found has changed); delete it to start again"
+            )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.running, self.step = state["running"], step
@@ -293,7 +316,9 @@ def train(trainer: Trainer, place: Place, progress: Progress | None = None) -> N
                 checkpoint.save(folder, place.run, trainer.step, trainer.state())
                 saved = time.monotonic()
             if stop and not done:
-                raise Stopped(f"{place.run} stopped after update {trainer.step} of {trainer.updates}; run it again to go on")
+                raise Stopped(
+                    f"{place.run} stopped after update {trainer.step} of {trainer.updates}; run it again to go on"
+                )
 
 
 def _report(place: Place, trainer: Trainer, loss: float, speed: float, progress: Progress | None) -> None:

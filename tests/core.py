@@ -92,7 +92,7 @@ def encoded(lengths: Sequence[Sequence[int]], name: str = "mrpc") -> Encoded:
 
 
 def launch(count: int, *arguments: str, last: Sequence[str] | None = None) -> list[subprocess.Popen[str]]:
-    """Start `python -m tests.core_process …` as `count` processes of one run; the last one with arguments of its own."""
+    """Start `python -m tests.core_process …` as `count` processes of one run; `last` is for the last one alone."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -106,7 +106,12 @@ def launch(count: int, *arguments: str, last: Sequence[str] | None = None) -> li
         command = [sys.executable, "-m", "tests.core_process", *given]
         started.append(
             subprocess.Popen(
-                command, env=env, cwd=Path(__file__).parents[1], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+                command,
+                env=env,
+                cwd=Path(__file__).parents[1],
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
             )
         )
     return started

@@ -1,7 +1,7 @@
 """A pre-finetuning in a process of its own: `python -m tests.core_process NAMES MODEL OUT [key=value …]`.
 
-The values are the recipe's, or `seed`, `every` (seconds between checkpoints), `micro` (tokens of a forward), `pause` (seconds of
-sleep after each update). Writes the trained model's parameters to OUT.
+The values are the recipe's, or `seed`, `every` (seconds between checkpoints), `micro` (tokens of a forward), `pause`
+(seconds of sleep before each update). Writes the trained model's parameters to OUT.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def main() -> int:
     from safetensors.torch import load_file
 
     folder = paths.model_dir(run_id(run))
-    weights = {f"{file}/{k}": v for file in ("model", "heads") for k, v in load_file(folder / f"{file}.safetensors").items()}
+    weights = {
+        f"{file}/{k}": v for file in ("model", "heads") for k, v in load_file(folder / f"{file}.safetensors").items()
+    }
     torch.save(weights, Path(out))
     return 0
 

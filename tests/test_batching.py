@@ -21,9 +21,7 @@ NAMES = ("mrpc", "rte", "cola", "qnli")
 
 
 def parts(shapes: list[list[list[int]]]) -> list[Part]:
-    return [
-        Part(encoded=encoded(lengths, NAMES[i]), units=np.arange(len(lengths))) for i, lengths in enumerate(shapes)
-    ]
+    return [Part(encoded=encoded(lengths, NAMES[i]), units=np.arange(len(lengths))) for i, lengths in enumerate(shapes)]
 
 
 def stream(sampler: Sampler, count: int) -> list:

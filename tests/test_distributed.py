@@ -30,7 +30,7 @@ def train(count: int, out: Path, *arguments: str) -> dict[str, torch.Tensor]:
     ("model", "names", "more"),
     [("tiny/roberta", ROWS, ("attention_dropout=0.1",)), ("tiny/bart", ROWS + " xsum", ("r3f=True", "updates=2"))],
 )
-def test_one_two_and_four_processes_take_the_same_steps(tmp_path, monkeypatch, shared_artifacts, model, names, more):  # noqa: F811
+def test_one_two_and_four_processes_take_the_same_steps(tmp_path, model, names, more):
     found = []
     for count in (1, 2, 4):
         out = tmp_path / f"{count}.pt"
@@ -46,7 +46,9 @@ def test_a_run_saved_by_two_processes_goes_on_with_one(tmp_path):
     out = tmp_path / "out.pt"
     names, model, *pairs = arguments
     whole = train(1, out, names, model, str(out), *pairs)
-    folder = paths.run_dir(run_id(mixture(ROWS, "tiny/roberta", optimizer="sgd", lr=0.1, dropout=0.1, updates=6, seed=11)))
+    folder = paths.run_dir(
+        run_id(mixture(ROWS, "tiny/roberta", optimizer="sgd", lr=0.1, dropout=0.1, updates=6, seed=11))
+    )
     started = launch(2, names, model, str(out), *pairs, "every=0", "pause=0.5")
     deadline = time.monotonic() + 600
     while not list(folder.glob("checkpoint/step-*")) and time.monotonic() < deadline:

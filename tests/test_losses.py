@@ -126,9 +126,7 @@ def test_r3f_gradient_is_that_of_two_plain_forwards(artifacts, monkeypatch, mode
 
 
 def _rows(trainer, batch):
-    return make_batch(
-        trainer.parts, trainer.specs, [(batch.part, batch.units)], trainer.model.pad, torch.device("cpu")
-    )
+    return make_batch(trainer.parts, trainer.specs, [(batch.part, batch.units)], trainer.model.pad, torch.device("cpu"))
 
 
 def _naive(trainer, batch, noise, r3f):

@@ -1,4 +1,4 @@
-"""A run that was killed, stopped, or met a bad checkpoint: what is on disk decides, and the end is bit for bit the same."""
+"""A run that was killed, stopped, or met a bad checkpoint: the end is bit for bit the same."""
 
 from __future__ import annotations
 
@@ -64,8 +64,6 @@ def test_a_run_that_was_ended_anywhere_and_started_again_ends_bit_identical(tmp_
     assert code == 0, errors[-2000:]
     assert same(whole, torch.load(tmp_path / "out.pt", weights_only=True))
     assert not list(folder.glob("checkpoint/.writing.*"))
-
-
 
 
 def test_going_on_takes_no_replay(tmp_path):

@@ -1,4 +1,4 @@
-"""One update is what the recipe says, however its sub-batches are computed; the recipe's alternatives do what they name."""
+"""One update is what the recipe says, however it is computed; the recipe's alternatives do what they name."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def test_an_update_is_the_gradient_of_the_mean_over_sub_batches(averaging, model
         )
         (found,) = trainer.model.train()(rows, trainer.specs)
         losses.append(scale(found.loss, found.n))
-    (torch.stack([loss.mean() for loss in losses]).mean() if averaging == "sub_batch" else torch.cat(losses).mean()).backward()
+    (
+        torch.stack([loss.mean() for loss in losses]).mean() if averaging == "sub_batch" else torch.cat(losses).mean()
+    ).backward()
     expected = {n: before[n] - (0 if p.grad is None else p.grad) for n, p in trainer.model.named_parameters()}
     trainer.update()
     close(expected, parameters(trainer))
@@ -122,7 +124,10 @@ def test_dataset_size_scaling_is_inverse_to_size_and_one_on_average():
     from muppet.train import Trainer
 
     base = make_trainer(mixture("mnli rte"))
-    parts = [Part(encoded=base.parts[0].encoded, units=np.arange(30)), Part(encoded=base.parts[1].encoded, units=np.arange(10))]
+    parts = [
+        Part(encoded=base.parts[0].encoded, units=np.arange(30)),
+        Part(encoded=base.parts[1].encoded, units=np.arange(10)),
+    ]
     assert stage.head_key(parts[0].encoded.task) == "mnli"
     trainer = Trainer(base.model, parts, base.specs, recipe(loss_scaling="dataset_size"), 0, Device(), Processes())
     assert trainer.size_factor.tolist() == pytest.approx([40 / (2 * 30), 40 / (2 * 10)])

@@ -1,0 +1,202 @@
+"""Models: any encoder or encoder–decoder, saved so that AutoModel and our heads load again; generation; dropout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from muppet import tiny
+from muppet.batching import Part
+from muppet.collate import make_batch
+from muppet.device import Device
+from muppet.distributed import Processes
+from muppet.errors import UserError
+from muppet.evaluate import evaluate, predict
+from muppet.heads import HeadSpec
+from muppet.model import MultiTask, find
+from muppet.stage import open_split, subset
+from muppet.tasks.task import Generation
+from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("artifacts")
+ENCODERS = ("roberta", "bert", "mpnet", "electra", "deberta", "modernbert")
+BOTH = ("bart", "marian", "t5")
+
+
+@pytest.mark.parametrize("kind", [*ENCODERS, *BOTH])
+def test_every_architecture_trains_and_comes_back_from_its_folder(kind, tmp_path):
+    trainer = make_trainer(mixture("mnli copa squad conll2000 stsb", f"tiny/{kind}", sub_batches=12))
+    before = {n: p.detach().clone() for n, p in trainer.model.named_parameters()}
+    trainer.update()
+    trainer.update()
+    heads = [n for n in before if n.startswith("heads.")]
+    assert any(not torch.equal(before[n], p) for n, p in trainer.model.named_parameters() if n not in heads)
+    trainer.model.save(tmp_path / "model", "# a card\n")
+    again = MultiTask.load(str(tmp_path / "model"))
+    assert again.specs() == trainer.model.specs()
+    saved, loaded = trainer.model.state_dict(), again.state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in saved.items())
+    plain, info = transformers.AutoModel.from_pretrained(tmp_path / "model", output_loading_info=True)
+    assert not [key for key in info["missing_keys"] if not any(part in key for part in ("pooler", "embed_positions"))]
+    own = dict(trainer.model.backbone.named_parameters())
+    shared = [n for n, _ in plain.named_parameters() if n in own or f"model.{n}" in own]
+    assert len(shared) > 10
+    for name, value in plain.named_parameters():
+        if name in shared:
+            assert torch.equal(value, own.get(name, own.get(f"model.{name}")))
+    text = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")("hello there")["input_ids"]
+    assert text == trainer.model.tokenizer("hello there")["input_ids"]
+
+
+@pytest.mark.parametrize("kind", [*ENCODERS, *BOTH])
+def test_padding_changes_no_rows_states(kind):
+    """Batched with longer rows a row gives what it gives alone: masks, positions and pooling ignore padding."""
+    trainer = make_trainer(mixture("mnli", f"tiny/{kind}"))
+    part, specs, model = trainer.parts[0], trainer.specs, trainer.model.eval()
+    lengths = np.diff(part.encoded.offsets)
+    units = np.array([int(lengths.argmin()), int(lengths.argmax()), 3])
+    device = torch.device("cpu")
+    together = model.predictions(make_batch([part], specs, [(0, units)], model.pad, device), specs)[0][0]
+    for row in range(3):
+        alone = model.predictions(make_batch([part], specs, [(0, units[row : row + 1])], model.pad, device), specs)[0][
+            0
+        ]
+        torch.testing.assert_close(together[row], alone[0], rtol=1e-4, atol=1e-5)
+    assert lengths[units[0]] < lengths[units[1]]
+
+
+def test_two_texts_are_told_apart_by_token_types():
+    """BERT's segment embeddings reach the second text: swapping them changes the states."""
+    trainer = make_trainer(mixture("mnli", "tiny/bert"))
+    model = trainer.model.eval()
+    batch = make_batch(trainer.parts, trainer.specs, [(0, np.arange(2))], model.pad, torch.device("cpu"))
+    states = model.encode_rows(batch).states
+    model.backbone.embeddings.token_type_embeddings.weight.data = (
+        model.backbone.embeddings.token_type_embeddings.weight.data.flip(0)
+    )
+    assert not torch.allclose(states, model.encode_rows(batch).states)
+
+
+def test_dropout_is_the_recipes_while_training_and_the_models_own_in_its_folder(tmp_path):
+    trainer = make_trainer(mixture("mnli", dropout=0.25, attention_dropout=0.15))
+    config = trainer.model.backbone.config
+    assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.25, 0.15)
+    assert trainer.model.backbone.encoder.layer[0].output.dropout.p == 0.25
+    assert trainer.model.heads["mnli"].dropout.p == 0.25
+    trainer.model.save(tmp_path / "model", "")
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["hidden_dropout_prob"] == 0.0
+    assert config.hidden_dropout_prob == 0.25
+
+
+def test_tiny_models_are_built_once_and_the_same_everywhere(tmp_path, monkeypatch):
+    first = tiny.folder("tiny/roberta")
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
+    second = tiny.folder("tiny/roberta")
+    assert first != second
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    assert not [place for place in second.parent.iterdir() if place.name.startswith(".")]
+    with pytest.raises(UserError, match="unknown tiny model 'tiny/robert': did you mean 'tiny/roberta'"):
+        tiny.folder("tiny/robert")
+
+
+def test_models_are_looked_for_in_the_mirror_before_the_hub(tmp_path, monkeypatch):
+    """A released checkpoint is a folder under $MUPPET_HUB/models; here one of the same shape, made tiny."""
+    shutil.copytree(tiny.folder("tiny/muppet-roberta"), tmp_path / "models" / "facebook" / "muppet-roberta-base")
+    monkeypatch.setenv("MUPPET_HUB", str(tmp_path))
+    assert find("facebook/muppet-roberta-base") == str(tmp_path / "models" / "facebook" / "muppet-roberta-base")
+    model = MultiTask.load("facebook/muppet-roberta-base")
+    assert model.backbone.config.model_type == "roberta" and not model.specs() and not model.seq2seq
+    assert find("roberta-base") == "roberta-base"
+
+
+def test_what_cannot_be_loaded_is_one_clear_error(tmp_path):
+    with pytest.raises(UserError, match="model 'no/such' cannot be loaded .*the Hub.*check the network"):
+        MultiTask.load("no/such")
+    with pytest.raises(UserError, match="no folder with a config.json"):
+        MultiTask.load(str(tmp_path))
+    gpt = tmp_path / "gpt"
+    transformers.GPT2Config(n_layer=1, n_head=1, n_embd=8, vocab_size=50).save_pretrained(gpt)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tiny.folder("tiny/roberta") / name, gpt)
+    with pytest.raises(UserError, match="neither an encoder nor an encoder–decoder"):
+        MultiTask.load(str(gpt))
+    holed = tmp_path / "holed"
+    shutil.copytree(tiny.folder("tiny/roberta"), holed)
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(holed / "model.safetensors")
+    save_file({k: v for k, v in weights.items() if "layer.1" not in k}, holed / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match="weights such as 'encoder.layer.1"):
+        MultiTask.load(str(holed))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other shape", "no file"])
+def test_damaged_heads_are_named(tmp_path, damage):
+    model = MultiTask.load("tiny/roberta")
+    model.add_head(HeadSpec(key="rte", family="classification", outputs=2, classes=("a", "b")), 0)
+    model.save(tmp_path / "model", "")
+    heads = tmp_path / "model" / "heads.safetensors"
+    if damage == "truncated":
+        heads.write_bytes(heads.read_bytes()[:50])
+    elif damage == "other shape":
+        text = (tmp_path / "model" / "heads.json").read_text()
+        (tmp_path / "model" / "heads.json").write_text(text.replace('"outputs": 2', '"outputs": 3'))
+    else:
+        heads.unlink()
+    with pytest.raises(UserError, match=r"heads.json: the saved heads do not load"):
+        MultiTask.load(str(tmp_path / "model"))
+
+
+def test_a_failed_save_leaves_the_old_folder(tmp_path, monkeypatch):
+    model = MultiTask.load("tiny/roberta")
+    model.save(tmp_path / "model", "first")
+
+    def full(*_args, **_more):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("muppet.model.save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        model.save(tmp_path / "model", "second")
+    assert [place.name for place in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model" / "README.md").read_text() == "first"
+
+
+def test_positions_are_those_a_row_can_use():
+    assert MultiTask.load("tiny/roberta").positions() == 512  # of 514
+    assert MultiTask.load("tiny/bert").positions() == 512
+    assert MultiTask.load("tiny/t5").positions() is None
+    with pytest.raises(UserError, match="max_length=513 is more than the 512 positions of .*roberta"):
+        make_trainer(mixture("mnli", max_length=513))
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_generation_is_deterministic_and_batching_does_not_change_it(kind):
+    run = mixture("xsum", f"tiny/{kind}", sub_batches=4, lr=3e-3, updates=10)
+    trainer = make_trainer(run)
+    for _ in range(3):
+        trainer.update()
+    encoded = open_split(run, run.tasks[0], "validation", trainer.model, Processes(), cap=6, evaluation=True)
+    part = Part(encoded=encoded, units=subset(encoded)[0])
+    outputs = [predict(trainer.model, part, None, Device(micro_tokens=limit), Processes()) for limit in (4096, 4096, 2)]
+    assert outputs[0] == outputs[1] == outputs[2]
+    scored = evaluate(trainer.model, part, None, "validation", Device(), Processes())
+    assert scored.settings["generation"]["beams"] == 2 and len(scored.lines) == 6
+    how = Generation(beams=2, min_tokens=4, max_tokens=9)
+    batch = make_batch([part], [None], [(0, part.units)], trainer.model.pad, torch.device("cpu"))
+    texts = trainer.model.generate(batch, how)
+    lengths = [len(trainer.model.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
+    assert max(lengths) <= 9 and Path(trainer.model.found).is_dir()
+
+
+def test_summaries_need_a_decoder_and_say_so():
+    from muppet import stage
+
+    with pytest.raises(UserError, match="xsum is a summarization task, and .* has no decoder"):
+        stage.fits(MultiTask.load("tiny/roberta"), mixture("xsum").tasks[0])
