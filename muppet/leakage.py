@@ -48,9 +48,8 @@ def run(evaluation: Iterable[str] | None, train: Iterable[str] | None, *, cap: i
         if examples is not None:
             trains[task.name] = (task, examples)
     if not found or not trains:
-        raise UserError(
-            "nothing to compare: no evaluation set or no training set was found; set MUPPET_HUB or go online"
-        )
+        what = "training set" if found else "evaluation set"
+        raise Absent(f"nothing to compare: no {what} was found ({', '.join(absent)}); set MUPPET_HUB or go online")
     pairs = audit(found, {name: (task, iter(examples)) for name, (task, examples) in trains.items()})
     pairs = [pair for pair in pairs if pair.evaluation != f"{pair.train}/{ALL[pair.train].train}"]
     lines = [f"{len(found)} evaluation splits × {len(trains)} training sets"]

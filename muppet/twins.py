@@ -245,7 +245,7 @@ MAKERS: dict[str, Maker] = {
     ),
     "rotten_tomatoes": _single("text", NO_YES),
     "yelp_polarity": _single("text", NO_YES),
-    "eraser_multirc": _pair("passage", "query_and_answer", NO_YES, evidences=[]),
+    "eraser_multirc": _pair("passage", "query_and_answer", NO_YES, evidences=["twin"]),
     "wiki_qa": _pair("question", "answer", NO_YES, question_id="Q1", document_title="twin"),
     "trec": _single("text", TOPICS, "coarse_label", fine_label=0),
     "scitail": _pair("premise", "hypothesis", ("good", "maybe"), names=("entails", "neutral")),
