@@ -139,10 +139,10 @@ class Sampler:
     """Update number → its sub-batches. `batching` and `sampling` of the recipe decide the stream that updates slice.
 
     Natural sampling (the default) makes epoch e of the stream hold each example exactly once (`Part.weight` times); an
-    update at the seam of two epochs holds the last sub-batches of one and the first of the next. Uniform and temperature
-    sampling give dataset t's sub-batches the share size^(1/T) in examples instead. With `batch_homogeneous` each update holds
-    sub-batches of one dataset; a dataset's remainder is carried into its next update, so over time each of its
-    examples comes equally often (a random phase per dataset keeps short runs unbiased).
+    update at the seam of two epochs holds the last sub-batches of one and the first of the next. Uniform and
+    temperature sampling give each dataset the share size^(1/T), in examples, instead. With `batch_homogeneous` each
+    update holds sub-batches of one dataset; a dataset's remainder is carried into its next update, so over time each
+    of its examples comes equally often (a random phase per dataset keeps short runs unbiased).
     """
 
     def __init__(self, parts: Sequence[Part], recipe: Recipe, seed: int) -> None:

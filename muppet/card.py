@@ -52,8 +52,8 @@ def card(run: Run, result: Result) -> str:
         "|---|---|---|---|---|---|---|",
         *(_row(task, result) for task in tasks),
         "",
-        f"Training: {training['updates']} updates of {recipe.sub_batches} sub-batches, learning rate {recipe.lr:g}, seed",
-        f"{run.seed}; {cost['tokens']} tokens on {cost['device']}. Run `{result.id}`; code commit",
+        f"Training: {training['updates']} updates of {recipe.sub_batches} sub-batches, learning rate {recipe.lr:g},",
+        f"seed {run.seed}; {cost['tokens']} tokens on {cost['device']}. Run `{result.id}`; code commit",
         f"`{result.environment['commit'] or 'unknown'}`.",
     ]
     if result.scores:

@@ -164,6 +164,7 @@ def fields(encoded: Encoded, units: np.ndarray, spec: HeadSpec | None) -> dict[s
     family, count = encoded.task.family, len(units)
     every = np.arange(count)
     if family == "summarization":
+        assert encoded.targets is not None and encoded.target_offsets is not None
         starts, ends = encoded.target_offsets[units], encoded.target_offsets[units + 1]
         lengths = ends - starts
         targets = np.full((count, int(lengths.max())), IGNORED, dtype=np.int64)
@@ -195,6 +196,7 @@ def fields(encoded: Encoded, units: np.ndarray, spec: HeadSpec | None) -> dict[s
         both = np.concatenate([every, every])
         return {"targets": targets, "unit": both, "n": n, "first": bounds[:, 0], "last": bounds[:, 1], "null": null}
     if family in ("tagging", "parsing"):
+        assert encoded.word_offsets is not None
         starts, ends = encoded.word_offsets[units], encoded.word_offsets[units + 1]
         flat = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
         words, unit = np.asarray(encoded.words)[flat], np.repeat(every, ends - starts)

@@ -10,6 +10,8 @@ import torch
 
 from muppet.errors import UserError
 
+MICRO_TOKENS = 32768  # of one forward on a GPU
+
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
@@ -32,7 +34,7 @@ class Device:
         if asked == "cuda" and not torch.cuda.is_available():
             raise UserError("MUPPET_DEVICE=cuda, but torch finds no GPU; unset it or install a CUDA build of torch")
         if asked == "cuda":
-            return cls(kind="cuda", bf16=torch.cuda.is_bf16_supported(), micro_tokens=32768)
+            return cls(kind="cuda", bf16=torch.cuda.is_bf16_supported(), micro_tokens=MICRO_TOKENS)
         return cls()
 
     @property

@@ -7,7 +7,7 @@ an update's sub-batches; gradients are summed, since each unit already carries i
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,10 +16,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn import Parameter
 
 from muppet.errors import UserError
 
 TIMEOUT = timedelta(minutes=30)
+BUCKET = 6_000_000  # numbers of one sum: large enough for bandwidth, small enough to start early
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,23 +128,78 @@ def together(here: Processes) -> Iterator[None]:
             raise UserError(f"process {rank} failed: {message}")
 
 
-def reduce_gradients(here: Processes, parameters: Sequence[torch.nn.Parameter], extra: Tensor) -> Tensor:
-    """Sum gradients over the processes, in place; what no process touched keeps None. Returns the sum of `extra`.
+class Reducer:
+    """Sums gradients over the processes; those of the backbone leave in buckets while the last backward pass runs.
 
-    Which parameters anyone touched goes first, as a small mask: heads without a sub-batch in this update are skipped.
+    The buckets are fixed: the backbone's parameters from the last to the first, as gradients come. What is not ready by
+    then (heads, parameters that this process did not touch) goes afterwards. A parameter that no process touched keeps
+    None, so the optimiser skips it.
     """
-    if here.count == 1:
-        return extra
-    touched = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8, device=extra.device)
-    dist.all_reduce(touched, op=dist.ReduceOp.MAX)
-    used = [p for p, yes in zip(parameters, touched.tolist(), strict=True) if yes]
-    for p in used:
-        if p.grad is None:
-            p.grad = torch.zeros_like(p)
-    flat = torch.cat([extra.flatten().float(), *(p.grad.flatten() for p in used)])  # type: ignore[union-attr]
-    dist.all_reduce(flat)
-    at = extra.numel()
-    for p in used:
-        p.grad.copy_(flat[at : at + p.numel()].view_as(p))  # type: ignore[union-attr]
-        at += p.numel()
-    return flat[: extra.numel()].view_as(extra).to(extra.dtype)
+
+    def __init__(
+        self, here: Processes, parameters: Iterable[Parameter], backbone: Iterable[tuple[str, Parameter]]
+    ) -> None:
+        self.here, self.parameters = here, list(parameters)
+        self.buckets: list[list[Parameter]] = []
+        self.sent: list[tuple[Tensor, Any]] = []
+        self.missing: list[int] = []  # of each bucket, parameters whose gradient has not come; empty: not armed
+        if here.count == 1:
+            return
+        size = BUCKET
+        for name, parameter in reversed(list(backbone)):
+            if "pooler" in name:  # never touched, and the first in line: it would hold up the others
+                continue
+            if size >= BUCKET:
+                self.buckets.append([])
+                size = 0
+            self.buckets[-1].append(parameter)
+            size += parameter.numel()
+        self.place = {id(p): number for number, bucket in enumerate(self.buckets) for p in bucket}
+        for parameter in self.parameters:
+            parameter.register_post_accumulate_grad_hook(self._ready)
+
+    def last(self) -> None:
+        """Say that the next backward pass is this process's last of the update."""
+        self.missing = [len(bucket) for bucket in self.buckets]
+
+    def _ready(self, parameter: Tensor) -> None:
+        if not self.missing or id(parameter) not in self.place:
+            return
+        self.missing[self.place[id(parameter)]] -= 1
+        while len(self.sent) < len(self.buckets) and self.missing[len(self.sent)] == 0:
+            self._send()
+
+    def _send(self) -> None:
+        """Start the sum of the next bucket: every process sends them in the same order."""
+        bucket = self.buckets[len(self.sent)]
+        flat = torch.cat([(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in bucket])
+        self.sent.append((flat, dist.all_reduce(flat, async_op=True)))
+
+    def finish(self, extra: Tensor) -> Tensor:
+        """Complete the update's sums, in place; returns the sum of `extra`, of any shape."""
+        if self.here.count == 1:
+            return extra
+        touched = torch.tensor([p.grad is not None for p in self.parameters], dtype=torch.uint8, device=extra.device)
+        while len(self.sent) < len(self.buckets):
+            self._send()
+        dist.all_reduce(touched, op=dist.ReduceOp.MAX)
+        used = {id(p) for p, yes in zip(self.parameters, touched.tolist(), strict=True) if yes}
+        rest = [p for p in self.parameters if id(p) in used and id(p) not in self.place]
+        pieces = [(p.grad if p.grad is not None else torch.zeros_like(p)).flatten() for p in rest]
+        flat = torch.cat([extra.flatten().float(), *pieces])
+        dist.all_reduce(flat)
+        for bucket, (sums, work) in zip(self.buckets, self.sent, strict=True):
+            work.wait()
+            _hand_out(sums, [p for p in bucket if id(p) in used], bucket)
+        _hand_out(flat[extra.numel() :], rest, rest)
+        self.sent, self.missing = [], []
+        return flat[: extra.numel()].view_as(extra).to(extra.dtype)
+
+
+def _hand_out(flat: Tensor, used: Sequence[Parameter], laid: Sequence[Parameter]) -> None:
+    """Give the parameters in `used` their part of `flat`, in which those of `laid` lie one after another."""
+    wanted, at = {id(p) for p in used}, 0
+    for parameter in laid:
+        if id(parameter) in wanted:
+            parameter.grad = flat[at : at + parameter.numel()].view_as(parameter).clone()
+        at += parameter.numel()

@@ -162,6 +162,7 @@ def answers(
         return [outputs[unit] for unit in units], [gold[example]["target"] for example in chosen]
     if task.family in ("tagging", "parsing"):
         return _tagged(part, spec, outputs, chosen, units)
+    assert encoded.labels is not None
     if task.family == "regression":
         values = [spec.low + float(outputs[unit]) * (spec.high - spec.low) for unit in units]
         return values, [float(encoded.labels[unit]) for unit in units]

@@ -30,7 +30,7 @@ def per_unit(values: Tensor, unit: Tensor, units: int) -> Tensor:
     """Mean of `values` [N] over the decisions of each unit → [U]."""
     total = values.new_zeros(units).index_add(0, unit, values)
     count = values.new_zeros(units).index_add(0, unit, torch.ones_like(values))
-    return total / count
+    return total / count.clamp(min=1)  # a sentence whose words were all cut off costs nothing
 
 
 def cross_entropy(decisions: Decisions, smoothing: float = 0.0) -> Tensor:

@@ -244,7 +244,7 @@ class MultiTask(nn.Module):
         return Hidden(states=states, sentence=states[torch.arange(len(ids), device=ids.device), lengths - 1])
 
     def token_logits(self, batch: Batch, targets: Tensor, r3f: R3F | None = None) -> Tensor:
-        """Teacher-forced logits [R or 2R, T, V] of `targets` [R, T], `IGNORED` past their end, by the own output layer."""
+        """Teacher-forced logits [R or 2R, T, V] of `targets` [R, T], `IGNORED` past the end, by its output layer."""
         copies = 1 if r3f is None else 2
         ids, lengths = batch.ids.repeat(copies, 1), batch.lengths.repeat(copies)
         mask = self._mask(ids, lengths) if batch.padded else None

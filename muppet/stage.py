@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from muppet.batching import Part
+from muppet.collate import null_counted
 from muppet.data import Encoded, encode
 from muppet.distributed import Processes, together
 from muppet.errors import UserError
@@ -85,7 +86,8 @@ def check_candidates(part: Part) -> None:
     if encoded.task.family == "commonsense":
         n = np.diff(encoded.unit_rows)[part.units]
     elif encoded.task.family == "span":
-        n = (encoded.context[:, 1] - encoded.context[:, 0])[part.units] + bool(encoded.task.no_answer)
+        assert encoded.context is not None
+        n = (encoded.context[:, 1] - encoded.context[:, 0])[part.units] + null_counted(encoded, part.units)
     else:
         return
     worst = int(n.argmin())
@@ -100,13 +102,13 @@ def subset(
     for name, share in (("held_out", held_out), ("fraction", fraction)):
         if share is not None and not 0 < share <= 1:
             raise UserError(f"{encoded.task.name}: `{name}` is {share}; give a share in (0, 1]")
-    name = zlib.crc32(encoded.task.name.encode())
+    key = zlib.crc32(encoded.task.name.encode())
     count = encoded.n_examples
-    order = np.random.default_rng([name, 1]).permutation(count)
+    order = np.random.default_rng([key, 1]).permutation(count)
     away = order[: max(1, round(held_out * count))] if held_out else order[:0]
     rest = np.setdiff1d(np.arange(count), away)
     if fraction is not None:
-        again = np.random.default_rng([name, 2, draw or 0]).permutation(len(rest))
+        again = np.random.default_rng([key, 2, draw or 0]).permutation(len(rest))
         rest = rest[again[: max(1, round(fraction * len(rest)))]]
     if not len(rest):
         raise UserError(f"{encoded.task.name}: nothing is left to train on ({count} examples, held_out={held_out})")

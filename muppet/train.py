@@ -20,7 +20,7 @@ from muppet import checkpoint, packed, result
 from muppet.batching import Part, Piece, Sampler, SubBatch, assign, micro_batches, packs, unit_weights
 from muppet.collate import make_batch
 from muppet.device import Device
-from muppet.distributed import Processes, agree, anyone, reduce_gradients
+from muppet.distributed import Processes, Reducer, agree, anyone
 from muppet.errors import Stopped, UserError
 from muppet.heads import HeadSpec
 from muppet.losses import scale
@@ -71,7 +71,7 @@ def _signals() -> Iterator[list[int]]:
     caught: list[int] = []
     previous: dict[int, Any] = {}
     try:
-        for number in (signal.SIGTERM, signal.SIGUSR2):
+        for number in (int(signal.SIGTERM), int(signal.SIGUSR2)):
             previous[number] = signal.signal(number, lambda n, _: caught.append(n))
     except ValueError:  # not the main thread: the caller's signals stay the caller's
         pass
@@ -140,6 +140,7 @@ class Trainer:
         self.updates = recipe.updates if recipe.updates is not None else self.sampler.updates(recipe.epochs or 0)
         self.optimizer = make_optimizer(self.model, recipe)
         self.parameters = list(self.model.parameters())
+        self.reducer = Reducer(here, self.parameters, model.backbone.named_parameters())
         self.names = [part.name for part in parts]
         self.meter = Meter(self.updates, len(parts))
         self.running = torch.zeros(len(parts))  # mean unscaled loss of each dataset, for inverse_loss
@@ -164,10 +165,12 @@ class Trainer:
         cpu = time.process_time()
         # Rows: scaled, unscaled, weighted losses of each dataset; last column: real tokens, padded tokens, CPU seconds.
         totals = torch.zeros(3, len(self.parts) + 1, dtype=torch.float64, device=self.device.torch)
-        for number in mine:
+        for turn, number in enumerate(mine, start=1):
+            if turn == len(mine):
+                self.reducer.last()
             self._accumulate(forwards[number], number, totals)
         totals[2, -1] = time.process_time() - cpu
-        table = reduce_gradients(self.here, self.parameters, totals)
+        table = self.reducer.finish(totals)
         (scaled, plain, weighted), used = table[:, :-1].tolist(), table[:, -1].tolist()
         loss = sum(weighted)
         if not math.isfinite(loss):

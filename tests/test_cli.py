@@ -1,0 +1,177 @@
+"""`python -m muppet` for a person with a model of their own: train, predict, export, and what a mistake gets."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from muppet.__main__ import main
+from tests.core import artifacts, shared_artifacts  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("artifacts")
+SMALL = ("--twins", "--rows", "24", "--max-length", "64", "--lr", "1e-3")
+TASKS = "mnli,copa,squad_v2,stsb,aeslc,conll2000,ptb_sample_parsing"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture
+def pretrained(home: Path) -> Path:
+    """A pre-finetuned tiny BART, made once."""
+    out = home / "pre"
+    if not out.exists():
+        given = ("prefinetune", "--model", "tiny/bart", "--tasks", TASKS, "--out", str(out), "--updates", "1")
+        assert main([*given, "--max-tokens", "512", *SMALL]) == 0
+    return out
+
+
+def test_help_needs_no_torch():
+    for command in ((), ("prefinetune",), ("finetune",), ("predict",), ("export",)):
+        code = (
+            "import sys\nfrom muppet.__main__ import main\n"
+            f"try:\n    main({[*command, '--help']!r})\nexcept SystemExit as end:\n    assert end.code == 0\n"
+            "assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and "usage: python -m muppet" in done.stdout, done.stderr
+
+
+def test_a_pretrained_folder_has_model_heads_card_and_result(pretrained):
+    names = {place.name for place in pretrained.iterdir()}
+    assert {
+        "config.json",
+        "model.safetensors",
+        "heads.json",
+        "heads.safetensors",
+        "README.md",
+        "tokenizer.json",
+    } <= names
+    heads = {spec["key"]: spec["family"] for spec in json.loads((pretrained / "heads.json").read_text())["heads"]}
+    assert heads == {
+        "mnli": "classification", "commonsense": "commonsense", "span": "span", "stsb": "regression",
+        "conll2000": "tagging", "ptb_sample_parsing": "parsing",
+    }  # fmt: skip
+    from muppet.result import read
+
+    (file,) = pretrained.glob("prefinetune-*.json")
+    result = read(file)
+    assert result.training["updates"] == 1 and set(result.training["datasets"]) == set(TASKS.split(","))
+    assert result.cost["tokens"] > 0 and result.data["mnli/train"]["found"] == "twins"
+    from huggingface_hub import ModelCard
+
+    card = ModelCard.load(pretrained / "README.md")
+    assert "synthetic twins" in card.text and "| copa | commonsense |" in card.text and result.id in card.text
+    assert card.data.tags == ["muppet", "multi-task", "prefinetune"]
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "keys"),
+    [("mnli", {"text": "a b", "pair": "c"}, {"label", "scores"}),
+     ("copa", {"question": "a b", "choices": ["c d", "e"]}, {"choice", "scores"}),
+     ("squad_v2", {"question": "who is it ?", "context": "It was Bob who came ."}, {"answer", "no_answer_margin"}),
+     ("stsb", {"text": "a b", "pair": "c d"}, {"score"}),
+     ("aeslc", {"source": "hello there, we meet on monday"}, {"summary"}),
+     ("conll2000", {"tokens": ["The", "cat", "sat", "."]}, {"tags"}),
+     ("ptb_sample_parsing", {"tokens": ["The", "(", "cat", ")"]}, {"tree"})],
+)  # fmt: skip
+def test_finetune_then_predict_every_family(pretrained, home, capsys, monkeypatch, task, row, keys):
+    out = home / task
+    given = ["finetune", "--model", str(pretrained), "--task", task, "--out", str(out), "--epochs", "1", *SMALL]
+    assert main(given + (["--reuse-head"] if task in ("copa", "squad_v2") else [])) == 0
+    assert "95 % item bootstrap" in capsys.readouterr().out
+    monkeypatch.setattr("sys.stdin", io.StringIO((json.dumps(row) + "\n") * 2))
+    assert main(["predict", "--model", str(out)]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first == second and set(first) == keys
+    if task == "mnli":
+        assert first["label"] in ("entailment", "neutral", "contradiction")
+        assert sum(first["scores"].values()) == pytest.approx(1, abs=1e-3)
+    if task == "squad_v2":
+        assert first["answer"] and first["answer"] in row["context"]
+    if task == "conll2000":
+        assert len(first["tags"]) == 4
+    if task == "ptb_sample_parsing":
+        assert "-LRB-" in first["tree"] and first["tree"].startswith("(TOP ")
+
+
+def test_export_copies_what_loads(pretrained, tmp_path, capsys):
+    assert main(["export", str(pretrained), "--out", str(tmp_path / "out")]) == 0
+    assert "bart, heads: commonsense, conll2000" in capsys.readouterr().out
+    for name in ("model.safetensors", "heads.safetensors", "README.md"):
+        assert (tmp_path / "out" / name).read_bytes() == (pretrained / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [(["finetune", "--model", "tiny/roberta", "--task", "mnly", "--out", "x"], "did you mean 'mnli'"),
+     (["finetune", "--model", "tiny/robert", "--task", "mnli", "--out", "x", "--twins"], "did you mean 'tiny/roberta'"),
+     (["finetune", "--model", "tiny/roberta", "--task", "aeslc", "--out", "x", "--twins"], "has no decoder"),
+     (["finetune", "--model", "tiny/roberta", "--task", "mnli", "--out", "x", "--twins", "--reuse-head"],
+      "no head for mnli"),
+     (["finetune", "--model", "tiny/roberta", "--task", "mnli", "--out", "x", "--max-length", "9999"], "512 positions"),
+     (["prefinetune", "--model", "tiny/roberta", "--tasks", "rte,rte", "--out", "x", "--twins"], "twice: rte"),
+     (["prefinetune", "--model", "tiny/roberta", "--tasks", "copa", "--out", "x", "--twins", "--max-tokens", "8"],
+      "copa: one example takes"),
+     (["predict", "--model", "no/such", "rows.jsonl"], "rows.jsonl"),
+     (["export", "prefinetune-nosuch-1", "--out", "x"], "unknown finished run with a model"),
+     (["prefinetune", "--model", "tiny/roberta", "--tasks", "mine.py", "--out", "x"], "mine.py: no such file")],
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys, given, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"text": "a"}'))
+    assert main(given) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and message in errors[0]
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "abc"])
+def test_a_number_that_is_none_is_refused_by_name(capsys, value):
+    with pytest.raises(SystemExit) as end:
+        main(["prefinetune", "--model", "m", "--tasks", "rte", "--out", "x", "--updates", value])
+    assert end.value.code == 2
+    assert f"--updates: invalid positive int value: '{value}'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [('{"text": ', "line 1: not JSON"), ("[1]", "line 1: list, not a JSON object"), ("", "no rows"),
+     ('{"pair": "c"}', "row 1: no 'text', which classification rows need")],
+)  # fmt: skip
+def test_rows_that_are_none_are_named(home, pretrained, tmp_path, capsys, line, message):
+    (tmp_path / "rows.jsonl").write_text(line)
+    assert main(["predict", "--model", str(pretrained), "--head", "mnli", str(tmp_path / "rows.jsonl")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_with_something_else_in_it_is_never_written_over(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["finetune", "--model", "tiny/roberta", "--task", "rte", "--out", str(tmp_path), "--twins"]) == 2
+    assert "is no model folder of this program" in capsys.readouterr().err
+    assert [place.name for place in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_the_head_is_asked_for_when_there_are_several(pretrained, tmp_path, capsys):
+    (tmp_path / "rows.jsonl").write_text('{"text": "a"}')
+    assert main(["predict", "--model", str(pretrained), str(tmp_path / "rows.jsonl")]) == 2
+    assert "6 heads; name one with --head: commonsense, conll2000" in capsys.readouterr().err
+    assert main(["predict", "--model", str(pretrained), "--head", "mnly", str(tmp_path / "rows.jsonl")]) == 2
+    assert "did you mean 'mnli'" in capsys.readouterr().err
+
+
+def test_tasks_of_ones_own_come_from_a_file(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\nfrom muppet import tasks\n"
+        "RTE = replace(tasks.get('rte'), metrics=('accuracy',))\n"
+    )
+    given = ["finetune", "--model", "tiny/roberta", "--task", str(tmp_path / "mine.py"), "--out", str(tmp_path / "out")]
+    assert main([*given, "--epochs", "1", *SMALL]) == 0
+    assert "rte/validation/accuracy" in capsys.readouterr().out
