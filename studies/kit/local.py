@@ -119,7 +119,7 @@ class Launch:
         self.tally = Tally()
         estimate = {name: cost.seconds(one, made.calibration) for name, one in made.to_do.items()}
         parents = {run_id(up) for one in made.to_do.values() if (up := parent(one)) is not None}
-        # Parents first; then one seed of everything, so that a table fills early; then long ones first, so that none lags.
+        # Parents first; one seed of everything, so that a table fills early; long ones first, so that none lags.
         self.queue = sorted(made.to_do, key=lambda n: (n not in parents, made.to_do[n].seed, -estimate[n]))
         self.again: dict[str, float] = {}  # held elsewhere: when to look again
         self.workers: list[Worker] = []
