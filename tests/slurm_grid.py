@@ -61,18 +61,19 @@ class Grid:
     artefact: str = "ablations"  # the small study stands in its place; another artefact is the project's own
     profile: str = "paper"  # it scales nothing
     slow: float = 0.0  # seconds that each update takes longer: time to interrupt it in, and no CPU
-    warm: Path | None = None  # artifacts of an earlier grid: its tiny models and token cache are taken over
+    like: Grid | None = None  # an earlier grid, whose code, tiny models and token cache are taken over
     settings: str = ""  # further lines of cluster.toml
     env: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.work, self.code = self.folder / "work", self.folder / "code"
         self.work.mkdir(parents=True)
-        for part in ("tiny", "cache") if self.warm else ():
-            shutil.copytree(self.warm / part, self.work / "artifacts" / part)  # type: ignore[operator]
+        for part in ("tiny", "cache") if self.like else ():
+            shutil.copytree(self.like.work / "artifacts" / part, self.work / "artifacts" / part)  # type: ignore[union-attr]
+        source = self.like.code if self.like else ROOT
         ignored = shutil.ignore_patterns("__pycache__")
         for part in ("muppet", "studies", "paper_tables/reference"):
-            shutil.copytree(ROOT / part, self.code / part, ignore=ignored)
+            shutil.copytree(source / part, self.code / part, ignore=ignored)
         if self.artefact == "ablations":
             for name in OTHERS:
                 (self.code / f"studies/{name}.py").unlink(missing_ok=True)

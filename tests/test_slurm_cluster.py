@@ -42,8 +42,8 @@ def grid(cluster: Cluster, local: Grid, tmp_path: Path) -> Iterator[Make]:
     made: list[Grid] = []
 
     def make(**options: Any) -> Grid:
-        warm = None if "artefact" in options else local.work / "artifacts"
-        made.append(Grid(folder=tmp_path / str(len(made)), cluster=cluster, warm=warm, **options))
+        like = None if "artefact" in options else local
+        made.append(Grid(folder=tmp_path / str(len(made)), cluster=cluster, like=like, **options))
         return made[-1]
 
     yield make
