@@ -250,7 +250,9 @@ def execute(profile, ids):
 """
 
 
-def start(folder: Path, *names: str, parents: dict[str, str] | None = None) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *names: str, parents: dict[str, str] | None = None, runner: str = "work:execute"
+) -> subprocess.Popen[str]:
     """The job of an array's element, as a written-out script starts it."""
     (folder / "work.py").write_text(WORK)
     code = (
@@ -258,7 +260,7 @@ def start(folder: Path, *names: str, parents: dict[str, str] | None = None) -> s
         "import studies.kit.node as node\n"
         "job.PATIENCE_S = node.PATIENCE_S = 3.0\n"
         "ids = tuple(sys.argv[1].split(','))\n"
-        f"job.Job(profile='smoke', ids=ids, parents=tuple(map({parents or {}!r}.get, ids)), runner='work:execute')()\n"
+        f"job.Job(profile='smoke', ids=ids, parents=tuple(map({parents or {}!r}.get, ids)), runner={runner!r})()\n"
     )
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM_", "MUPPET_", "RANK", "WORLD"))}
     env = kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "SLURM_JOB_ID": "1"}
@@ -282,6 +284,12 @@ def test_a_run_that_crashes_or_raises_fails_alone_and_three_times_is_enough(tmp_
         record = json.loads((tmp_path / f"artifacts/runs/{name}/failure.json").read_text())
         assert record["count"] == 3 and why in record["error"]
     assert "no such luck" in (tmp_path / "artifacts/runs/finetune-raise-0/log.txt").read_text()
+
+
+def test_a_process_that_cannot_start_ends_the_job(tmp_path: Path) -> None:
+    job = start(tmp_path, "finetune-a-0", runner="nowhere:execute")
+    said, _ = job.communicate(timeout=60)
+    assert job.returncode != 0 and "No module named 'nowhere'" in said and "before the first" in said
 
 
 def test_a_child_without_its_parents_result_says_so_and_is_no_failure(tmp_path: Path) -> None:

@@ -84,6 +84,10 @@ class Job:
             current = next((name for name, outcome in told.items() if outcome == "starts"), None)
             if mind.signal is not None and (current or not told):
                 mind.leave()
+            if not told:
+                raise RuntimeError(
+                    f"the process that does the runs left with status {status} before the first; see above"
+                )
             if current is not None:  # the process died in it
                 kind = signal.Signals(-status).name if status < 0 else f"exit status {status}"
                 self._fail(
@@ -173,12 +177,12 @@ class _Minder:
     def follow(self, work: Callable[[Callable[[str, str], None]], None]) -> tuple[dict[str, str], int]:
         """Run `work` in a child → (run → what was last told of it; the child's exit status, negative for a signal)."""
         sys.stdout.flush(), sys.stderr.flush()
-        reader, writer = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until both sides know who they are
-        child = 0 if self.signal is not None else os.fork()
         if self.signal is not None:  # told to stop before anything was begun
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
             return {}, STOPPED
+        reader, writer = os.pipe()
+        child = os.fork()
         if child == 0:
             os.close(reader)
             _live(work, writer)
