@@ -53,13 +53,24 @@ class Segmenter:
         """
         if self.slow is not None:
             return self._slow_rows(texts, pairs)
-        self.fast.enable_truncation(self.max_length, strategy="longest_first")
-        encodings = self.fast.encode_batch(texts if pairs is None else list(zip(texts, pairs)))
+        encodings = self._encode(texts, pairs)
         self.notes["rows cut"] += sum(1 for encoding in encodings if encoding.overflowing)
         ids = [encoding.ids for encoding in encodings]
         if pairs is None:
             return ids, [len(row) for row in ids], encodings
         return ids, [_second(encoding) for encoding in encodings], encodings
+
+    def _encode(self, texts: list[str], pairs: list[str] | None) -> list[Any]:
+        """Encodings of the rows; texts that occur several times, as those before each choice do, are tokenised once."""
+        once = list(dict.fromkeys(texts))
+        if pairs is None or 2 * len(once) > len(texts):
+            self.fast.enable_truncation(self.max_length, strategy="longest_first")
+            return self.fast.encode_batch(texts if pairs is None else list(zip(texts, pairs)))
+        self.fast.no_truncation()
+        first = dict(zip(once, self.fast.encode_batch(once, add_special_tokens=False)))
+        second = self.fast.encode_batch(pairs, add_special_tokens=False)
+        self.fast.enable_truncation(self.max_length, strategy="longest_first")
+        return [self.fast.post_process(first[text], pair) for text, pair in zip(texts, second)]
 
     def _slow_rows(self, texts: list[str], pairs: list[str] | None) -> tuple[list[list[int]], list[int], list[Any]]:
         """Tokenizers written in Python have no segment types, so where the second segment starts does not matter."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -136,6 +136,20 @@ def carved(task: Task) -> bool:
         and not mirror.files(task.path, task.config, task.train)
         and bool(mirror.files(task.path, task.carved, task.train))
     )
+
+
+def here(families: Collection[str]) -> tuple[Task, ...]:
+    """The tasks of these families whose training rows the mirror holds. Raises Absent when there are none."""
+    from muppet.tasks import ALL
+
+    found = tuple(
+        task
+        for task in ALL.values()
+        if task.family in families and task.train and (mirror.files(task.path, task.config, task.train) or carved(task))
+    )
+    if not found:
+        raise Absent("no training rows are on this machine; set MUPPET_HUB to a mirror folder")
+    return found
 
 
 def _table(task: Task, split: str) -> tuple[Any, str, str]:

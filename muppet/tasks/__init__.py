@@ -76,9 +76,16 @@ def get(name: str) -> Task:
 
 
 def mixture(name: str) -> tuple[Task, ...]:
-    """The tasks of a named set, or the one task of that name."""
+    """The tasks of a named set, or the one task of that name.
+
+    The set `here` is every classification, commonsense and span task whose training rows are in the mirror.
+    """
     if name in ALL:
         return (ALL[name],)
+    if name == "here":
+        from muppet.sources import here
+
+        return here(("classification", "commonsense", "span"))
     if name not in SETS:
-        raise unknown("task or named set", name, [*ALL, *SETS])
+        raise unknown("task or named set", name, [*ALL, *SETS, "here"])
     return tuple(ALL[entry] for entry in SETS[name])
