@@ -1,0 +1,192 @@
+"""Fine-tuning and evaluation: what is trained on, which head, and that perfect outputs score 1 in every family."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from muppet import paths, tasks
+from muppet.batching import Part
+from muppet.distributed import Processes
+from muppet.errors import UserError
+from muppet.evaluate import answers, class_map, official
+from muppet.finetune import finetune
+from muppet.heads import HeadSpec
+from muppet.metrics import score
+from muppet.model import MultiTask
+from muppet.prefinetune import prefinetune
+from muppet.result import ResultError, pack_items, read, unpack_items, write
+from muppet.runs import Finetune, run_id
+from muppet.stage import check_candidates, make_spec, open_split, subset
+from tests.core import artifacts, encoded, mixture, recipe, shared_artifacts, small  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("artifacts")
+
+
+def fine(name: str, init="tiny/roberta", **more) -> Finetune:
+    made = recipe(updates=3, sub_batches=1, max_examples=8, max_tokens=1024)
+    return Finetune(init=init, task=small(name), recipe=made, source="twins", train_rows=40, evaluation_rows=20, **more)
+
+
+@pytest.mark.parametrize(
+    ("name", "max_length"),
+    [("mnli", 64), ("stsb", 64), ("race", 64), ("squad", 24), ("squad_v2", 24), ("conll2000", 64),
+     ("ptb_sample_parsing", 64)],
+)  # fmt: skip
+def test_perfect_outputs_score_one_in_every_family(name, max_length):
+    """From token positions, windows, tags and class numbers back to texts, trees and the official metric."""
+    run = mixture(name, max_length=max_length)
+    model, task = MultiTask.load("tiny/roberta"), run.tasks[0]
+    data = open_split(run, task, task.evaluation[0], model, Processes(), cap=30, evaluation=True)
+    part, spec = Part(encoded=data, units=subset(data)[0]), make_spec(task, data, "shared")
+    outputs = {}
+    for unit in part.units.tolist():
+        if task.family in ("classification", "commonsense"):
+            outputs[unit] = np.eye(9)[data.labels[unit]][: 3 if name == "mnli" else 4]
+        elif task.family == "regression":
+            outputs[unit] = (data.labels[unit] - spec.low) / (spec.high - spec.low)
+        elif task.family == "span":
+            first, last = data.spans[unit].tolist()
+            outputs[unit] = (
+                9.0 if first else -9.0,
+                first or int(data.context[unit, 0]),
+                last or int(data.context[unit, 0]),
+                0.0,
+            )
+        else:
+            words = slice(data.word_offsets[unit], data.word_offsets[unit + 1])
+            assert (data.words[words] >= 0).all()
+            outputs[unit] = data.tags[words].tolist()
+    predictions, references = answers(part, spec, outputs, list(range(data.n_examples)))
+    if name.startswith("squad"):
+        assert len(part.units) > data.n_examples  # contexts in several windows
+    for metric in task.metrics:
+        assert score(official(task, metric), predictions, references).value == pytest.approx(1.0), metric
+
+
+def test_one_head_scores_datasets_with_coarser_classes():
+    spec = HeadSpec(key="mnli", family="classification", outputs=3, classes=("entailment", "neutral", "contradiction"))
+    assert class_map(spec, tasks.get("rte")) == [0, 1, 1]
+    assert class_map(spec, tasks.get("mnli")) == [0, 1, 2]
+    with pytest.raises(UserError, match="head 'mnli' predicts 'entailment', which is no class of sst2"):
+        class_map(spec, tasks.get("sst2"))
+
+
+@given(st.integers(1, 200), st.sampled_from([None, 0.1, 0.5]), st.integers(0, 4))
+def test_fractions_are_nested_and_never_touch_what_is_held_out(examples, held_out, draw):
+    data = encoded([[5]] * (2 * examples))
+    data = dataclasses.replace(data, unit_example=np.repeat(np.arange(examples), 2), n_examples=examples)
+    try:
+        whole, away = subset(data, held_out=held_out)
+    except UserError:
+        assert examples == 1
+        return
+    assert sorted([*whole, *away]) == list(range(2 * examples))
+    assert (away.size > 0) == (held_out is not None)
+    before: set[int] = set()
+    for fraction in (0.1, 0.2125, 0.55, 1.0):
+        units, same = subset(data, held_out=held_out, fraction=fraction, draw=draw)
+        chosen = set(data.unit_example[units].tolist())
+        assert len(units) == 2 * len(chosen) and before <= chosen and not chosen & set(data.unit_example[away].tolist())
+        assert len(chosen) == max(1, round(fraction * len(whole) / 2)) and same.tolist() == away.tolist()
+        before = chosen
+    if examples > 20:
+        assert {*subset(data, fraction=0.5, draw=1)[0]} != {*subset(data, fraction=0.5, draw=2)[0]}
+
+
+def test_candidates_of_one_are_refused_by_name():
+    one = dataclasses.replace(encoded([[5, 5], [5]]), task=tasks.get("copa"))
+    with pytest.raises(ValueError, match="copa, example 1: Eq. 1 needs at least 2 candidates"):
+        check_candidates(Part(encoded=one, units=np.arange(2)))
+
+
+def test_a_fine_tuning_from_end_to_end(tmp_path):
+    run = fine("mnli", held_out=0.2, evaluate_on=(tasks.get("rte"),))
+    told = []
+    result = finetune(run, progress=told.append)
+    assert told[-1]["step"] == told[-1]["steps"] == 3 and told[-1]["run"] == run_id(run)
+    keys = {"mnli/held_out/accuracy", "mnli/validation_matched/accuracy", "rte/validation/accuracy"}
+    assert keys <= set(result.scores)
+    for key, one in result.scores.items():
+        assert one.low <= one.value <= one.high and one.n == (8 if "held_out" in key else 20)
+        items = unpack_items(one.items)
+        assert len(items) == one.n and sum(items) / one.n == pytest.approx(one.value)
+    assert result.training["datasets"]["mnli"]["examples"] == 32 and result.training["head"] == "mnli"
+    assert result.training["trivial"]["mnli/validation_matched/accuracy"] <= 0.7
+    write(result, tmp_path / f"{result.id}.json")
+    assert read(tmp_path / f"{result.id}.json", run) == result
+    lines = [json.loads(line) for line in (paths.run_dir(result.id) / "predictions.jsonl").read_text().splitlines()]
+    for key in keys:
+        task, split, _ = key.split("/")
+        mine = [line for line in lines if (line["task"], line["split"]) == (task, split)]
+        right = [line["score"] for line in mine]
+        assert sum(right) / len(right) == pytest.approx(result.scores[key].value)
+        assert all(line["score"] == float(line["prediction"] == line["gold"]) for line in mine)
+    again = finetune(run)
+    assert {k: v.value for k, v in again.scores.items()} == {k: v.value for k, v in result.scores.items()}
+
+
+def test_the_pre_finetuned_head_is_used_only_when_asked_for():
+    before = mixture("copa mnli", updates=1)
+    with pytest.raises(UserError, match="the pre-finetuned model is not there; run prefinetune-roberta-2sets"):
+        finetune(fine("copa", init=before))
+    result = prefinetune(before)
+    assert not result.scores and result.training["datasets"]["copa"]["epochs"] > 0
+    saved = MultiTask.load(str(paths.model_dir(run_id(before))))
+    zero = recipe(updates=1, lr=1e-12, sub_batches=1, max_tokens=1024)
+    folder = paths.artifacts() / "kept"
+    for reuse in (True, False):
+        run = dataclasses.replace(fine("copa", init=before, reuse_head=reuse), recipe=zero)
+        finetune(run, save=folder)
+        tuned = MultiTask.load(str(folder))
+        assert list(tuned.specs()) == ["commonsense"]
+        distance = float(
+            (tuned.heads["commonsense"].dense.weight - saved.heads["commonsense"].dense.weight).abs().max().detach()
+        )
+        assert (distance < 1e-6) == reuse
+    with pytest.raises(UserError, match="has no head for rte; it has commonsense, mnli"):
+        finetune(fine("rte", init=before, reuse_head=True))
+
+
+def test_several_datasets_train_one_head_with_their_weights():
+    run = fine("mnli", train_on=((tasks.get("mnli"), 1), (tasks.get("snli"), 3)))
+    result = finetune(dataclasses.replace(run, recipe=recipe(epochs=1.0, updates=None, sub_batches=1, max_tokens=1024)))
+    epochs = {name: part["epochs"] for name, part in result.training["datasets"].items()}
+    assert epochs == {"mnli": pytest.approx(1.0), "snli": pytest.approx(3.0)}
+    with pytest.raises(UserError, match="sst2 cannot train the head of mnli"):
+        finetune(fine("mnli", train_on=((tasks.get("sst2"), 1),)))
+    with pytest.raises(UserError, match="sst2, which is no class|which is no class of sst2"):
+        finetune(fine("mnli", evaluate_on=(tasks.get("sst2"),)))
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "beats"),
+    [("conll2000", "tiny/roberta", "chunk_f1"), ("ptb_sample_parsing", "tiny/roberta", "bracket_f1"),
+     ("aeslc", "tiny/bart", "rouge1"), ("copa", "tiny/roberta", "accuracy")],
+)  # fmt: skip
+def test_trivial_answers_stand_beside_the_scores(name, model, beats):
+    result = finetune(fine(name, init=model))
+    split = small(name).evaluation[0]
+    beside = result.training["trivial"]
+    assert 0 <= beside[f"{name}/{split}/{beats}"] <= 1 and math.isfinite(beside[f"{name}/{split}/{beats}"])
+    assert f"{name}/{split}/{beats}" in result.scores
+    if name == "copa":
+        assert beside[f"{name}/{split}/{beats}"] == 0.5
+
+
+@given(st.lists(st.integers(0, 255).map(lambda byte: byte / 255), max_size=50))
+def test_items_pack_and_unpack(items):
+    assert unpack_items(pack_items(items)) == pytest.approx(items)
+
+
+def test_damaged_items_are_named():
+    with pytest.raises(ResultError, match="`items` is damaged"):
+        unpack_items(pack_items([0.0, 1.0])[:-6] + "AAAA==")
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        pack_items([1.5])
