@@ -91,8 +91,8 @@ def test_more_processes_than_sub_batches_are_refused() -> None:
 
 
 def test_a_warning_as_long_as_the_job_is_refused() -> None:
-    with pytest.raises(UserError, match="signal_s = 120 leaves nothing of the 2 min"):
-        cluster.resources(TINY, Cluster(finetune=Stage(minutes=2)))
+    with pytest.raises(UserError, match="signal_s = 120 .* leave nothing of the 3 min"):
+        cluster.resources(TINY, Cluster(finetune=Stage(minutes=3)))
 
 
 def test_a_partitions_limit_cuts_an_estimate_and_refuses_a_fixed_time() -> None:

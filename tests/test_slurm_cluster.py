@@ -105,7 +105,7 @@ def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(cluster: Clus
 
 
 def test_a_pre_finetuning_that_runs_out_of_time_goes_on_and_ends_bit_identical(grid: Make, local: Grid) -> None:
-    one = grid(slow=4.0, settings="signal_s = 20\n[prefinetune]\nminutes = 1\n")
+    one = grid(slow=8.0, settings="signal_s = 20\n[prefinetune]\nminutes = 2\n")
     one.submit()
     one.finish(3)
     assert "got SIGUSR2" in one.joblogs() and "restart_count=" in one.joblogs()

@@ -15,6 +15,7 @@ from studies.kit import cost
 
 FILE = "cluster.toml"
 STARTUP_S = 20.0  # of a job: interpreter, imports, model and data opened
+EARLY_S = 60  # by which SLURM may send its warning too early
 SHORTEST_MIN = 10  # of a job's time limit
 SLACK = 2.0  # time limit over estimate; a job that hits its limit checkpoints and goes on, so this need not be generous
 
@@ -172,9 +173,9 @@ def resources(run: Run, cluster: Cluster, *, seconds: float | None = None) -> Re
     cpus = stage.cpus_per_task or (cluster.cpus_per_gpu if per_node else 1)
     estimate = (seconds if seconds is not None else cost.seconds(run)) / (nodes * tasks)
     minutes = stage.minutes or max(SHORTEST_MIN, round(SLACK * (estimate + STARTUP_S) / 60) + 1)
-    if 60 * minutes <= cluster.signal_s:
+    if 60 * minutes <= cluster.signal_s + EARLY_S:
         raise UserError(
-            f"{FILE}: signal_s = {cluster.signal_s} leaves nothing of the {minutes} min that a {run.stage} job gets; "
+            f"{FILE}: signal_s = {cluster.signal_s} and SLURM's earliness leave nothing of the {minutes} min of a {run.stage} job; "
             "lower it, or raise `minutes`"
         )
     memory = stage.memory_gb or round(2 + tasks * cost.memory_gb(run), 1)
