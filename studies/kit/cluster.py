@@ -175,8 +175,8 @@ def resources(run: Run, cluster: Cluster, *, seconds: float | None = None) -> Re
     minutes = stage.minutes or max(SHORTEST_MIN, round(SLACK * (estimate + STARTUP_S) / 60) + 1)
     if 60 * minutes <= cluster.signal_s + EARLY_S:
         raise UserError(
-            f"{FILE}: signal_s = {cluster.signal_s} and SLURM's earliness leave nothing of the {minutes} min of a {run.stage} job; "
-            "lower it, or raise `minutes`"
+            f"{FILE}: signal_s = {cluster.signal_s} and SLURM's earliness ({EARLY_S} s) leave nothing of the {minutes} "
+            f"min of a {run.stage} job; lower it, or raise `minutes`"
         )
     memory = stage.memory_gb or round(2 + tasks * cost.memory_gb(run), 1)
     return Resources(
