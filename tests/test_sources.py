@@ -6,7 +6,7 @@ import pytest
 
 from muppet import result
 from muppet.runs import digest, facts, run_id
-from studies.kit import claims_render, collect, decisions, sources
+from studies.kit import claims_render, collect, decisions, profiles, sources
 from studies.kit.load import load_studies
 
 SCORES = {  # row of table 3 → RTE, CoLA, both SQuADs
@@ -56,7 +56,7 @@ def test_rows_and_columns_find_their_place(measured):
     # CoLA is beyond the paper; SQuAD's F1 is a second metric of a column that the paper has.
     columns = {(study, column) for study, _, column, _ in ours.numbers if study in ("table3", "beyond")}
     assert columns == {("table3", "RTE"), ("beyond", "CoLA"), ("table3", "SQuAD")}
-    assert ours.train_rows["table3", "RTE"] == 512  # the profile's cap, not the 2,490 rows of the original
+    assert ours.train_rows["table3", "RTE"] == profiles.SMOKE_TRAIN  # the profile's cap, not the 2,490 rows of the original
     assert ours.families["beyond", "CoLA"] == "sentence prediction"
 
 

@@ -42,7 +42,7 @@ SMOKE_MODELS = {
     "facebook/muppet-roberta-base": "tiny/muppet-roberta",
     "facebook/muppet-roberta-large": "tiny/muppet-roberta-large",
 }
-SMOKE_SEEDS, SMOKE_TRAIN, SMOKE_EVALUATION = 1, 512, 200
+SMOKE_SEEDS, SMOKE_TRAIN, SMOKE_EVALUATION = 1, 1024, 200
 
 
 def _smoke(run: Run) -> Run | None:
@@ -54,8 +54,8 @@ def _smoke(run: Run) -> Run | None:
             run.recipe,
             lr=1e-3,
             dropout=0.0,
-            updates=150,
-            warmup_updates=15,
+            updates=80,
+            warmup_updates=8,
             max_tokens=512,
             max_length=128,
             sub_batches=8,
@@ -63,13 +63,14 @@ def _smoke(run: Run) -> Run | None:
         return replace(run, model=model, recipe=recipe, source="twins", train_rows=SMOKE_TRAIN)
     recipe = _small(
         run.recipe,
-        lr=1e-3,
+        lr=3e-3,
         dropout=0.0,
-        updates=100,
-        warmup_updates=10,
+        updates=90,
+        warmup_updates=5,
         max_tokens=2048,
         max_length=128,
-        max_examples=16,
+        max_examples=32,
+        sub_batches=1,
     )
     return _finetune(run, _smoke, model, recipe, "twins", SMOKE_TRAIN, SMOKE_EVALUATION)
 
@@ -101,7 +102,14 @@ def _mini(run: Run) -> Run | None:
     evaluate_on = run.evaluate_on and _mini_tasks(run.evaluate_on)
     run = replace(run, train_on=train_on or None, evaluate_on=evaluate_on or None)
     recipe = _small(
-        run.recipe, lr=2e-4, updates=60, warmup_share=0.06, max_tokens=1024, max_length=128, max_examples=16
+        run.recipe,
+        lr=2e-4,
+        updates=60,
+        warmup_share=0.06,
+        max_tokens=1024,
+        max_length=128,
+        max_examples=16,
+        sub_batches=1,
     )
     return _finetune(run, _mini, model, recipe, "hub", MINI_TRAIN, MINI_EVALUATION)
 

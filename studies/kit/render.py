@@ -148,8 +148,7 @@ def _lines(group: pd.DataFrame, marks: Mapping[tuple[str, str], Mark], *, bold: 
     lines = [f"{printed} → {ours} ({points(first['difference'])})" if pd.notna(first["difference"]) else ours]
     if pd.notna(first["low"]):
         lines.append(f"[{percent(first['low'])}, {percent(first['high'])}]" + _seeds_half(first))
-    lines.append(f"n={first['n']}, {counted(first)}")
-    return lines
+    return [*lines, f"n={first['n']}, {counted(first)}"]
 
 
 def _seeds_half(cell: pd.Series) -> str:
@@ -216,7 +215,7 @@ def _latex_block(study: Study, profile: str, frame: pd.DataFrame, columns: list[
                 lines.append((row, line))
                 table.append(texts)
                 styles.append([_style(marks.get(line, {}).get((row, column))) for column in columns])
-    index = pd.MultiIndex.from_tuples(lines, names=["", ""])
+    index = pd.MultiIndex.from_tuples(lines)
     heads = [f"{column} ({metric})" if metric else column for column, metric in _heads(study, columns)]
     data = pd.DataFrame(table, index=index, columns=heads)
     styler = data.style.apply(lambda _: pd.DataFrame(styles, index=index, columns=heads), axis=None)
@@ -292,7 +291,7 @@ def terminal(study: Study, profile: str, frame: pd.DataFrame, width: int | None 
     label = min(32, max(len(row) for row in study.rows))
     for _, columns in blocks(study):
         cells = {
-            place: "\n".join(_lines(group, marks, bold="[bold]{}[/bold]", underline="[underline]{}[/underline]"))
+            place: "\n".join(_short(_lines(group, marks, bold="[bold]{}[/]", underline="[underline]{}[/]")))
             for place, group in _places(frame, columns)
         }
         lines = [line for text in cells.values() for line in Text.from_markup(text).plain.split("\n")]
@@ -310,4 +309,9 @@ def terminal(study: Study, profile: str, frame: pd.DataFrame, width: int | None 
                 table.add_row(name, *(cells.get((row, column), "") for column in columns[start : start + fit]))
             console.print(table)
     console.print(summary(frame), highlight=False)
+
+
+def _short(lines: list[str]) -> list[str]:
+    """Without the counts, where they are whole: the files have them, and they are the same down a column."""
+    return [line for line in lines if not line.startswith("n=") or " of " in line]
 

@@ -1,0 +1,138 @@
+"""The commands a newcomer types: wrong input is one line and exit 2, right input brings an artefact up to date."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from studies import __main__ as cli
+from studies.kit import collect
+from studies.kit.load import load_studies
+from tests.kit import finish
+
+ROOT = Path(__file__).resolve().parents[1]
+MADE = ("Makefile", "pyproject.toml", "requirements.lock", "README.md", "muppet", "studies", "paper_tables/reference")
+needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The tree as a newcomer has it, its environment made: this one's."""
+    for name in MADE:
+        source, target = ROOT / name, tmp_path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
+    time.sleep(0.01)
+    (tmp_path / ".venv" / ".ready").touch()
+    return tmp_path
+
+
+def make(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    kept = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MUPPET_HUB", "PROFILE", "ONLY", "RUN")}
+    return subprocess.run(
+        ["make", *words], cwd=folder, capture_output=True, text=True, check=False, timeout=300, env=kept | env
+    )
+
+
+@needs_make
+def test_help_has_a_line_for_every_target(clone: Path) -> None:
+    text = make(clone, "-s", "help").stdout
+    for target in ("table3", "figure1", "ablations", "all", "render", "report", "plan", "status", "doctor", "bench", "test"):
+        assert sum(line.split()[:1] == [target] for line in text.splitlines()) == 1, target
+    assert "PROFILE=smoke|mini|paper" in text
+
+
+@needs_make
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["tabel3"], "unknown target 'tabel3': did you mean 'table3'?"),
+        (["table3", "PROFILE=smok"], "unknown profile (PROFILE) 'smok': did you mean 'smoke'?"),
+        (["table3", "LAUNCHER=slrum"], "unknown launcher (LAUNCHER) 'slrum': did you mean 'slurm'?"),
+        (["table3", "ONLY=RoBERTa-B/RTEE"], "unknown cell of table3 (ONLY) 'RoBERTa-B/RTEE': did you mean 'RoBERTa-B/RTE'?"),
+        (["table3", "ONLY=RoBERTa-B/RTEE", "RUN=0"], "did you mean 'RoBERTa-B/RTE'?"),
+        (["table3", "JOBS=two"], "JOBS takes a whole number from 1, not 'two'"),
+        (["plan", "ARTEFACT=tabel3"], "unknown artefact 'tabel3': did you mean 'table3'?"),
+        (["table3", "DECIDE=sqad=v2.0-f1"], "unknown option 'sqad': did you mean 'squad'?"),
+        (["table3", "PROFILE=paper"], "YES=1 runs them here, LAUNCHER=slurm on a cluster; RUN=0"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(clone: Path, words: list[str], line: str) -> None:
+    run = make(clone, "-s", *words, CUDA_VISIBLE_DEVICES="")
+    assert run.returncode == 2
+    said = [text for text in run.stderr.splitlines() if not text.startswith("make")]
+    assert len(said) == 1 and line in said[0], run.stderr
+    assert not (clone / "results").exists()
+
+
+@needs_make
+def test_a_second_make_runs_nothing_and_a_stale_table_is_written_anew(clone: Path) -> None:
+    os.chdir(clone)
+    for run in load_studies("smoke", ["table3"])["table3"].runs().values():
+        scores = {cell.score: 0.6 for cell in load_studies("smoke", ["table3"])["table3"].cells if run in cell.runs}
+        finish(run, scores)
+    run = make(clone, "-s", "table3", MUPPET_ARTIFACTS=str(clone / "artifacts"))
+    assert run.returncode == 0, run.stderr
+    assert "to do:" not in run.stdout and "wrote paper_tables/smoke/table3.md" in run.stdout
+    assert "pending" not in (clone / "paper_tables/smoke/table3.md").read_text()
+
+
+@needs_make
+def test_a_cell_with_spaces_and_stars_is_done_for_real(clone: Path) -> None:
+    run = make(clone, "-s", "table3", "ONLY=RoBERTa-B/R?E", MUPPET_ARTIFACTS=str(clone / "artifacts"), JOBS="1")
+    assert run.returncode == 0, run.stderr
+    assert "✓" in run.stdout and "1/1" in run.stdout
+    text = (clone / "paper_tables/smoke/table3.csv").read_text()
+    assert text.count(",measured,") == 1
+
+
+@needs_make
+def test_a_failed_set_up_is_no_set_up(clone: Path) -> None:
+    (clone / ".venv" / ".ready").unlink()
+    run = make(clone, "table3", "PYTHON=false")
+    assert run.returncode == 2 and "older than 3.11" in run.stderr and not (clone / ".venv" / ".ready").exists()
+
+
+# ---------------------------------------------------------------- the command line itself
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+    return tmp_path
+
+
+def test_a_refused_result_is_named_the_rest_rendered_and_the_status_says_so(folder: Path, capsys) -> None:
+    runs = list(load_studies("smoke", ["table3"])["table3"].only("RoBERTa-B/*").runs().values())
+    bad, good = finish(runs[0], 0.5), finish(runs[1], 0.6)
+    bad.write_text(bad.read_text()[:-20])
+    assert cli.main(["table3", "--no-run"]) == 2
+    said = capsys.readouterr().err
+    assert str(bad) in said and "not a whole result file" in said and str(good) not in said
+    assert "60.0" in (folder / "paper_tables/smoke/table3.md").read_text()
+    assert bad.exists()
+
+
+def test_an_unknown_command_names_the_nearest(folder: Path, capsys) -> None:
+    assert cli.main(["tabel3"]) == 2
+    assert capsys.readouterr().err == "error: unknown command 'tabel3': did you mean 'table3'?\n"
+
+
+def test_every_command_has_its_function() -> None:
+    for command in cli.COMMANDS:
+        assert callable(cli.function(command)), command
+
+
+def test_render_leaves_a_newcomer_s_tree_clean(folder: Path) -> None:
+    """What a smoke run writes is ignored by git."""
+    ignored = (ROOT / ".gitignore").read_text().split()
+    assert {"results/smoke/", "paper_tables/smoke/", "figures/smoke/", "artifacts/", ".venv/"} <= set(ignored)
+    assert collect.result_path("smoke", "finetune-x").parts[:2] == ("results", "smoke")
