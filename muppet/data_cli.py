@@ -86,14 +86,14 @@ def _check(args: argparse.Namespace) -> int:
     headers = ["task", "split", "found", "rows", "examples", "columns", "first example"]
     print(tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=[None, None, None, None, None, 60, None]))
     here = configurations()
-    unknown = sorted(f"{path}/{config}" for path, config in here if path not in {task.path for task in ALL.values()})
+    unread = sorted(f"{path}/{config}" for path, config in here - seen)
     print()
     if paths.mirror() is not None and not args.tasks:
         print(
             f"{len(here)} configurations in {paths.mirror()}, {len(here & seen)} of them read; {len(wrong)} mismatches"
         )
-    for other in unknown:
-        print(f"no task reads {other}")
+        for other in unread:
+            print(f"no task reads {other}")
     if absent:
         print(f"{len(absent)} splits are not there: {', '.join(absent)}")
         print("get them from the Hub (online), from a mirror folder (MUPPET_HUB), or use their twins (PROFILE=smoke)")
@@ -114,20 +114,33 @@ def configurations() -> set[tuple[str, str]]:
 def places(task: Task) -> list[tuple[Task, str]]:
     """Where to look for a task: its declared splits, and every other split and configuration of its mirror folder.
 
-    A further configuration is read by the first task of that path (a re-division, or the same rows in another form).
+    A further configuration (a re-division, the same rows in another form) is read by the first task of that path that
+    can read its first row.
     """
     found = [(task, split) for split in dict.fromkeys((task.train, *task.evaluation)) if split]
     folder = mirror.folder(task.path)
-    declared = mirror.configs(folder) if folder is not None else {}
+    if folder is None or task.partition is not None:
+        return found
     siblings = [other for other in ALL.values() if other.path == task.path]
-    others = {other.config or "default" for other in siblings}
-    for config, splits in declared.items():
-        mine = config == (task.config or "default")
-        spare = config not in others and (task.carved == config or siblings[0] is task)
-        if mine or spare:
-            place = task if mine else replace(task, config=config, carved=None)
-            found += [(place, split) for split in splits if (place, split) not in found and task.partition is None]
+    for config, splits in mirror.configs(folder).items():
+        if config == (task.config or "default"):
+            found += [(task, split) for split in splits if (task, split) not in found]
+        elif config not in {other.config for other in siblings}:
+            owners = [other for other in siblings if other.carved == config] or siblings
+            if next((other for other in owners if _reads(other, config, next(iter(splits)))), None) is task:
+                found += [(replace(task, config=config, carved=None), split) for split in splits]
     return found
+
+
+def _reads(task: Task, config: str, split: str) -> bool:
+    from muppet.sources import peek
+
+    place = replace(task, config=config, carved=None)
+    try:
+        list(examples(place, split, peek(place, split).rows[:1], Counter()))
+    except UserError:
+        return False
+    return True
 
 
 def inspect(task: Task, place: Task, split: str) -> list[Any]:

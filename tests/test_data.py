@@ -343,6 +343,20 @@ def test_check_counts_and_names_what_does_not_fit(alone, capsys):
     assert "mismatch: rte validation" in capsys.readouterr().out
 
 
+def test_check_reads_further_configurations_where_a_task_can(alone, capsys):
+    wsc = {"text": "a b", "span1_index": 0, "span2_index": 1, "span1_text": "a", "span2_text": "b", "idx": 0}
+    wsc["label"] = -1
+    folder = put(alone, "aps/super_glue", "wsc.fixed", test=[wsc])
+    put(alone, "aps/super_glue", "axb", readme=False, test=[{"sentence1": "a", "sentence2": "b", "label": 0}])
+    text = (folder / "README.md").read_text()
+    more = "- config_name: axb\n  data_files:\n  - split: test\n    path: axb/test.parquet\n---\n"
+    (folder / "README.md").write_text(text.replace("---\n# text", more))
+    assert data_cli.main(["check"]) == 0
+    out = capsys.readouterr().out
+    assert "wsc (wsc.fixed)" in out and "2 configurations" in out and "1 of them read; 0 mismatches" in out
+    assert "no task reads aps/super_glue/axb" in out
+
+
 def test_list_and_show(alone, capsys):
     assert data_cli.main(["list"]) == 0
     out = capsys.readouterr().out

@@ -34,7 +34,7 @@ def wsc(row: Row) -> list[Row]:
 
 def fever(row: Row) -> list[Row]:
     """The repository calls the claim premise and the evidence hypothesis; here, as in ANLI, evidence comes first."""
-    verdict = {"SUPPORTS": "entailment", "NOT ENOUGH INFO": "neutral", "REFUTES": "contradiction"}
+    verdict = {"SUPPORTS": "entailment", "NOT ENOUGH INFO": "neutral", "REFUTES": "contradiction", "NONE": ""}
     label = verdict.get(row["fever_gold_label"].upper(), row["fever_gold_label"])
     return [{"text": row["hypothesis"], "pair": row["premise"], "label": label}]
 
