@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from muppet.runs import Order
 from studies.kit.study import Study
 from studies.recipes import ROBERTA_B, five, measured, prefinetuning, scale_order
 
 DATASETS = 35
-POLICIES = {
+POLICIES: dict[str, Order] = {
     "Dataset Homogeneous": "dataset_homogeneous",
     "Batch Homogeneous": "batch_homogeneous",
     "Batch Heterogeneous": "heterogeneous",

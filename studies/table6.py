@@ -13,7 +13,7 @@ such data: a gain there is distance from an adversary, not skill (P48).
 
 from __future__ import annotations
 
-from muppet.runs import Finetune, Recipe
+from muppet.runs import Finetune, Prefinetune, Recipe
 from muppet.tasks import get
 from studies.kit.decisions import option
 from studies.kit.study import Cell, Study
@@ -39,7 +39,8 @@ def study() -> Study:
     first, *others = (get(name) for name in ROUNDS.values())
     split = first.evaluation[("dev", "test").index(str(option("anli_split")))]
     cells: list[Cell] = []
-    for model, init in {"RoBERTa": ROBERTA_L, "RoBERTa-MUPPET": prefinetuning(ROBERTA_L)}.items():
+    starts: dict[str, str | Prefinetune] = {"RoBERTa": ROBERTA_L, "RoBERTa-MUPPET": prefinetuning(ROBERTA_L)}
+    for model, init in starts.items():
         for name, weights in MIXTURES.items():
             mixture = tuple((get(task), weight) for task, weight in weights.items())
             runs = tuple(
