@@ -126,9 +126,9 @@ def _prefinetune(args: argparse.Namespace) -> int:
     )
     from muppet.prefinetune import prefinetune
 
-    with _bar("pre-finetuning") as progress:
+    with _alone(_id(run)), _bar("pre-finetuning") as progress:
         result = prefinetune(run, progress=progress)
-    return _deliver(result, None, args.out)
+        return _deliver(result, None, args.out)
 
 
 def _finetune(args: argparse.Namespace) -> int:
@@ -165,12 +165,13 @@ def _finetune(args: argparse.Namespace) -> int:
     from muppet.paths import run_dir
 
     model = run_dir(_id(run)) / "model"
-    with _bar("fine-tuning") as progress:
-        result = finetune(run, progress=progress, save=model)
-    for key, score in result.scores.items():
-        low, high = (f"{100 * x:.1f}" if x is not None else "?" for x in (score.low, score.high))
-        print(f"{key}: {100 * score.value:.1f} (95 % item bootstrap {low} to {high}, n = {score.n})")
-    return _deliver(result, model, args.out)
+    with _alone(_id(run)):
+        with _bar("fine-tuning") as progress:
+            result = finetune(run, progress=progress, save=model)
+        for key, score in result.scores.items():
+            low, high = (f"{100 * x:.1f}" if x is not None else "?" for x in (score.low, score.high))
+            print(f"{key}: {100 * score.value:.1f} (95 % item bootstrap {low} to {high}, n = {score.n})")
+        return _deliver(result, model, args.out)
 
 
 def _predict(args: argparse.Namespace) -> int:
@@ -259,6 +260,25 @@ def _id(run: Any) -> str:
     from muppet.runs import run_id
 
     return run_id(run)
+
+
+@contextmanager
+def _alone(run: str) -> Iterator[None]:
+    """Hold a run, so that a second command with the same arguments does not write into its folder."""
+    from filelock import FileLock, Timeout
+
+    from muppet.distributed import is_first
+    from muppet.paths import run_dir
+
+    if not is_first():
+        yield
+        return
+    run_dir(run).mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(run_dir(run) / "lock", blocking=False):
+            yield
+    except Timeout:
+        raise UserError(f"{run} is being trained by another process; wait for it, or stop it") from None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ an update's sub-batches; gradients are summed, since each unit already carries i
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,26 +64,23 @@ def is_first() -> bool:
     return found is None or found["RANK"] == "0"
 
 
-@contextmanager
-def processes(kind: str) -> Iterator[Processes]:
-    """Join the run's process group for the time of the block (gloo on CPU, nccl on GPU), if there are several."""
+def processes(kind: str) -> Processes:
+    """Join the process group of the run's processes (gloo on CPU, nccl on GPU), if there are several.
+
+    The group lasts as long as the process: the next run of a warm worker finds it, where a new one on the same port
+    could meet the remains of the last.
+    """
     found = _environment()
     if found is None:
-        yield Processes()
-        return
+        return Processes()
     here = Processes(rank=int(found["RANK"]), count=int(found["WORLD_SIZE"]), local_rank=int(found["LOCAL_RANK"]))
-    started = not dist.is_initialized()
-    if started:
+    if not dist.is_initialized():
         if kind == "cuda":
             torch.cuda.set_device(here.local_rank)
-        dist.init_process_group(
-            "nccl" if kind == "cuda" else "gloo", rank=here.rank, world_size=here.count, timeout=TIMEOUT
-        )
-    try:
-        yield here
-    finally:
-        if started:
-            dist.destroy_process_group()
+        backend = "nccl" if kind == "cuda" else "gloo"
+        dist.init_process_group(backend, rank=here.rank, world_size=here.count, timeout=TIMEOUT)
+        atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
+    return here
 
 
 def gather(here: Processes, value: Any) -> list[Any]:

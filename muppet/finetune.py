@@ -33,46 +33,46 @@ def finetune(
     """
     started, device, name = time.monotonic(), device or Device.detect(), run_id(run)
     folder = paths.run_dir(name)
-    with processes(device.kind) as here:
-        with together(here):
-            model = stage.load(_start(run), run.recipe, run.seed)
-        parts, held_out = _parts(run, model, here)
-        spec = _head(run, model, parts[0].encoded.task, stage.make_spec(run.task, parts[0].encoded, run.recipe.heads))
-        trainer = Trainer(model, parts, [spec] * len(parts), run.recipe, run.seed, device, here)
-        train(trainer, Place(run=name, folder=folder), progress)
-        found = [(stage.train_split(part.encoded.task), part) for part in parts]
-        evaluated: dict[tuple[str, str], Evaluated] = {}
-        beside: dict[str, float] = {}
-        if held_out is not None:
-            evaluated[run.task.name, "held_out"] = evaluate(model, held_out, spec, "held_out", device, here)
-        for task in (run.task, *(run.evaluate_on or ())):
-            for split in task.evaluation:
-                encoded = stage.open_split(run, task, split, model, here, cap=run.evaluation_rows, evaluation=True)
-                part = Part(encoded=encoded, units=stage.subset(encoded)[0])
-                evaluated[task.name, split] = evaluate(model, part, spec, split, device, here)
-                plain = trivial(parts[0], part, spec, model.tokenizer)
-                beside |= {f"{task.name}/{split}/{metric}": value for metric, value in plain.items()}
-                found.append((split, part))
-        result = Result(
-            id=name,
-            facts=facts(run),
-            scores=_scores(evaluated),
-            data=record.data(found),
-            training=record.training(trainer)
-            | {
-                "head": None if spec is None else spec.key,
-                "metrics": {f"{t}/{s}": one.settings for (t, s), one in evaluated.items()},
-                "trivial": beside,
-            },
-            cost=record.cost(trainer, time.monotonic() - started),
-            environment=record.environment(model, here),
-        )
-        with together(here):
-            if here.first:
-                lines = [json.dumps(line, ensure_ascii=False) for one in evaluated.values() for line in one.lines]
-                write_text(folder / "predictions.jsonl", "".join(line + "\n" for line in lines))
-                if save is not None:
-                    model.save(save, card(run, result))
+    here = processes(device.kind)
+    with together(here):
+        model = stage.load(_start(run), run.recipe, run.seed)
+    parts, held_out = _parts(run, model, here)
+    spec = _head(run, model, parts[0].encoded.task, stage.make_spec(run.task, parts[0].encoded, run.recipe.heads))
+    trainer = Trainer(model, parts, [spec] * len(parts), run.recipe, run.seed, device, here)
+    train(trainer, Place(run=name, folder=folder), progress)
+    found = [(stage.train_split(part.encoded.task), part) for part in parts]
+    evaluated: dict[tuple[str, str], Evaluated] = {}
+    beside: dict[str, float] = {}
+    if held_out is not None:
+        evaluated[run.task.name, "held_out"] = evaluate(model, held_out, spec, "held_out", device, here)
+    for task in (run.task, *(run.evaluate_on or ())):
+        for split in task.evaluation:
+            encoded = stage.open_split(run, task, split, model, here, cap=run.evaluation_rows, evaluation=True)
+            part = Part(encoded=encoded, units=stage.subset(encoded)[0])
+            evaluated[task.name, split] = evaluate(model, part, spec, split, device, here)
+            plain = trivial(parts[0], part, spec, model.tokenizer)
+            beside |= {f"{task.name}/{split}/{metric}": value for metric, value in plain.items()}
+            found.append((split, part))
+    result = Result(
+        id=name,
+        facts=facts(run),
+        scores=_scores(evaluated),
+        data=record.data(found),
+        training=record.training(trainer)
+        | {
+            "head": None if spec is None else spec.key,
+            "metrics": {f"{t}/{s}": one.settings for (t, s), one in evaluated.items()},
+            "trivial": beside,
+        },
+        cost=record.cost(trainer, time.monotonic() - started),
+        environment=record.environment(model, here),
+    )
+    with together(here):
+        if here.first:
+            lines = [json.dumps(line, ensure_ascii=False) for one in evaluated.values() for line in one.lines]
+            write_text(folder / "predictions.jsonl", "".join(line + "\n" for line in lines))
+            if save is not None:
+                model.save(save, card(run, result))
     return result
 
 

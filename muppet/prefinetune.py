@@ -26,32 +26,32 @@ def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: D
     twice = [task for task, count in Counter(task.name for task in run.tasks).items() if count > 1]
     if twice or not run.tasks:
         raise UserError(f"a pre-finetuning takes each task once, and at least one; twice: {', '.join(twice) or 'none'}")
-    with processes(device.kind) as here:
-        with together(here):
-            model = stage.load(run.model, run.recipe, run.seed)
-        model.heads.clear()
-        parts, specs = [], []
-        for task in run.tasks:
-            stage.fits(model, task)
-            split = stage.train_split(task)
-            encoded = stage.open_split(run, task, split, model, here, cap=run.train_rows, evaluation=False)
-            part = Part(encoded=encoded, units=stage.subset(encoded)[0])
-            stage.check_candidates(part)
-            parts.append(part)
-            specs.append(stage.make_spec(task, encoded, run.recipe.heads))
-        stage.add_missing_heads(model, specs, run.seed)
-        trainer = Trainer(model, parts, specs, run.recipe, run.seed, device, here)
-        train(trainer, Place(run=name, folder=paths.run_dir(name)), progress)
-        result = Result(
-            id=name,
-            facts=facts(run),
-            scores={},
-            data=record.data([(stage.train_split(part.encoded.task), part) for part in parts]),
-            training=record.training(trainer),
-            cost=record.cost(trainer, time.monotonic() - started),
-            environment=record.environment(model, here),
-        )
-        with together(here):
-            if here.first:
-                model.save(paths.model_dir(name), card(run, result))
+    here = processes(device.kind)
+    with together(here):
+        model = stage.load(run.model, run.recipe, run.seed)
+    model.heads.clear()
+    parts, specs = [], []
+    for task in run.tasks:
+        stage.fits(model, task)
+        split = stage.train_split(task)
+        encoded = stage.open_split(run, task, split, model, here, cap=run.train_rows, evaluation=False)
+        part = Part(encoded=encoded, units=stage.subset(encoded)[0])
+        stage.check_candidates(part)
+        parts.append(part)
+        specs.append(stage.make_spec(task, encoded, run.recipe.heads))
+    stage.add_missing_heads(model, specs, run.seed)
+    trainer = Trainer(model, parts, specs, run.recipe, run.seed, device, here)
+    train(trainer, Place(run=name, folder=paths.run_dir(name)), progress)
+    result = Result(
+        id=name,
+        facts=facts(run),
+        scores={},
+        data=record.data([(stage.train_split(part.encoded.task), part) for part in parts]),
+        training=record.training(trainer),
+        cost=record.cost(trainer, time.monotonic() - started),
+        environment=record.environment(model, here),
+    )
+    with together(here):
+        if here.first:
+            model.save(paths.model_dir(name), card(run, result))
     return result
