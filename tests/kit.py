@@ -15,7 +15,9 @@ from studies.kit.collect import result_path
 from studies.kit.study import Cell, Study
 
 RECIPE = Recipe(lr=1e-3, max_tokens=256, max_length=64, updates=3, sub_batches=2)
-PARENT = Prefinetune(model="tiny/roberta", tasks=(get("rte"), get("cola")), recipe=RECIPE, source="twins", train_rows=32)
+PARENT = Prefinetune(
+    model="tiny/roberta", tasks=(get("rte"), get("cola")), recipe=RECIPE, source="twins", train_rows=32
+)
 
 
 def child(init: str | Prefinetune = PARENT, task: str = "rte", seed: int = 0, lr: float = 1e-3) -> Finetune:
@@ -36,12 +38,11 @@ def small_study(seeds: int = 2, lrs: Sequence[float] = (1e-3,)) -> Study:
         for row, init in (("RoBERTa-B", "tiny/roberta"), ("RoBERTa-B + MUPPET", PARENT))
         for column, task in (("RTE", "rte"), ("SST-2", "sst2"))
     ]  # fmt: skip
-    return Study(
-        name="table3", title="A small table", kind="table", cells=tuple(cells), base={"RoBERTa-B + MUPPET": "RoBERTa-B"}
-    )
+    base = {"RoBERTa-B + MUPPET": "RoBERTa-B"}
+    return Study(name="table3", title="A small table", kind="table", cells=tuple(cells), base=base)
 
 
-def finish(run: Run, value: float | dict[str, float] = 0.5, *, profile: str = "smoke", n: int = 200, **more: Any) -> Path:
+    """Leave the result of `run` as if it had been done: one value for its evaluation score, or values by key."""
     """Write the result of `run` as if it had been done: one value for its evaluation score, or values by key."""
     keys = {} if isinstance(run, Prefinetune) else {run.task.key(): value} if isinstance(value, float) else value
     scores = {

@@ -16,6 +16,7 @@ from tests.kit import finish
 
 ROOT = Path(__file__).resolve().parents[1]
 MADE = ("Makefile", "pyproject.toml", "requirements.lock", "README.md", "muppet", "studies", "paper_tables/reference")
+OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MUPPET_HUB", "PROFILE", "ONLY", "RUN", "MUPPET_DECIDE")
 needs_make = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 
 
@@ -35,7 +36,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MUPPET_HUB", "PROFILE", "ONLY", "RUN")}
+    kept = {k: v for k, v in os.environ.items() if k not in OF_MAKE}
     return subprocess.run(
         ["make", *words], cwd=folder, capture_output=True, text=True, check=False, timeout=300, env=kept | env
     )
@@ -44,7 +45,7 @@ def make(folder: Path, *words: str, **env: str) -> subprocess.CompletedProcess[s
 @needs_make
 def test_help_has_a_line_for_every_target(clone: Path) -> None:
     text = make(clone, "-s", "help").stdout
-    for target in ("table3", "figure1", "ablations", "all", "render", "report", "plan", "status", "doctor", "bench", "test"):
+    for target in "table3 figure1 ablations all render report plan status doctor bench test".split():
         assert sum(line.split()[:1] == [target] for line in text.splitlines()) == 1, target
     assert "PROFILE=smoke|mini|paper" in text
 
@@ -56,7 +57,7 @@ def test_help_has_a_line_for_every_target(clone: Path) -> None:
         (["tabel3"], "unknown target 'tabel3': did you mean 'table3'?"),
         (["table3", "PROFILE=smok"], "unknown profile (PROFILE) 'smok': did you mean 'smoke'?"),
         (["table3", "LAUNCHER=slrum"], "unknown launcher (LAUNCHER) 'slrum': did you mean 'slurm'?"),
-        (["table3", "ONLY=RoBERTa-B/RTEE"], "unknown cell of table3 (ONLY) 'RoBERTa-B/RTEE': did you mean 'RoBERTa-B/RTE'?"),
+        (["table3", "ONLY=RoBERTa-B/RTEE"], "unknown cell of table3 (ONLY) 'RoBERTa-B/RTEE': did you mean"),
         (["table3", "ONLY=RoBERTa-B/RTEE", "RUN=0"], "did you mean 'RoBERTa-B/RTE'?"),
         (["table3", "JOBS=two"], "JOBS takes a whole number from 1, not 'two'"),
         (["plan", "ARTEFACT=tabel3"], "unknown artefact 'tabel3': did you mean 'table3'?"),

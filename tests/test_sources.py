@@ -56,7 +56,7 @@ def test_rows_and_columns_find_their_place(measured):
     # CoLA is beyond the paper; SQuAD's F1 is a second metric of a column that the paper has.
     columns = {(study, column) for study, _, column, _ in ours.numbers if study in ("table3", "beyond")}
     assert columns == {("table3", "RTE"), ("beyond", "CoLA"), ("table3", "SQuAD")}
-    assert ours.train_rows["table3", "RTE"] == profiles.SMOKE_TRAIN  # the profile's cap, not the 2,490 rows of the original
+    assert ours.train_rows["table3", "RTE"] == profiles.SMOKE_TRAIN  # not the original's 2,490
     assert ours.families["beyond", "CoLA"] == "sentence prediction"
 
 

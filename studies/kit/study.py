@@ -24,7 +24,7 @@ class Cell:
     row: str
     column: str
     runs: tuple[Run, ...] = ()
-    score: str = ""  # key of the score in a result: `task/split/metric`; several joined by ` + `: their mean weighted by n
+    score: str = ""  # key of the score in a result, `task/split/metric`; of several joined by ` + `, the mean by n
     select: str | None = None  # key of the score on held-out training data
     metric: str = "accuracy"  # the metric's name in the reference CSV
     why: str = ""  # no runs: "paper only", or "not yet: …"
