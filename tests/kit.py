@@ -42,7 +42,9 @@ def small_study(seeds: int = 2, lrs: Sequence[float] = (1e-3,)) -> Study:
     return Study(name="table3", title="A small table", kind="table", cells=tuple(cells), base=base)
 
 
-    """Leave the result of `run` as if it had been done: one value for its evaluation score, or values by key."""
+def finish(
+    run: Run, value: float | dict[str, float] = 0.5, *, profile: str = "smoke", n: int = 200, **more: Any
+) -> Path:
     """Write the result of `run` as if it had been done: one value for its evaluation score, or values by key."""
     keys = {} if isinstance(run, Prefinetune) else {run.task.key(): value} if isinstance(value, float) else value
     scores = {
