@@ -17,6 +17,7 @@ import pandas as pd
 
 from muppet.errors import UserError
 from muppet.result import write_text
+from muppet.runs import Finetune, Prefinetune
 from studies.kit.study import Study
 
 if TYPE_CHECKING:
@@ -99,6 +100,18 @@ def missing(points: pd.DataFrame) -> str:
     return f"{len(points) - len(absent)} of {len(points)} points measured. " + ". ".join(parts) + "."
 
 
+def shrunk(study: Study) -> str:
+    """Which mixtures hold fewer datasets than their name says, since the profile lacks some; empty when none does."""
+    held = {
+        cell.column if study.kind == "curve" else f"{cell.x:g} sets": (cell.x, len(run.init.tasks))
+        for cell in study.cells
+        for run in cell.runs[:1]
+        if study.kind != "heatmap" and isinstance(run, Finetune) and isinstance(run.init, Prefinetune)
+    }
+    fewer = [f"{n} of {name}" for name, (x, n) in held.items() if x and n < x and not name.endswith("(all)")]
+    return f"At this profile the mixtures hold {', '.join(fewer)}.".replace(" sets", "") if fewer else ""
+
+
 def draw(study: Study, profile: str, points: pd.DataFrame) -> Figure:
     """A matplotlib figure of `points`; its kind is the study's."""
     import seaborn
@@ -123,7 +136,8 @@ def draw(study: Study, profile: str, points: pd.DataFrame) -> Figure:
             fontweight="bold",
             y=1 + 0.12 / height,
         )
-        note = "\n".join(textwrap.wrap(missing(points), int(figure.get_size_inches()[0] * 15)))
+        text = f"{missing(points)} {shrunk(study)}".strip()
+        note = "\n".join(textwrap.wrap(text, int(figure.get_size_inches()[0] * 15)))
         if note:
             figure.text(0.01, -0.08 / height, note, ha="left", va="top", fontsize=7.5, color="#8a3b00")
     return figure

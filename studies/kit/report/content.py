@@ -132,17 +132,18 @@ def _measure(ledger: Ledger, index: Mapping[Place, int], one: Loaded) -> None:
 
 
 def _ours(records: Mapping[str, Mapping[str, Any]], protocol: str) -> dict[str, Any]:
-    """Numbers of a cell under the protocol in force, and the other protocol's value; nothing for NaN."""
+    """Numbers of a cell under the protocol in force, and the other protocol's value. What is empty is left out."""
     chosen = records[protocol]
     keep = ("value", "low", "high", "seed_low", "seed_high", "n", "seeds_done", "seeds_total")
-    entry: dict[str, Any] = {"state": chosen["state"], "runs": [], "picked": list(chosen["picked"])}
+    entry: dict[str, Any] = {name: value for name in keep if (value := _plain(chosen[name])) is not None}
+    entry["state"] = chosen["state"]
+    if chosen["picked"]:
+        entry["picked"] = list(chosen["picked"])
     entry |= {"dirty": True} if chosen["dirty"] else {}
     entry |= {"partial": True} if 0 < chosen["runs_done"] < chosen["runs_total"] else {}
-    entry |= {name: _plain(chosen[name]) for name in keep if _plain(chosen[name]) is not None}
-    entry["protocol"] = f"{protocol}: {PROTOCOL[protocol]}"
-    for other, record in records.items():
-        if other != protocol and _plain(record["value"]) is not None:
-            entry["other"] = [f"{other}: {PROTOCOL[other]}", _plain(record["value"])]
+    for name, record in records.items():
+        if name != protocol and _plain(record["value"]) is not None:
+            entry["other"] = [name, _plain(record["value"])]
     return entry
 
 
@@ -154,11 +155,14 @@ def _evidence(
     done = [run for run, name in zip(cell.runs, ids) if name in one.collected.done]
     for run in done:
         _keep(ledger, one, run)
-    found: dict[str, Any] = {"runs": [run_id(run) for run in done], "search": search(cell.runs), "declared": len(ids)}
-    found["failures"] = [f"{name}: {failed[name].get('error', '')}" for name in ids if name in failed]
-    if cell.why:
-        found["why"] = cell.why
-    return found
+    found: dict[str, Any] = {
+        "runs": [run_id(run) for run in done],
+        "search": search(cell.runs),
+        "declared": len(ids),
+        "failures": [f"{name}: {failed[name].get('error', '')}" for name in ids if name in failed],
+        "why": cell.why,
+    }
+    return {name: value for name, value in found.items() if value}
 
 
 def search(runs: Sequence[Run]) -> str:

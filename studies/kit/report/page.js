@@ -20,7 +20,8 @@ const duration = (s) => (s >= 5400 ? `${(s / 3600).toFixed(1)} h` : s >= 90 ? `$
 const number = (value) => (typeof value === "number" ? value.toLocaleString("en") : value);
 const SIGN = { above: "▲", below: "▼", inside: "≈" };
 
-function ours(cell, name = profile) { return cell.ours[name] || { state: "not in this profile", runs: [] }; }
+function ours(cell, name = profile) { return { runs: [], seeds_done: 0, ...(cell.ours[name] ?? { state: "not in this profile" }) }; }
+const protocol = (name) => `${name}: ${data.protocols[name]}`;
 
 // Where our interval lies against the paper's number; "" without both.
 function relation(cell) {
@@ -132,9 +133,9 @@ function runsPart(cell, mine) {
   parts.push(el("h3", {}, `Runs (${runs.length})`), grid(["run", "seed", ...names, "score", "95 % over items", "held-out", "time", "device", "commit"], rows));
   const picked = runs.filter((run) => mine.picked?.includes(run.id)).map((run) => run.scores[cell.score]?.[0]).filter((value) => value !== undefined).sort((a, b) => a - b);
   const middle = picked.length ? (picked[(picked.length - 1) >> 1] + picked[picked.length >> 1]) / 2 : 0;
-  parts.push(el("h3", {}, "Selection"), list([["searched", mine.search], ["protocol", mine.protocol],
+  parts.push(el("h3", {}, "Selection"), list([["searched", mine.search], ["protocol", protocol(data.protocol)],
     ["chosen point", picked.length ? `min ${percent(picked[0], 2)}, median ${percent(middle, 2)}, mean ${percent(picked.reduce((a, b) => a + b) / picked.length, 2)}, max ${percent(picked.at(-1), 2)}, seeds ${picked.length}` : ""],
-    ["by the other protocol", mine.other ? `${percent(mine.other[1], 2)} (${mine.other[0]})` : ""]]));
+    ["by the other protocol", mine.other ? `${percent(mine.other[1], 2)} (${protocol(mine.other[0])})` : ""]]));
   const origins = [...new Set(runs.map((run) => run.parent).filter(Boolean))];
   if (origins.length) parts.push(el("h3", {}, "Pre-finetuned in"), ...origins.map((id) => { const up = data.runs[id]; return list([["run", el("code", {}, id)], ["seed", up && String(up.seed)], ["datasets", up && number(up.datasets)], ["updates", up && number(up.updates)], ["time", up && duration(up.seconds)], ["device", up && up.device], ["commit", up && up.commit + (up.dirty ? " (dirty)" : "")]]); }));
   const rowsOf = new Map(runs.flatMap((run) => Object.entries(run.data).map(([name, facts]) => [name + JSON.stringify(facts), { cells: [name, number(facts.rows), facts.found ?? "", el("code", {}, facts.fingerprint ?? ""), facts.dropped ?? ""] }])));
@@ -162,7 +163,10 @@ function open(index, opener) {
   ];
   const body = [list(facts)];
   for (const line of mine.failures ?? []) body.push(el("p", { className: "notice" }, line));
-  if (cell.shape !== "paper only") body.push(commandBox(`make ${cell.study} ONLY='${cell.row}/${cell.column}' PROFILE=${profile}`), ...runsPart(cell, mine));
+  const command = `make ${cell.study} ONLY='${cell.row}/${cell.column}' PROFILE=${profile}`;
+  // What is done is not run again, so a second run begins with taking the first one's results away.
+  const again = mine.runs.map((id) => `results/${profile}/finetune/${id}.json`).join(" ");
+  if (cell.shape !== "paper only") body.push(commandBox(again ? `rm ${again} && ${command}` : command), ...runsPart(cell, mine));
   if (!mine.runs.length && cell.shape !== "paper only") body.push(list([["runs declared", mine.declared ?? ""], ["searched", mine.search]]));
   $("#panel-body").replaceChildren(...body);
   const panel = $("#panel");

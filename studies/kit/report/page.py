@@ -54,6 +54,7 @@ def render(loaded: Sequence[Loaded]) -> str:
     template = jinja2.Environment(autoescape=True, trim_blocks=False).from_string(_asset("page.html.j2"))
     data = {
         "cells": ledger.cells, "runs": ledger.runs, "environments": ledger.environments, "titles": ledger.titles,
+        "protocols": content.PROTOCOL, "protocol": str(option("protocol")),
     }  # fmt: skip
     return (
         template.render(
