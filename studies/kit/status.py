@@ -201,11 +201,10 @@ def show(studies: Iterable[Study], runs: Mapping[str, Run], profile: str, *, as_
         console.print(
             f"[yellow]{report.unreachable}[/]\nresults and records are shown, the queue is not", highlight=False
         )
-    table = Table("artefact", *COLOURS, title=f"profile {profile}", box=None)
+    there = [word for word in COLOURS if any(count[word] for count in counts.values())]
+    table = Table("artefact", *there, title=f"profile {profile}", title_justify="left", box=None)
     for name, count in counts.items():
-        table.add_row(
-            name, *(f"[{colour}]{count[word]}[/]" if count[word] else "·" for word, colour in COLOURS.items())
-        )
+        table.add_row(name, *(f"[{COLOURS[word]}]{count[word]}[/]" if count[word] else "·" for word in there))
     console.print(table)
     order = ["running", "failed", "lost", "held", "preempted", "unknown", "queued", "cancelled"]
     told = sorted((s for s in report.states.values() if s.state in order), key=lambda s: order.index(s.state))
