@@ -124,3 +124,15 @@ def endless(profile: str, ids: Sequence[str], progress: Any = None) -> dict[str,
     except Stopped:
         (paths.run_dir(ids[0]) / "checkpointed").write_text("")
         raise
+
+
+def stopped_once(profile: str, ids: Sequence[str], progress: Any = None) -> dict[str, str]:
+    """As `instant`, but the pre-finetuning is stopped by somebody the first time."""
+    from muppet.errors import Stopped
+
+    mark = paths.run_dir(ids[0]) / "stopped"
+    if ids[0].startswith("prefinetune") and not mark.exists():
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.write_text("")
+        raise Stopped(ids[0])
+    return instant(profile, ids, progress)

@@ -78,6 +78,12 @@ def test_an_interrupt_keeps_what_is_done_and_lets_runs_checkpoint(folder: Path) 
     assert len(done()) == 1 and not failures(small_study().runs())
 
 
+def test_a_run_that_somebody_stops_goes_on(capsys) -> None:
+    tally = local.run(made(), 2, "tests.kit:stopped_once")
+    assert set(tally.outcomes.values()) == {"done"} and done() == set(small_study().runs())
+    assert "goes on from its checkpoint" in capsys.readouterr().out
+
+
 def _launch(folder: str) -> None:
     os.chdir(folder)
     local.run(made(), 2, "tests.kit:instant")

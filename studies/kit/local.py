@@ -94,9 +94,8 @@ def ask(made: Plan, jobs: int, yes: bool) -> None:
 def run(made: Plan, jobs: int | None = None, runner: str = RUNNER) -> Tally:
     """Do what `made` has to do with `jobs` workers; returns what came of each run.
 
-    `runner` is a `module:function` like `worker.execute`.
-
-    Raises UserError when a pre-finetuning has a result but its model is gone.
+    `runner` is a `module:function` like `worker.execute`. Raises UserError when a pre-finetuning has a result but its
+    model is gone.
     """
     for one in made.to_do.values():
         if (up := parent(one)) is not None and run_id(up) not in made.to_do:
@@ -188,7 +187,9 @@ class Launch:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.devices[place % len(self.devices)]
         arguments = (self.runner, self.made.profile, theirs)
         process = context.Process(target=serve, args=arguments, name=f"worker-{place}", daemon=True)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to the whole group; we decide, not it
         process.start()
+        signal.signal(signal.SIGINT, before)
         theirs.close()
         hired = Worker(process=process, connection=ours)
         self.workers.append(hired)
@@ -225,6 +226,11 @@ class Launch:
             if name not in self.again:
                 self.console.print(f"[dim]… {self.labels[name]}: another process is at it[/]", highlight=False)
             self.again[name] = time.monotonic() + AGAIN_S
+            self.queue.append(name)
+            return
+        if outcome == "stopped":  # by somebody else's signal: its checkpoint is there
+            self._say(f"[yellow]…[/] {self.labels[name]}:", "was stopped, and goes on from its checkpoint")
+            self.workers.remove(one)  # it leaves by itself
             self.queue.append(name)
             return
         self.again.pop(name, None)
@@ -323,8 +329,7 @@ def _interruptible() -> Iterator[None]:
 
 
 def serve(runner: str, profile: str, connection: Connection) -> None:
-    """Do runs as their ids come in, until None comes; the launcher stops a run by SIGTERM."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to the whole group; the launcher decides
+    """Do runs as their ids come in, until None comes; SIGTERM stops a run, and SIGINT is ignored from the start."""
     module, _, function = runner.partition(":")
     execute = getattr(importlib.import_module(module), function)
     try:
