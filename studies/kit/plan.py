@@ -23,6 +23,7 @@ from studies.kit.study import Study
 
 State = Literal["done", "running", "missing", "failed", "refused"]
 STATES: tuple[State, ...] = ("done", "running", "missing", "failed", "refused")
+SHOWN = 4  # pre-finetunings whose epochs the plan prints one by one
 ATTEMPTS = 3  # failures with one and the same error, after which a run waits for `make retry`
 
 
@@ -200,8 +201,15 @@ def show(made: Plan, facts: Mapping[str, Any]) -> None:
             f"on a cluster: {facts['jobs']} jobs in {len(facts['arrays'])} arrays; {facts['width']} jobs at once take "
             f"about {hours(facts['wall_seconds'])}, the longest job {hours(facts['longest_job_seconds'])}"
         )
-        for name, epochs in facts["epochs"].items():
+        shown = facts["epochs"] if len(facts["epochs"]) <= SHOWN else {}
+        for name, epochs in shown.items():
             console.print(f"epochs in {name}: " + _epochs(epochs), highlight=False)
+        if not shown and facts["epochs"]:
+            every = [times for epochs in facts["epochs"].values() for times in epochs.values()]
+            console.print(
+                f"epochs of a dataset in {first} pre-finetunings: {min(every):g} to {max(every):g} "
+                "(each one's with ARTEFACT=table3 or --json)"
+            )
     else:
         console.print("nothing to do")
     for name in facts["given_up"]:
@@ -212,9 +220,10 @@ def show(made: Plan, facts: Mapping[str, Any]) -> None:
 
 def hours(seconds: float) -> str:
     """`seconds` in the largest fitting unit."""
-    for size, unit in ((3600 * 48, "d"), (3600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / (86400 if unit == 'd' else size):,.1f} {unit}"
+    units = ((2 * 365 * 86400, 365 * 86400, "years"), (2 * 86400, 86400, "days"), (3600, 3600, "h"), (60, 60, "min"))
+    for least, size, unit in units:
+        if seconds >= least:
+            return f"{seconds / size:,.1f} {unit}"
     return f"{seconds:.0f} s"
 
 
