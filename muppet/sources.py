@@ -198,23 +198,22 @@ def _open_hub(task: Task, split: str, *, streaming: bool) -> Any:
     tried = f"{mirror.folder(task.path) or (paths.mirror() or '$MUPPET_HUB (unset)')}"
     if task.path.startswith("local/"):
         raise Absent(f"{dataset_name(task)} split {split}: not in {tried}, and it is not on the Hub; {task.note}")
-    path, config = task.hub or (task.path, task.config)
+    path, config, revision = task.hub or (task.path, task.config, task.revision or "main")
     import datasets
 
     _probe_hub()
     try:
-        if task.revision == PARQUET and task.hub is None:
+        if revision == PARQUET:
             from huggingface_hub import HfFileSystem
 
             shards = converted(HfFileSystem(), path, config, split)
             return datasets.load_dataset("parquet", data_files={"rows": shards}, split="rows", streaming=streaming)
-        revision = None if task.hub else task.revision
         return datasets.load_dataset(path, config, revision=revision, split=split, streaming=streaming)
     except Exception as error:  # the Hub's client raises some twenty kinds; all mean that the split cannot be had
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise Absent(
             f"{dataset_name(task)} split {split} cannot be loaded: tried the mirror ({tried}) and the Hub ({path}, "
-            f"revision {task.revision or 'main'}: {reason}); set MUPPET_HUB to a mirror that has it, or go online and "
+            f"revision {revision}: {reason}); set MUPPET_HUB to a mirror that has it, or go online and "
             f"run `python -m muppet data check {task.name}`"
         ) from None
 

@@ -20,7 +20,7 @@ NO_IDENTITY: Mapping[str, Any] = MappingProxyType({"identity": False})
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """How a summary is decoded: beam search, stopped when `beams` summaries are finished. Lengths are tokens written."""
+    """How a summary is decoded: beam search, stopped when `beams` summaries are finished. Lengths: tokens written."""
 
     beams: int = 4
     length_penalty: float = 1.0  # a summary's score is its log-probability over length ** length_penalty
@@ -66,7 +66,7 @@ class Task:
     # Where the only original split is `train`: our splits, each as tenths 0..9 of the rows in order of their hash.
     partition: tuple[tuple[str, tuple[int, ...]], ...] | None = None
     # What a reader wants to know; no part of the identity.
-    hub: tuple[str, str | None] | None = field(default=None, metadata=NO_IDENTITY)  # the same rows, whole, on the Hub
+    hub: tuple[str, str, str] | None = field(default=None, metadata=NO_IDENTITY)  # path, config, revision to load
     train_rows: int | None = field(default=None, metadata=NO_IDENTITY)  # labelled rows of the original train split
     evaluation_rows: int | None = field(default=None, metadata=NO_IDENTITY)
     carved: str | None = field(default=None, metadata=NO_IDENTITY)  # mirror-only configuration with a train split
