@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muppet import data_cli, sources
@@ -303,6 +303,7 @@ def test_answer_keys(label, n, keys, expected):
     assert read(task, row)[0][0]["label"] == expected
 
 
+@settings(deadline=None)
 @given(st.text("ab ", min_size=1, max_size=30), st.integers(0, 30), st.integers(1, 5), st.integers(-3, 3))
 def test_answers_are_found_where_they_are_or_nearest_to_it(context, start, length, off):
     text = context[start : start + length]
