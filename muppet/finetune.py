@@ -18,7 +18,7 @@ from muppet.heads import HeadSpec, head_key
 from muppet.model import MultiTask
 from muppet.result import Result, Score, write_text
 from muppet.runs import Finetune, facts, run_id
-from muppet.tasks.task import Task
+from muppet.tasks.task import Generation, Task
 from muppet.train import Place, Progress, Trainer, train
 from muppet.trivial import trivial
 
@@ -72,6 +72,8 @@ def finetune(
             lines = [json.dumps(line, ensure_ascii=False) for one in evaluated.values() for line in one.lines]
             write_text(folder / "predictions.jsonl", "".join(line + "\n" for line in lines))
             if save is not None:
+                if spec is None:
+                    model.generation = run.task.generation or Generation()
                 model.save(save, card(run, result))
     return result
 

