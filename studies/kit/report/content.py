@@ -204,7 +204,10 @@ def _run(ledger: Ledger, run: Run, result: Result) -> dict[str, Any]:
         "device": str(cost.get("device") or ""), "commit": commit[:10], "dirty": dirty,
         "environment": ledger.environments.index(shown), "updates": result.training.get("updates"),
         "scores": {key: [score.value, score.low, score.high] for key, score in result.scores.items()},
-        "data": {key: {name: _text(value) for name, value in facts.items()} for key, facts in result.data.items()},
+        "data": {
+            key: {name: value if isinstance(value, int) else _text(value) for name, value in facts.items()}
+            for key, facts in result.data.items()
+        },
     }  # fmt: skip
     if isinstance(run, Finetune):
         found["searched"] = {name: getattr(run.recipe, name) for name in SEARCHED}

@@ -138,8 +138,8 @@ function runsPart(cell, mine) {
     ["by the other protocol", mine.other ? `${percent(mine.other[1], 2)} (${protocol(mine.other[0])})` : ""]]));
   const origins = [...new Set(runs.map((run) => run.parent).filter(Boolean))];
   if (origins.length) parts.push(el("h3", {}, "Pre-finetuned in"), ...origins.map((id) => { const up = data.runs[id]; return list([["run", el("code", {}, id)], ["seed", up && String(up.seed)], ["datasets", up && number(up.datasets)], ["updates", up && number(up.updates)], ["time", up && duration(up.seconds)], ["device", up && up.device], ["commit", up && up.commit + (up.dirty ? " (dirty)" : "")]]); }));
-  const rowsOf = new Map(runs.flatMap((run) => Object.entries(run.data).map(([name, facts]) => [name + JSON.stringify(facts), { cells: [name, number(facts.rows), facts.found ?? "", el("code", {}, facts.fingerprint ?? ""), facts.dropped ?? ""] }])));
-  parts.push(el("h3", {}, "Data"), grid(["task/split", "rows", "found", "fingerprint", "dropped"], [...rowsOf.values()]));
+  const rowsOf = new Map(runs.flatMap((run) => Object.entries(run.data).map(([name, facts]) => [name + JSON.stringify(facts), { cells: [name, number(facts.rows), number(facts.examples ?? ""), facts.found ?? "", el("code", {}, (facts.fingerprint ?? "").slice(0, 16)), facts.dropped ?? ""] }])));
+  parts.push(el("h3", {}, "Data"), grid(["task/split", "rows", "used", "found", "fingerprint", "dropped"], [...rowsOf.values()]));
   const places = [...new Set(runs.map((run) => run.environment))].map((i) => data.environments[i]);
   parts.push(el("h3", {}, "Cost and environment"));
   parts.push(list([["time, all runs", duration(runs.reduce((sum, run) => sum + run.seconds, 0))], ["tokens, all runs", number(runs.reduce((sum, run) => sum + (run.tokens ?? 0), 0)) || ""]]));
