@@ -192,7 +192,7 @@ def test_generation_is_deterministic_and_batching_does_not_change_it(kind, tmp_p
     batch = make_batch([part], [None], [(0, part.units)], trainer.model.pad, torch.device("cpu"))
     short = Generation(beams=2, min_tokens=1, max_tokens=2)
     texts = [sum(map(len, trainer.model.generate(batch, limits))) for limits in (how, short)]
-    assert texts[0] > texts[1] > 0
+    assert texts[0] > texts[1]
     trainer.model.generation = how  # what a fine-tuned folder keeps
     trainer.model.save(tmp_path / "model", "")
     assert MultiTask.load(str(tmp_path / "model")).generation == how
