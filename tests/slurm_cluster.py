@@ -95,6 +95,8 @@ class Cluster:
 
     def start(self) -> None:
         """Write the configuration, start every daemon, and wait until every node is idle."""
+        if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:  # so that being ended takes the cluster down, too
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         for folder in ("etc", "log", "run", "state", "munge"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / "munge").chmod(0o700)
@@ -177,18 +179,17 @@ class Cluster:
             process.wait()
 
     def _sweep(self, node: str | None = None) -> None:
-        """Kill what jobs left: processes whose environment names this cluster (and `node`), with their slurmstepd."""
-        marks = [f"SLURM_CONF={self.env['SLURM_CONF']}".encode(), b"SLURM_JOB_ID="]
-        marks += [f"SLURMD_NODENAME={node}".encode()] if node else []
-        daemons: set[int] = set()
+        """Kill what jobs left: every process whose environment names this cluster, or those of the jobs on `node`."""
+        marks = {f"SLURM_CONF={self.env['SLURM_CONF']}".encode()}
+        marks |= {f"SLURMD_NODENAME={node}".encode()} if node else set()
+        spared = {os.getpid(), *(daemon.pid for daemon in self.daemons.values())}
         tasks: set[int] = set()
         for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and int(entry.name) != os.getpid():
-                variables = _read(entry / "environ").split(b"\0")
-                if all(any(v.startswith(m) if m.endswith(b"=") else v == m for v in variables) for m in marks):
+            if entry.name.isdigit() and int(entry.name) not in spared:
+                if marks <= set(_read(entry / "environ").split(b"\0")):
                     tasks.add(int(entry.name))
-                    daemons |= _step_daemon(int(entry.name))
-        for pid in (*daemons, *(tasks - daemons)):  # the step's daemon first: a machine without power reports nothing
+        steps = {step for pid in tasks for step in _step_daemon(pid)}
+        for pid in (*steps, *(tasks - steps)):  # the step's daemon first: a machine without power reports nothing
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -317,4 +318,7 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)
