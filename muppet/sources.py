@@ -1,6 +1,6 @@
 """Rows of a task's split: from the mirror folder, the Hub, or the synthetic twins.
 
-Looked for in this order: `$MUPPET_HUB`, the Hub, and for `source="twins"` nowhere but in `muppet.twins`.
+Rows are looked for in `$MUPPET_HUB` first, then on the Hub; the licensed Treebank in `$MUPPET_PTB`; twins are made.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Rows:
     """Rows of one split, in the dataset's own columns."""
 
     rows: Sequence[Row]
-    found: str  # mirror, mirror (carved), hub, twins
+    found: str  # mirror, mirror (carved), hub, folder (the Treebank's), twins
     fingerprint: str  # of the data that `rows` holds: equal data, equal fingerprint on every machine
     total: int  # rows of the split where it was found, before the cap
 
@@ -86,12 +86,12 @@ def _whole(task: Task, split: str, total: int, found: str) -> None:
 
 def peek(task: Task, split: str, n: int = 200) -> Rows:
     """What `data check` reads: all rows of what is on this machine, the first `n` of the Hub's."""
-    if task.path == "local/ptb" or mirror.files(task.path, task.config, split):
+    original = "train" if task.partition is not None else split
+    if task.path == "local/ptb" or mirror.files(task.path, task.config, original):
+        if task.partition is not None:
+            return load_rows(task, split, cap=10**9)
         table, found, fingerprint = _table(task, split)
         return Rows(rows=TableRows(table), found=found, fingerprint=fingerprint, total=len(table))
-    original = "train" if task.partition is not None else split
-    if mirror.files(task.path, task.config, original):
-        return load_rows(task, split, cap=10**9)
     rows = list(islice(_open_hub(task, original, streaming=True), n))
     return Rows(rows=rows, found="hub", fingerprint="", total=len(rows))
 
