@@ -121,7 +121,7 @@ def encode(
 
 
 def encode_rows(task: Task, rows: Rows, tokenizer: Any, *, max_length: int, folder: Path) -> Encoded:
-    """The same for rows that are in hand, with what evaluation needs; `folder` must not exist yet, and is the caller's."""
+    """The same for rows in hand, with what evaluation needs; `folder` must not exist yet, and is the caller's."""
     _build(folder, task, "input", rows, tokenizer, max_length, evaluation=True)
     return _open(folder, task, "input")
 

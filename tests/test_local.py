@@ -112,7 +112,8 @@ def test_a_long_plan_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     paper = plan(load_studies("paper", ["table3"]), "paper")
-    with pytest.raises(UserError, match=r"PROFILE=paper: [\d,]+ runs would take about .* years on this .*GPU-hours.*YES=1"):
+    refusal = r"PROFILE=paper: [\d,]+ runs would take about .* years on this .*GPU-hours.*YES=1"
+    with pytest.raises(UserError, match=refusal):
         local.ask(paper, 2, yes=False)
     local.ask(paper, 2, yes=True)
     local.ask(made(), 2, yes=False)

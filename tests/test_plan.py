@@ -108,6 +108,9 @@ def test_the_paper_s_plan_counts_epochs_and_gpu_hours(capsys: pytest.CaptureFixt
     assert time.process_time() - began < 60
 
 
-@pytest.mark.parametrize("seconds, text", [(5, "5 s"), (90, "1.5 min"), (7200, "2.0 h"), (86400 * 10, "10.0 days"), (86400 * 3650, "10.0 years")])
+@pytest.mark.parametrize(
+    "seconds, text",
+    [(5, "5 s"), (90, "1.5 min"), (7200, "2.0 h"), (86400 * 10, "10.0 days"), (86400 * 3650, "10.0 years")],
+)
 def test_durations(seconds: float, text: str) -> None:
     assert planning.hours(seconds) == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ from tests.slurm_grid import Grid
 
 pytestmark = pytest.mark.skipif(
     bool(missing()), reason=f"SLURM is not installed ({', '.join(missing())}): python -m tests.slurm_cluster install"
+)
+long = pytest.mark.skipif(
+    os.environ.get("MUPPET_CLUSTER_TESTS") != "all", reason="waits for minutes: MUPPET_CLUSTER_TESTS=all runs it"
 )
 START = "started, device, name = time"  # the first statement of both stages
 Make = Callable[..., Grid]
@@ -76,6 +80,7 @@ def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing
     assert same(one, local)
 
 
+@long
 def test_the_whole_smoke_table_3(grid: Make) -> None:
     one = grid(artefact="table3", profile="smoke", settings="array_parallelism = 2\n")
     runs = len(one.states())
@@ -87,6 +92,7 @@ def test_the_whole_smoke_table_3(grid: Make) -> None:
     assert set(state["state"] for state in one.states().values()) == {"done"}
 
 
+@long
 def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(cluster: Cluster, grid: Make, local: Grid) -> None:
     one = grid(slow=1.0)
     one.submit()
@@ -104,6 +110,7 @@ def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(cluster: Clus
     assert same(one, local)
 
 
+@long
 def test_a_pre_finetuning_that_runs_out_of_time_goes_on_and_ends_bit_identical(grid: Make, local: Grid) -> None:
     one = grid(slow=8.0, settings="signal_s = 20\n[prefinetune]\nminutes = 2\n")
     one.submit()
@@ -131,6 +138,7 @@ def test_a_node_that_dies_costs_nothing_but_time(cluster: Cluster, grid: Make, l
         cluster.run("scontrol", "update", f"NodeName={node[1]}", "State=RESUME", check=False)
 
 
+@long
 def test_a_node_that_comes_back_with_its_job_makes_two_copies_of_a_run_and_one_result(
     cluster: Cluster, grid: Make, local: Grid
 ) -> None:
@@ -168,6 +176,7 @@ def test_a_controller_killed_right_after_submission_loses_no_run(cluster: Cluste
     assert "has no result" not in one.joblogs()
 
 
+@long
 def test_a_controller_that_is_down_at_submission_is_waited_for_then_named(cluster: Cluster, grid: Make) -> None:
     one = grid(env={"MUPPET_PATIENCE": "4"})
     cluster.stop_controller()
@@ -271,6 +280,7 @@ def test_scripts_written_out_run_as_the_submission_would(cluster: Cluster, grid:
     assert same(one, local)
 
 
+@long
 def test_a_run_that_crashes_fails_alone(grid: Make) -> None:
     one = grid(plain=True)
     crash = 'if run.task.name == "cola" and isinstance(run.init, str):\n        __import__("ctypes").string_at(0)\n    '

@@ -1,0 +1,57 @@
+"""`python -m benchmarks [name …]`: measure, print, keep as JSON under benchmarks/results/. Without names, all of them."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import time
+from pathlib import Path
+
+from muppet.errors import UserError, unknown
+
+NAMES = ("batching", "balance", "step", "startup", "data", "collect", "scaling", "gpu")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """`make bench`: what ONLY names (one, or several with commas), or all."""
+    return run([name for name in (arguments.only or "").replace(",", " ").split()])
+
+
+def run(names: list[str], folder: Path | None = None) -> int:
+    """Measure `names` in turn; the exit status. Raises UserError for a name that is none."""
+    for name in names:
+        if name not in NAMES:
+            raise unknown("benchmark", name, NAMES)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+
+    torch.set_num_threads(1)
+    from benchmarks.common import RESULTS
+
+    for name in names or NAMES:
+        module = importlib.import_module(f"benchmarks.{name}")
+        print(f"\n{name}: {(module.__doc__ or '').strip().splitlines()[0]}", flush=True)
+        started = time.monotonic()
+        report = module.measure()
+        if report is None:
+            continue
+        print(report.text())
+        print(f"wrote {report.write(folder or RESULTS)} after {time.monotonic() - started:.0f} s", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
+    parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
+    parser.add_argument("--out", type=Path, help="folder of the JSON files (default benchmarks/results)")
+    given = parser.parse_args()
+    try:
+        sys.exit(run(given.names, given.out))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,290 @@
+"""Real (non-padding) tokens per second of training, against other ways of batching, on the length mix of real datasets.
+
+Every variant trains the same model (the width of MiniLM, two of its layers: every layer's work is the same) in one
+process, in turns. What a turn trains on is drawn from that variant's own batches of the full-size mixture, spread
+evenly over its real tokens, from short rows to long. transformers.Trainer runs its own loop, in a thread that waits for
+its turn.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import policies
+from benchmarks.common import ROUNDS, Bar, Report, clocked, cpu_bf16, hint, median
+from benchmarks.mixture import Mixture, artifacts, flops_per_token, minilm, mixture, trainer
+from muppet.batching import SubBatch
+from muppet.collate import Batch, Segment, fields
+from muppet.device import Device
+from muppet.losses import scale
+from muppet.model import MultiTask
+from muppet.runs import Recipe
+
+RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=10_000, max_length=512, sub_batches=2)
+PASSES = 2  # batches of one turn, and of one update, for every variant
+
+
+class Drawn:
+    """Stands for the sampler: a variant's own batches, `count` per update, spread over its real tokens."""
+
+    def __init__(self, mixed: Mixture, policy: policies.Policy, recipe: Recipe, count: int = PASSES) -> None:
+        self.count = count
+        cut = [policy(part, recipe) for part in mixed.parts]
+        self.batches, self.mass = policies.draws(mixed.parts, cut, mixed.shares(), "tokens")
+        order = np.argsort([batch.length for batch in self.batches], kind="stable")
+        self.batches, self.mass = [self.batches[i] for i in order], self.mass[order]
+        real = np.array([policies.real_tokens(mixed.parts[b.part], b.units) for b in self.batches])
+        self.real, self.padded = real, np.array([batch.tokens for batch in self.batches])
+
+    def update(self, step: int) -> list[SubBatch]:
+        start = (0.5 + 0.618034 * step) % 1  # the same places in the mixture for every variant
+        self.last = policies.systematic(self.mass, self.count, start)
+        return [self.batches[i] for i in self.last]
+
+    def cost(self, seconds: float) -> float:
+        """Seconds per real token of the last update. Draws are by real tokens, so batches count by their own speed."""
+        return seconds / float(self.real[self.last].sum())
+
+    def share(self, longest: int | None = None) -> float:
+        """Real tokens among all that the model is fed, over the whole mixture; `longest` pads every row to it."""
+        padded = self.padded if longest is None else np.array([batch.rows * longest for batch in self.batches])
+        return float(1 / (self.mass * padded / self.real).sum())
+
+
+class Ours:
+    """The project's loop over a variant's batches."""
+
+    def __init__(self, model: MultiTask, mixed: Mixture, drawn: Drawn, device: Device, recipe: Recipe) -> None:
+        self.drawn, self.trainer, self.packed = drawn, trainer(model, mixed, recipe, device), device.packed
+        self.trainer.sampler = drawn  # type: ignore[assignment]
+
+    def turn(self) -> None:
+        self.trainer.update()
+
+    def close(self) -> None:
+        pass
+
+
+class TheirModel(torch.nn.Module):
+    """The same model behind the interface that transformers' Trainer wants: padded tensors in, loss out."""
+
+    def __init__(self, model: MultiTask, mixed: Mixture) -> None:
+        super().__init__()
+        self.model, self.mixed = model, mixed
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, second: torch.Tensor, part: int, units: Any):
+        lengths = attention_mask.sum(dim=1)
+        spec, encoded = self.mixed.specs[part], self.mixed.parts[part].encoded
+        numbers = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in fields(encoded, units, spec).items()}
+        segment = Segment(part=part, units=len(units), rows=slice(0, len(input_ids)), fields=numbers)
+        padded = bool((lengths < input_ids.shape[1]).any())
+        batch = Batch(
+            ids=input_ids, lengths=lengths, second=second, padded=padded, tokens=int(lengths.sum()), segments=(segment,)
+        )
+        (losses,) = self.model(batch, self.mixed.specs)
+        return {"loss": scale(losses.loss, losses.n).mean()}
+
+
+class Theirs:
+    """transformers.Trainer, unchanged but for its batches: it trains in a thread and halts after each update."""
+
+    def __init__(self, model: MultiTask, mixed: Mixture, drawn: Drawn, longest: int | None = None) -> None:
+        import transformers
+
+        self.drawn, self.go, self.done = drawn, threading.Semaphore(0), threading.Semaphore(0)
+        self.error: BaseException | None = None
+        self.folder = tempfile.mkdtemp(prefix="muppet-bench-")
+        outer, tokenizer = self, model.tokenizer
+        data = _arrow(mixed)
+        padding: dict[str, Any] = {"padding": True} if longest is None else {"padding": "max_length", "max_length": longest}
+
+        def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+            rows = [row for item in items for row in item["input_ids"]]
+            made = tokenizer.pad({"input_ids": rows}, return_tensors="pt", verbose=False, **padding)
+            second = torch.tensor([place for item in items for place in item["second"]])
+            units = np.array([item["unit"] for item in items])
+            return {"input_ids": made["input_ids"], "attention_mask": made["attention_mask"], "second": second,
+                    "part": items[0]["part"], "units": units}  # fmt: skip
+
+        class Batches:
+            def __len__(self) -> int:
+                return 10**9
+
+            def __iter__(self):
+                step = 0
+                while True:
+                    for batch in outer.drawn.update(step):
+                        yield [(batch.part, int(unit)) for unit in batch.units]
+                    step += 1
+
+        class Rows(torch.utils.data.Dataset):
+            def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
+                return data[place[0]][place[1]]
+
+            def __len__(self) -> int:
+                return sum(map(len, data))
+
+        class Trainer(transformers.Trainer):
+            def get_train_dataloader(self):
+                return torch.utils.data.DataLoader(Rows(), batch_sampler=Batches(), collate_fn=collate)
+
+        class Turns(transformers.TrainerCallback):
+            def on_step_begin(self, *_: Any, **__: Any) -> None:
+                outer.done.release()
+                outer.go.acquire()
+
+            def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+                control.should_training_stop = outer.stopping
+
+        arguments = transformers.TrainingArguments(
+            output_dir=self.folder, max_steps=10_000, per_device_train_batch_size=policies.ROWS_PER_BATCH,
+            gradient_accumulation_steps=PASSES, learning_rate=RECIPE.lr, use_cpu=True, report_to=[], save_strategy="no",
+            logging_strategy="no", disable_tqdm=True, remove_unused_columns=False, max_grad_norm=0.0,
+        )  # fmt: skip
+        self.stopping = False
+        theirs = Trainer(model=TheirModel(model, mixed), args=arguments, train_dataset=Rows(), callbacks=[Turns()])
+
+        theirs.remove_callback(transformers.trainer_callback.PrinterCallback)
+
+        def run() -> None:
+            try:
+                theirs.train()
+            except BaseException as error:  # handed to the caller's thread
+                self.error = error
+            self.done.release()
+
+        self.thread = threading.Thread(target=run, daemon=True)
+        self.thread.start()
+        self._wait()
+
+    def _wait(self) -> None:
+        self.done.acquire()
+        if self.error is not None:
+            raise self.error
+
+    def turn(self) -> None:
+        self.go.release()
+        self._wait()
+
+    def close(self) -> None:
+        self.stopping = True
+        self.go.release()
+        self.thread.join()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _arrow(mixed: Mixture) -> list[Any]:
+    """The same rows as `datasets` keeps them after tokenisation."""
+    import datasets
+
+    found = []
+    for index, part in enumerate(mixed.parts):
+        encoded, columns = part.encoded, {"input_ids": [], "second": [], "unit": [], "part": []}  # type: ignore[var-annotated]
+        for unit in range(len(encoded.unit_rows) - 1):
+            rows = range(encoded.unit_rows[unit], encoded.unit_rows[unit + 1])
+            columns["input_ids"].append([encoded.tokens[encoded.offsets[r] : encoded.offsets[r + 1]].tolist() for r in rows])
+            columns["second"].append([int(encoded.second[r]) for r in rows])
+            columns["unit"].append(unit)
+            columns["part"].append(index)
+        found.append(datasets.Dataset.from_dict(columns))
+    return found
+
+
+def gemm_peak(width: int, inner: int, rows: int = 4400) -> float:
+    """Best FLOP/s of a few float32 matrix products of the model's shapes and a large square one, per CPU second."""
+    best = 0.0
+    for m, k, n in ((rows, width, width), (rows, width, inner), (rows, inner, width), (2048, 2048, 2048)):
+        a, b = torch.randn(m, k), torch.randn(n, k)
+        best = max(best, *(2 * m * k * n / clocked(lambda a=a, b=b: torch.nn.functional.linear(a, b)).cpu for _ in range(3)))
+    return best
+
+
+def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, names: Sequence[str] = ()) -> Report:
+    """Real tokens per second of every variant, and the share of the GEMM peak that real tokens reach."""
+    with artifacts():
+        model = minilm(layers)
+        mixed = mixture(model, recipe, names)
+        cuts = {policy.__name__: Drawn(mixed, policy, recipe)
+                for policy in (policies.buckets, policies.fairseq, policies.fixed, policies.grouped)}  # fmt: skip
+        makers: dict[str, tuple[str, Callable[[], Ours | Theirs]]] = {
+            "this project": ("buckets", lambda: Ours(model, mixed, cuts["buckets"], Device(packed=True), recipe)),
+            "this project, padded": ("buckets", lambda: Ours(model, mixed, cuts["buckets"], Device(packed=False), recipe)),
+            "fairseq's batches": ("fairseq", lambda: Ours(model, mixed, cuts["fairseq"], Device(packed=False), recipe)),
+            "Trainer, by length": ("grouped", lambda: Theirs(model, mixed, cuts["grouped"])),
+            "Trainer, per task": ("fixed", lambda: Theirs(model, mixed, cuts["fixed"])),
+            "Trainer, to 512": ("fixed", lambda: Theirs(model, mixed, cuts["fixed"], recipe.max_length)),
+        }
+        if cpu_bf16():
+            both = Device(packed=True, bf16=True)
+            makers["this project, bf16"] = ("buckets", lambda: Ours(model, mixed, cuts["buckets"], both, recipe))
+        variants = {name: (make(), cuts[cut]) for name, (cut, make) in makers.items()}
+        cpu: dict[str, list[float]] = {name: [] for name in variants}
+        wall: dict[str, list[float]] = {name: [] for name in variants}
+        shares, peaks = [], []
+        lengths = np.array([batch.length for batch in cuts["buckets"].batches])
+        config = model.backbone.config
+        for number in range(rounds + 1):  # the first is to warm up
+            for name, (variant, drawn) in variants.items():
+                clock = clocked(variant.turn)
+                if number:
+                    cpu[name].append(drawn.cost(clock.cpu))
+                    wall[name].append(drawn.cost(clock.wall))
+                if number and name == "this project":
+                    work = sum(
+                        policies.real_tokens(mixed.parts[b.part], b.units) * flops_per_token(model, b.length)
+                        for b in (drawn.batches[i] for i in drawn.last)
+                    )
+                    peaks.append(gemm_peak(config.hidden_size, config.intermediate_size))
+                    shares.append(work / clock.cpu / peaks[-1])
+            hint(f"round {number} of {rounds}")
+        for variant, _ in variants.values():
+            variant.close()
+    ours = cpu["this project"]
+    rows = []
+    for name, (_, drawn) in variants.items():
+        share = 1.0 if name in ("this project", "this project, bf16") else drawn.share(recipe.max_length if name.endswith("512") else None)
+        rows.append({
+            "variant": name,
+            "real tokens / CPU s": 1 / median(cpu[name]),
+            "real tokens / s": 1 / median(wall[name]),
+            "real share of tokens": share,
+            "× CPU time of this project": median([b / a for a, b in zip(ours, cpu[name], strict=True)]),
+        })  # fmt: skip
+    times = {row["variant"]: float(row["× CPU time of this project"]) for row in rows}
+    bf16 = times["Trainer, per task"] / times["this project, bf16"] if "this project, bf16" in times else None
+    return Report(
+        name="batching",
+        rows=rows,
+        settings={"model": f"MiniLM, {layers} of 6 layers", "max_tokens": recipe.max_tokens, "max_length": recipe.max_length,
+                  "batches_per_turn": PASSES, "rounds": rounds, "gemm_peak_gflops": round(median(peaks) / 1e9, 1),
+                  "mean_row": round(float((lengths * cuts["buckets"].mass).sum()), 1)},
+        bars=[
+            Bar(what="Trainer per task over this project, bf16 here and fp32 there", bar=2.0, measured=bf16,
+                why="" if bf16 else "this CPU has no bf16 instructions"),
+            Bar(what="Trainer per task over this project, both fp32", bar=1.3, measured=times["Trainer, per task"]),
+            Bar(what="Trainer padded to 512 over this project, both fp32", bar=4.0, measured=times["Trainer, to 512"]),
+            Bar(what="real tokens' share of the GEMM peak", bar=0.85, measured=median(shares)),
+        ],
+        notes=[mixed.note, tasknet()],
+    )  # fmt: skip
+
+
+def tasknet() -> str:
+    """Real tokens per second of tasknet, where `$TASKNET_PYTHON` names an interpreter that has it."""
+    python = os.environ.get("TASKNET_PYTHON")
+    if not python:
+        return "tasknet was not measured: set TASKNET_PYTHON to the Python of an environment that has it"
+    script = Path(__file__).with_name("tasknet_side.py")
+    done = subprocess.run([python, str(script)], capture_output=True, text=True, timeout=1200)
+    lines = done.stdout.strip().splitlines()
+    return lines[-1] if done.returncode == 0 and lines else f"tasknet failed: {done.stderr.strip().splitlines()[-1:]}"
