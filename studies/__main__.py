@@ -8,6 +8,7 @@ function that takes the parsed arguments and returns the exit status.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import sys
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ COMMANDS = {
     "bench": "benchmarks.__main__:main",
 }
 BEFORE_RENDER = ("table1", "decisions", "claims")  # what `render` writes beside the artefacts
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 LAUNCHERS = ("local", "slurm")
 
 
@@ -45,6 +47,11 @@ def main(argv: list[str] | None = None) -> int:
         return dispatch(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        print(f"error: {error}; make room or mend the folder, then give the same command again", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

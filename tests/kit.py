@@ -45,24 +45,26 @@ def small_study(seeds: int = 2, lrs: Sequence[float] = (1e-3,)) -> Study:
 def finish(
     run: Run, value: float | dict[str, float] = 0.5, *, profile: str = "smoke", n: int = 200, **more: Any
 ) -> Path:
-    """Write the result of `run` as if it had been done: one value for its evaluation score, or values by key."""
-    keys = {} if isinstance(run, Prefinetune) else {run.task.key(): value} if isinstance(value, float) else value
-    scores = {
-        key: result.Score(value=v, n=n, low=max(0.0, v - 0.05), high=min(1.0, v + 0.05)) for key, v in keys.items()
-    }
+    """Write the result of `run` as if it had been done; see `result_of`."""
     path = result_path(profile, run)
-    result.write(
-        result.Result(
-            id=run_id(run), facts=facts(run), scores=scores, data={}, training={},
-            cost={"seconds": 2.0, "device": "cpu", "processes": 1} | more.get("cost", {}),
-            environment=more.get("environment", {}),
-        ),
-        path,
-    )  # fmt: skip
+    result.write(result_of(run, value, n=n, **more), path)
     if isinstance(run, Prefinetune):
         (paths.model_dir(run_id(run))).mkdir(parents=True, exist_ok=True)
         (paths.model_dir(run_id(run)) / "config.json").write_text("{}")
     return path
+
+
+def result_of(run: Run, value: float | dict[str, float] = 0.5, *, n: int = 200, **more: Any) -> result.Result:
+    """The result of `run` as if it had been done: one value for its evaluation score, or values by key."""
+    keys = {} if isinstance(run, Prefinetune) else {run.task.key(): value} if isinstance(value, float) else value
+    scores = {
+        key: result.Score(value=v, n=n, low=max(0.0, v - 0.05), high=min(1.0, v + 0.05)) for key, v in keys.items()
+    }
+    return result.Result(
+        id=run_id(run), facts=facts(run), scores=scores, data={}, training={},
+        cost={"seconds": 2.0, "device": "cpu", "processes": 1} | more.get("cost", {}),
+        environment=more.get("environment", {}),
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- runners for tests/test_local.py; see local.RUNNER

@@ -1,5 +1,6 @@
 """The commands a newcomer types: wrong input is one line and exit 2, right input brings an artefact up to date."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -120,6 +121,15 @@ def test_a_refused_result_is_named_the_rest_rendered_and_the_status_says_so(fold
     assert str(bad) in said and "not a whole result file" in said and str(good) not in said
     assert "60.0" in (folder / "paper_tables/smoke/table3.md").read_text()
     assert bad.exists()
+
+
+def test_a_full_disk_is_one_line(folder: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "paper_tables")
+
+    monkeypatch.setattr("studies.kit.render.write_text", full)
+    assert cli.main(["table3", "--no-run"]) == 2
+    assert capsys.readouterr().err.startswith("error: [Errno 28] No space left on device")
 
 
 def test_an_unknown_command_names_the_nearest(folder: Path, capsys) -> None:

@@ -1,8 +1,10 @@
 """What a job does with one run: nothing twice, nothing without its parent, a result or a failure record."""
 
+import errno
 import json
 import multiprocessing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from muppet.result import ResultError, read
 from muppet.runs import run_id
 from studies.kit import worker
 from studies.kit.collect import result_path
-from tests.kit import PARENT, child, finish
+from tests.kit import PARENT, child, finish, result_of
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +73,19 @@ def test_the_same_error_counts_up_and_another_starts_anew() -> None:
         worker.fail("run", ValueError(message))
         counts.append(json.loads((paths.run_dir("run") / "failure.json").read_text())["count"])
     assert counts == [1, 2, 1, 2, 3]
+
+
+def test_a_full_disk_fails_the_run_and_leaves_no_half_result(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = child(init="tiny/roberta")
+    monkeypatch.setattr(worker, "declared", lambda profile, ids: [run])
+    monkeypatch.setattr("muppet.result.os.fsync", full)
+    monkeypatch.setattr("muppet.finetune.finetune", lambda run, progress: result_of(run))
+    assert worker.execute("smoke", [run_id(run)]) == {run_id(run): "failed"}
+    assert not [path for path in Path.cwd().rglob("*") if path.is_file() and path.name != "lock"]
+    assert "No space left on device" in capsys.readouterr().err
 
 
 def test_a_worker_s_death_is_recorded_with_the_last_lines_of_its_log() -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -137,7 +138,10 @@ def fail(name: str, error: BaseException | str) -> None:
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "log": str(paths.run_dir(name) / "log.txt"),
     }
-    write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    try:
+        write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    except OSError as disk:  # full or read-only: the run has failed all the same
+        print(f"{path}: no failure record could be written ({disk}); {message}", file=sys.stderr)
 
 
 def _log_tail(name: str) -> list[str]:
