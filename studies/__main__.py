@@ -134,7 +134,7 @@ def bring_up_to_date(names: tuple[str, ...], args: argparse.Namespace) -> int:
         for study in studies.values():
             study.only(args.only)
     for study in studies.values():
-        render_one(study, args.profile, collected, shown=len(studies) == 1)
+        render_one(study, args.profile, collected, shown=study.only(args.only) if len(studies) == 1 else None)
     return refused(collected, studies) or status
 
 
@@ -159,8 +159,8 @@ def run_here(made: object, args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def render_one(study: Study, profile: str, collected: Collected, *, shown: bool) -> None:
-    """Write one artefact from what is there, and print a table's cells when `shown`."""
+def render_one(study: Study, profile: str, collected: Collected, *, shown: Study | None = None) -> None:
+    """Write one artefact from what is there, and print those of a table's cells that `shown` has."""
     from studies.kit import collect, render
 
     frame = collect.cells_frame(study, profile, collected)
@@ -168,7 +168,7 @@ def render_one(study: Study, profile: str, collected: Collected, *, shown: bool)
         here = {path: why for path, why in collected.refused.items() if _stem(path) in study.runs()}
         written = render.render(study, profile, frame, refused=here)
         if shown:
-            render.terminal(study, profile, frame)
+            render.terminal(shown, profile, frame)
     else:
         written = importlib.import_module("studies.kit.figures").render(study, profile, frame)
     print("wrote " + ", ".join(map(str, written)))
@@ -181,7 +181,7 @@ def render_all(args: argparse.Namespace) -> int:
     studies = load.load_studies(args.profile)
     collected = collect.read_all(args.profile)
     for study in studies.values():
-        render_one(study, args.profile, collected, shown=False)
+        render_one(study, args.profile, collected)
     print(f"wrote {comparison.write(studies, args.profile, collected)}")
     status = max((function(name)(args) for name in BEFORE_RENDER), default=0)
     return refused(collected, studies) or status

@@ -133,8 +133,17 @@ def test_the_terminal_shows_every_column_at_any_width(width: int, capsys) -> Non
     render.terminal(study, "smoke", collect.cells_frame(study, "smoke"), width=width)
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= width
-    if width >= 80:
+    if width >= 120:
         assert all(column in out for column in study.columns) and all(row in out for row in study.rows)
+    assert out.count("RoBERTa-L + MUPPET") >= 2
+
+
+def test_a_few_cells_are_shown_with_all_that_is_known(capsys) -> None:
+    fill(1)
+    study = table3()
+    render.terminal(study.only("* + MUPPET/RTE"), "smoke", collect.cells_frame(study, "smoke"), width=100)
+    out = capsys.readouterr().out
+    assert out.count("n=200, 1 seed") == 3 and out.count("[") == 3 + 1 and "QNLI" not in out
 
 
 def test_a_refused_file_is_named_under_the_table_and_a_dirty_run_is_marked() -> None:

@@ -19,6 +19,7 @@ from studies.kit.study import Study
 
 TABLES = Path("paper_tables")
 SILENT = ("paper only", "not in this profile")  # states that a cell need not repeat
+FEW = 12  # cells that the terminal shows with intervals and counts
 METRICS = {"em": "EM", "f1": "F1", "matthews": "Matthews", "spearman": "Spearman", "pearson": "Pearson"}
 PROTOCOL = {
     "paper": "the point of the search that is best on the evaluation set itself, median over seeds",
@@ -278,40 +279,40 @@ def _escaped(text: str) -> str:
 
 
 def terminal(study: Study, profile: str, frame: pd.DataFrame, width: int | None = None) -> None:
-    """Print the study; columns that do not fit beside each other follow below."""
+    """Print the cells of `study`: a few with all that is known, many with the values alone. Columns that do not fit
+    beside each other follow below."""
+    from rich import box
     from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(width=width)
-    marks = marked(study, frame)
+    console, whole = Console(width=width), len(study.cells) <= FEW
+    marks = marked(study, frame)  # against the whole table
+    here = {(cell.row, cell.column) for cell in study.cells}
+    frame = frame[[place in here for place in zip(frame["row"], frame["column"])]]
     console.print(f"[bold]{study.title}[/], profile {profile}: {profiles.get(profile).caption}", highlight=False)
-    console.print(re.sub(r"\*\*|</?u>", "", legend(frame)), style="dim", markup=False, highlight=False)
-    label = min(32, max(len(row) for row in study.rows))
+    short = "The paper's value → ours, in percent; intervals, n and seeds stand in the files."
+    text = re.sub(r"\*\*|</?u>", "", legend(frame)) if whole else short
+    console.print(text, style="dim", markup=False, highlight=False)
     for _, columns in blocks(study):
-        cells = {
-            place: "\n".join(_short(_lines(group, marks, bold="[bold]{}[/]", underline="[underline]{}[/]")))
-            for place, group in _places(frame, columns)
-        }
-        lines = [line for text in cells.values() for line in Text.from_markup(text).plain.split("\n")]
-        widest = max(map(cell_len, lines), default=8)
-        fit = max(1, (console.width - label - 4) // (max(widest, 9) + 3))
-        rows = [row for row in study.rows if any((row, column) in cells for column in columns)]
+        cells = {}
+        for place, group in _places(frame, columns):
+            lines = _lines(group, marks, bold="[bold]{}[/]", underline="[underline]{}[/]")
+            cells[place] = "\n".join(lines) if whole else "".join(lines[:1]).partition(" (")[0]
+        names = {}
+        for row in dict.fromkeys(row for row, _ in cells):
+            state = _whole_row(frame, row)
+            names[row] = f"{row} [dim]({state})[/]" if state else row
+        every = [line for text in cells.values() for line in Text.from_markup(text).plain.split("\n")]
+        cell, label = max(map(cell_len, every), default=8), max((cell_len(row) for row in names), default=8)
+        fit = max(1, (console.width - label - 2) // (max(cell, 8) + 2))
         for start in range(0, len(columns), fit):
-            table = Table(show_lines=any("\n" in text for text in cells.values()))
-            table.add_column("", max_width=label)
+            table = Table(box=box.SIMPLE_HEAD, show_lines=whole, pad_edge=False, padding=(0, 1))
+            table.add_column("", max_width=max(label, 12))
             for column, metric in _heads(study, columns[start : start + fit]):
                 table.add_column(f"{column}\n{metric}".strip())
-            for row in rows:
-                state = _whole_row(frame, row)
-                name = f"{row}\n[dim]{state}[/]" if state else row
+            for row, name in names.items():
                 table.add_row(name, *(cells.get((row, column), "") for column in columns[start : start + fit]))
             console.print(table)
     console.print(summary(frame), highlight=False)
-
-
-def _short(lines: list[str]) -> list[str]:
-    """Without the counts, where they are whole: the files have them, and they are the same down a column."""
-    return [line for line in lines if not line.startswith("n=") or " of " in line]
-
