@@ -71,6 +71,8 @@ def test_an_interrupt_keeps_what_is_done_and_lets_runs_checkpoint(folder: Path) 
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGINT)
 
+    # A shell that starts the tests in the background has them ignore SIGINT, and this one is meant.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=interrupt, daemon=True).start()
     tally = local.run(made(), 2, "tests.kit:endless")
     assert tally.interrupted and tally.count("done") == 1 and tally.count("stopped") == 8
