@@ -206,6 +206,7 @@ def test_a_controller_that_is_down_at_submission_is_waited_for_then_named(cluste
     one.finish(3)
 
 
+@long
 def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -> None:
     one = grid()
     good = (one.code / "muppet/prefinetune.py").read_text()
@@ -229,6 +230,7 @@ def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -
     assert set(state["state"] for state in one.states().values()) == {"done"}
 
 
+@long
 def test_two_nodes_of_two_tasks_share_one_pre_finetuning(grid: Make, local: Grid) -> None:
     one = grid(settings="[prefinetune]\nnodes = 2\ntasks_per_node = 2\n")
     one.submit()
@@ -239,6 +241,7 @@ def test_two_nodes_of_two_tasks_share_one_pre_finetuning(grid: Make, local: Grid
     assert ours["last_loss"] == pytest.approx(theirs["last_loss"], rel=1e-3)  # the same steps, to float tolerance
 
 
+@long
 def test_an_array_above_the_limit_is_cut_and_cancel_takes_ours_alone(cluster: Cluster, grid: Make) -> None:
     one = grid(slow=2.0, seeds=2, plain=True, settings="pack_minutes = 0\narray_parallelism = 2\n")
     said = one.submit()
@@ -257,6 +260,7 @@ def test_an_array_above_the_limit_is_cut_and_cancel_takes_ours_alone(cluster: Cl
         cluster.run("scancel", theirs, check=False)
 
 
+@long
 def test_an_unknown_partition_and_a_refused_job_are_one_line(grid: Make) -> None:
     one = grid(settings='partition = "mian"\n')
     said = one.submit(expect=2)
@@ -269,6 +273,7 @@ def test_an_unknown_partition_and_a_refused_job_are_one_line(grid: Make) -> None
     one.run("cancel")
 
 
+@long
 def test_scripts_written_out_run_as_the_submission_would(cluster: Cluster, grid: Make, local: Grid) -> None:
     one = grid()
     said = one.submit("--emit-sbatch", "scripts")
