@@ -59,7 +59,9 @@ def efficiency(
     mixed: Mixture, policy: policies.Policy, loads: Loads, recipe: Recipe, workers: int, updates: int
 ) -> tuple[float, float]:
     """(mean load over the largest, useful FLOPs over all that the workers could have done meanwhile), means over updates."""
-    batches, mass = policies.draws(mixed.parts, [policy(part, recipe) for part in mixed.parts], mixed.shares(), "batches")
+    batches, mass = policies.draws(
+        mixed.parts, [policy(part, recipe) for part in mixed.parts], mixed.shares(), "batches"
+    )
     random = np.random.default_rng(0)
     waits, useful = [], []
     for _ in range(updates):

@@ -82,7 +82,9 @@ class TheirModel(torch.nn.Module):
         super().__init__()
         self.model, self.mixed = model, mixed
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, second: torch.Tensor, part: int, units: Any):
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, second: torch.Tensor, part: int, units: Any
+    ):
         lengths = attention_mask.sum(dim=1)
         spec, encoded = self.mixed.specs[part], self.mixed.parts[part].encoded
         numbers = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in fields(encoded, units, spec).items()}
@@ -106,7 +108,9 @@ class Theirs:
         self.folder = tempfile.mkdtemp(prefix="muppet-bench-")
         outer, tokenizer = self, model.tokenizer
         data = _arrow(mixed)
-        padding: dict[str, Any] = {"padding": True} if longest is None else {"padding": "max_length", "max_length": longest}
+        padding: dict[str, Any] = (
+            {"padding": True} if longest is None else {"padding": "max_length", "max_length": longest}
+        )
 
         def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
             rows = [row for item in items for row in item["input_ids"]]
@@ -192,7 +196,9 @@ def _arrow(mixed: Mixture) -> list[Any]:
         encoded, columns = part.encoded, {"input_ids": [], "second": [], "unit": [], "part": []}  # type: ignore[var-annotated]
         for unit in range(len(encoded.unit_rows) - 1):
             rows = range(encoded.unit_rows[unit], encoded.unit_rows[unit + 1])
-            columns["input_ids"].append([encoded.tokens[encoded.offsets[r] : encoded.offsets[r + 1]].tolist() for r in rows])
+            columns["input_ids"].append(
+                [encoded.tokens[encoded.offsets[r] : encoded.offsets[r + 1]].tolist() for r in rows]
+            )
             columns["second"].append([int(encoded.second[r]) for r in rows])
             columns["unit"].append(unit)
             columns["part"].append(index)
@@ -205,7 +211,9 @@ def gemm_peak(width: int, inner: int, rows: int = 4400) -> float:
     best = 0.0
     for m, k, n in ((rows, width, width), (rows, width, inner), (rows, inner, width), (2048, 2048, 2048)):
         a, b = torch.randn(m, k), torch.randn(n, k)
-        best = max(best, *(2 * m * k * n / clocked(lambda a=a, b=b: torch.nn.functional.linear(a, b)).cpu for _ in range(3)))
+        best = max(
+            best, *(2 * m * k * n / clocked(lambda a=a, b=b: torch.nn.functional.linear(a, b)).cpu for _ in range(3))
+        )
     return best
 
 
@@ -218,7 +226,10 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
                 for policy in (policies.buckets, policies.fairseq, policies.fixed, policies.grouped)}  # fmt: skip
         makers: dict[str, tuple[str, Callable[[], Ours | Theirs]]] = {
             "this project": ("buckets", lambda: Ours(model, mixed, cuts["buckets"], Device(packed=True), recipe)),
-            "this project, padded": ("buckets", lambda: Ours(model, mixed, cuts["buckets"], Device(packed=False), recipe)),
+            "this project, padded": (
+                "buckets",
+                lambda: Ours(model, mixed, cuts["buckets"], Device(packed=False), recipe),
+            ),
             "fairseq's batches": ("fairseq", lambda: Ours(model, mixed, cuts["fairseq"], Device(packed=False), recipe)),
             "Trainer, by length": ("grouped", lambda: Theirs(model, mixed, cuts["grouped"])),
             "Trainer, per task": ("fixed", lambda: Theirs(model, mixed, cuts["fixed"])),
@@ -252,7 +263,11 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
     ours = cpu["this project"]
     rows = []
     for name, (_, drawn) in variants.items():
-        share = 1.0 if name in ("this project", "this project, bf16") else drawn.share(recipe.max_length if name.endswith("512") else None)
+        share = (
+            1.0
+            if name in ("this project", "this project, bf16")
+            else drawn.share(recipe.max_length if name.endswith("512") else None)
+        )
         rows.append({
             "variant": name,
             "real tokens / CPU s": 1 / median(cpu[name]),

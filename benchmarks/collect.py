@@ -29,11 +29,15 @@ def make(count: int, start: int = 0) -> None:
     random = np.random.default_rng(0)
     with mock.patch("os.fsync"):  # ten thousand flushes to disk are no part of collecting
         for seed in range(start, start + count):
-            run = Finetune(init="roberta-base", task=tasks.get("rte"), recipe=Recipe(lr=1e-5, max_tokens=4400, epochs=3), seed=seed)
+            run = Finetune(
+                init="roberta-base", task=tasks.get("rte"), recipe=Recipe(lr=1e-5, max_tokens=4400, epochs=3), seed=seed
+            )
             items = (random.random(ITEMS) < 0.7).astype(float).tolist()
             score = Score(value=0.7, n=ITEMS, low=0.67, high=0.73)
             scores = {
-                "rte/validation/accuracy": Score(value=0.7, n=ITEMS, low=0.67, high=0.73, items=result.pack_items(items)),
+                "rte/validation/accuracy": Score(
+                    value=0.7, n=ITEMS, low=0.67, high=0.73, items=result.pack_items(items)
+                ),
                 "rte/held_out/accuracy": score,
             }
             result.write(
@@ -51,7 +55,11 @@ def make(count: int, start: int = 0) -> None:
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A project folder of its own, with artifacts of its own."""
-    with tempfile.TemporaryDirectory() as name, chdir(name), mock.patch.dict(os.environ, MUPPET_ARTIFACTS=f"{name}/artifacts"):
+    with (
+        tempfile.TemporaryDirectory() as name,
+        chdir(name),
+        mock.patch.dict(os.environ, MUPPET_ARTIFACTS=f"{name}/artifacts"),
+    ):
         yield Path(name)
 
 

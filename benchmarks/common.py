@@ -73,7 +73,9 @@ class Report:
             "measured": date.today().isoformat(),
             "settings": dict(self.settings),
             "rows": [{key: _rounded(value) for key, value in row.items()} for row in self.rows],
-            "bars": [{key: _rounded(value) for key, value in asdict(bar).items()} | {"met": bar.met} for bar in self.bars],
+            "bars": [
+                {key: _rounded(value) for key, value in asdict(bar).items()} | {"met": bar.met} for bar in self.bars
+            ],
             "notes": list(self.notes),
             **where(),
         }
@@ -112,7 +114,9 @@ def machine() -> dict[str, Any]:
     import torch
 
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
     return {
         "cpu": model,
         "cores": os.cpu_count(),

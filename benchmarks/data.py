@@ -78,7 +78,12 @@ def collators(model: MultiTask, task: Task, rows: int) -> tuple[dict[str, Callab
     ids = [encoded.tokens[a:b].tolist() for a, b in bounds]
     types = [[int(i >= s) for i in range(len(row))] for row, s in zip(ids, encoded.second.tolist(), strict=True)]
     ones = [[1] * len(row) for row in ids]
-    columns = {"input_ids": ids, "token_type_ids": types, "attention_mask": ones, "labels": np.asarray(encoded.labels).tolist()}
+    columns = {
+        "input_ids": ids,
+        "token_type_ids": types,
+        "attention_mask": ones,
+        "labels": np.asarray(encoded.labels).tolist(),
+    }
     raw = datasets.Dataset.from_dict(columns)
     collate, (first, second) = DataCollatorWithPadding(model.tokenizer), texts(task, rows)
 
@@ -94,7 +99,12 @@ def collators(model: MultiTask, task: Task, rows: int) -> tuple[dict[str, Callab
         for units in chosen[:20]:
             rows = [int(unit) for unit in units]
             model.tokenizer(
-                [first[i] for i in rows], [second[i] for i in rows], truncation=True, max_length=128, padding=True, return_tensors="pt"
+                [first[i] for i in rows],
+                [second[i] for i in rows],
+                truncation=True,
+                max_length=128,
+                padding=True,
+                return_tensors="pt",
             )
 
     kept = sum(file.stat().st_size for file in encoded.folder.iterdir())
@@ -139,5 +149,3 @@ def measure(rounds: int = ROUNDS, name: str = "mnli", rows: int = 2000) -> Repor
         bars=[Bar(what="datasets + tokenizer.pad over this project, collating", bar=20.0, measured=times["datasets + tokenizer.pad"])],
         notes=[f"the cache takes {kept / rows:.0f} bytes a row, the same columns in Arrow {arrow / rows:.0f}"],
     )  # fmt: skip
-
-

@@ -42,10 +42,12 @@ def roberta(shape: tuple[int, int, int], kind: str) -> MultiTask:
     return MultiTask(backbone, MultiTask.load(MINILM).tokenizer, "roberta", {}).to(kind)
 
 
-def gemm_peak(kind: str, dtype: torch.dtype = torch.bfloat16) -> float:
-    """Best FLOP/s of large matrix products."""
-    best = 0.0
-    for m, k, n in ((8192, 8192, 8192), (16384, 1024, 4096), (32768, 768, 3072)) if kind == "cuda" else ((256, 256, 256),):
+def gemm_peak(kind: str) -> float:
+    """Best FLOP/s of large matrix products in bf16."""
+    best, dtype = 0.0, torch.bfloat16 if kind == "cuda" else torch.float32
+    for m, k, n in (
+        ((8192, 8192, 8192), (16384, 1024, 4096), (32768, 768, 3072)) if kind == "cuda" else ((256, 256, 256),)
+    ):
         a, b = torch.randn(m, k, device=kind, dtype=dtype), torch.randn(k, n, device=kind, dtype=dtype)
         for _ in range(3):
             times = 20
@@ -74,7 +76,11 @@ def ways(micro: Sequence[int], compiled: bool) -> dict[str, tuple[policies.Polic
     }
     for size in micro:
         found[f"packed, {size:,}"] = (policies.buckets, {}, replace(plain, packed=True, micro_tokens=size))
-    found[f"packed, {largest:,}, R3F"] = (policies.buckets, {"r3f": R3F()}, replace(plain, packed=True, micro_tokens=largest))
+    found[f"packed, {largest:,}, R3F"] = (
+        policies.buckets,
+        {"r3f": R3F()},
+        replace(plain, packed=True, micro_tokens=largest),
+    )
     if compiled:
         whole = replace(plain, packed=True, micro_tokens=largest, compile=True)
         found[f"packed, {largest:,}, compiled"] = (policies.buckets, {}, whole)
@@ -117,7 +123,9 @@ class Way:
             if self.kind == "cuda":
                 self.memory = max(self.memory, torch.cuda.max_memory_allocated())
         except Exception as error:  # one way that a machine cannot go must not hide the others
-            self.failed = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120] if str(error).strip() else ''}"
+            self.failed = (
+                f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120] if str(error).strip() else ''}"
+            )
             self.trainer.optimizer.zero_grad(set_to_none=True)
 
     def row(self, name: str, peak: float) -> dict[str, Any]:
@@ -126,7 +134,12 @@ class Way:
             return {"way": name, "failed": self.failed}
         speeds = [n / s for n, s in zip(self.real[1:], self.seconds[1:], strict=True)]
         shares = [w / s / peak for w, s in zip(self.work[1:], self.seconds[1:], strict=True)]
-        return {"way": name, "real tokens / s": median(speeds), "MFU": median(shares), "peak GB": self.memory / 1e9 or None}
+        return {
+            "way": name,
+            "real tokens / s": median(speeds),
+            "MFU": median(shares),
+            "peak GB": self.memory / 1e9 or None,
+        }
 
 
 def agreement(shape: tuple[int, int, int], kind: str, bf16: bool, names: Sequence[str], recipe: Recipe) -> float:
@@ -157,7 +170,9 @@ def measure(
 ) -> Report | None:
     """Tokens per second and utilisation of every way; None, with a line that says so, where there is no GPU."""
     if kind is None and not torch.cuda.is_available():
-        print("no GPU here, nothing measured: `make bench ONLY=gpu` measures where torch finds one (and exits 0 elsewhere)")
+        print(
+            "no GPU here, nothing measured: `make bench ONLY=gpu` measures where torch finds one (and exits 0 elsewhere)"
+        )
         return None
     kind, shapes, rows, bars = kind or "cuda", shapes or SHAPES, [], []  # type: ignore[var-annotated]
     torch.set_float32_matmul_precision("highest")
@@ -172,7 +187,14 @@ def measure(
                 own = roberta(shape, kind) if device.compile else model
                 if own is not model:
                     mixture(own, recipe, names)
-                way = Way(own, mixed, policy, replace(recipe, **changes), replace(device, kind=kind), None if device.compile else shared)
+                way = Way(
+                    own,
+                    mixed,
+                    policy,
+                    replace(recipe, **changes),
+                    replace(device, kind=kind),
+                    None if device.compile else shared,
+                )
                 shared, made[name] = shared or way.trainer.optimizer, way
             for number in range(rounds + 1):
                 for name, way in made.items():
@@ -180,14 +202,28 @@ def measure(
                 hint(f"{size}, round {number} of {rounds}")
             found = {name: way.row(name, peak) for name, way in made.items()}
             rows += [{"model": size} | row for row in found.values()]
-            packed = [row for name, row in found.items() if name.startswith("packed") and "R3F" not in name and "MFU" in row]
+            packed = [
+                row for name, row in found.items() if name.startswith("packed") and "R3F" not in name and "MFU" in row
+            ]
             best = max(packed, key=lambda row: row["real tokens / s"], default={"real tokens / s": 0.0, "MFU": 0.0})
-            plain, with_r3f = (found[name].get("real tokens / s") for name in ("Trainer-style, 32 rows", f"packed, {max(micro):,}, R3F"))
+            plain, with_r3f = (
+                found[name].get("real tokens / s")
+                for name in ("Trainer-style, 32 rows", f"packed, {max(micro):,}, R3F")
+            )
             without = found[f"packed, {max(micro):,}"].get("real tokens / s")
             bars += [
-                Bar(what=f"{size}: packed over Trainer-style batches", bar=3.0, measured=best["real tokens / s"] / plain if plain else None),
+                Bar(
+                    what=f"{size}: packed over Trainer-style batches",
+                    bar=3.0,
+                    measured=best["real tokens / s"] / plain if plain else None,
+                ),
                 Bar(what=f"{size}: model FLOP utilisation", bar=0.4, measured=best["MFU"]),
-                Bar(what=f"{size}: R3F over the plain step", bar=2.1, at_least=False, measured=without / with_r3f if without and with_r3f else None),
+                Bar(
+                    what=f"{size}: R3F over the plain step",
+                    bar=2.1,
+                    at_least=False,
+                    measured=without / with_r3f if without and with_r3f else None,
+                ),
             ]
             del made, model, way, own, shared
             if kind == "cuda":
@@ -195,7 +231,14 @@ def measure(
         smallest = shapes[min(shapes)]
         for bf16, bar in ((True, 1e-3), (False, 1e-5)):
             apart = agreement(smallest, kind, bf16, names, recipe)
-            bars.append(Bar(what=f"packed and padded gradients in {'bf16' if bf16 else 'fp32'}", bar=bar, at_least=False, measured=apart))
+            bars.append(
+                Bar(
+                    what=f"packed and padded gradients in {'bf16' if bf16 else 'fp32'}",
+                    bar=bar,
+                    at_least=False,
+                    measured=apart,
+                )
+            )
     return Report(
         name="gpu",
         rows=rows,

@@ -53,7 +53,9 @@ class Mixture:
         return sizes / sizes.sum()
 
 
-def mixture(model: MultiTask, recipe: Recipe, names: Sequence[str] = (), rows: int = ROWS, twins: bool = False) -> Mixture:
+def mixture(
+    model: MultiTask, recipe: Recipe, names: Sequence[str] = (), rows: int = ROWS, twins: bool = False
+) -> Mixture:
     """`names` (by default the 22 datasets of `small_mixture`), `rows` of each, tokenised for `model`.
 
     Datasets that are not in the mirror are left out and named, or, with `twins`, made up.
@@ -61,7 +63,9 @@ def mixture(model: MultiTask, recipe: Recipe, names: Sequence[str] = (), rows: i
     chosen = tuple(tasks.get(name) for name in names or tasks.SETS["small_mixture"])
     if source() == "twins" and not twins:
         found = [recorded(task, rows, recipe.max_length) for task in chosen if task.name in lengths()]
-        return _mixture(model, recipe, found, f"recorded lengths of the real rows of {len(found)} datasets, random tokens")
+        return _mixture(
+            model, recipe, found, f"recorded lengths of the real rows of {len(found)} datasets, random tokens"
+        )
     found, missing = [], []
     for task in chosen:
         for origin in ("hub", "twins") if twins else ("hub",):
@@ -126,7 +130,9 @@ def record(units: int = 300) -> None:
         chosen = np.random.default_rng(0).permutation(part.units)[:units]
         bounds = part.encoded.unit_rows
         found[part.name] = [rows[bounds[u] : bounds[u + 1]].tolist() for u in chosen]
-    lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(value, separators=(',', ':'))}" for name, value in found.items())
+    lines = ",\n".join(
+        f" {json.dumps(name)}: {json.dumps(value, separators=(',', ':'))}" for name, value in found.items()
+    )
     LENGTHS.write_text("{\n" + lines + "\n}\n", encoding="utf-8")
 
 

@@ -94,7 +94,9 @@ def real_tokens(part: Part, units: np.ndarray) -> int:
     return int((encoded.offsets[last] - encoded.offsets[first]).sum())
 
 
-def draws(parts: Sequence[Part], cut: Sequence[Sequence[SubBatch]], shares: np.ndarray, by: str) -> tuple[list, np.ndarray]:
+def draws(
+    parts: Sequence[Part], cut: Sequence[Sequence[SubBatch]], shares: np.ndarray, by: str
+) -> tuple[list, np.ndarray]:
     """All batches, each with its dataset's index, and how often each comes up in the full-size mixture.
 
     `shares` are of examples. By `tokens` the probability is that of a random real token being in the batch, by `batches`

@@ -61,12 +61,22 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
     from muppet.train import Trainer
 
     torch.set_num_threads(1)
-    recipe = Recipe(lr=1e-5, max_tokens=task["max_tokens"], updates=100, max_length=task["max_length"], sub_batches=task["sub_batches"])
+    recipe = Recipe(
+        lr=1e-5,
+        max_tokens=task["max_tokens"],
+        updates=100,
+        max_length=task["max_length"],
+        sub_batches=task["sub_batches"],
+    )
     imported = _rss()
     with processes("cpu") as here:
         model = minilm(task["layers"]) if task["model"] == "minilm" else MultiTask.load(task["model"])
         mixed = mixture(model, recipe, task["datasets"], rows=task["rows"], twins=True)
-        parts = [enlarged(part, task["examples"] // len(mixed.parts)) for part in mixed.parts] if task.get("examples") else mixed.parts
+        parts = (
+            [enlarged(part, task["examples"] // len(mixed.parts)) for part in mixed.parts]
+            if task.get("examples")
+            else mixed.parts
+        )
         device = Device(packed=task.get("packed"), gradient_checkpointing=task.get("checkpointing", False))
         trainer = Trainer(model, parts, mixed.specs, recipe, 0, device, here)
         before, walls, cpus = _rss(), [], []
@@ -112,7 +122,9 @@ def enlarged(part: Part, examples: int) -> Part:
             keep(name, np.tile(values, (times,) + (1,) * (values.ndim - 1)))
     from dataclasses import replace
 
-    larger = replace(encoded, n_examples=encoded.n_examples * times, total=encoded.n_examples * times, folder=folder, **arrays)
+    larger = replace(
+        encoded, n_examples=encoded.n_examples * times, total=encoded.n_examples * times, folder=folder, **arrays
+    )
     return Part(encoded=larger, units=np.arange(len(larger.unit_rows) - 1))
 
 
@@ -133,7 +145,9 @@ def measure(rounds: int = 5, smaller: bool = False) -> Report:
         single = 0.0
         for count in (1, 2):
             found = launch(base, count)
-            cpu, wall = (median([max(f[kind][i] for f in found) for i in range(1, rounds + 1)]) for kind in ("cpu", "wall"))
+            cpu, wall = (
+                median([max(f[kind][i] for f in found) for i in range(1, rounds + 1)]) for kind in ("cpu", "wall")
+            )
             single = single or cpu
             digests.append(found[0]["digest"])
             rows.append({"what": "time", "case": f"{count} process{'es' * (count > 1)}", "CPU s of the busiest": cpu, "wall s": wall,
@@ -144,7 +158,8 @@ def measure(rounds: int = 5, smaller: bool = False) -> Report:
         cases = {
             "8 datasets, 512 tokens": full,
             "8 datasets, 4400 tokens": full | {"max_tokens": 4400, "max_length": 256},
-            "8 datasets, 4400 tokens, recomputing": full | {"max_tokens": 4400, "max_length": 256, "checkpointing": True},
+            "8 datasets, 4400 tokens, recomputing": full
+            | {"max_tokens": 4400, "max_length": 256, "checkpointing": True},
             f"{len(names)} datasets, 4400 tokens": full | {"datasets": names, "max_tokens": 4400, "max_length": 256},
             f"{len(names)} datasets, 4400 tokens, full size": full
             | {"datasets": names, "max_tokens": 4400, "max_length": 256, "examples": 20_000 if smaller else FULL},

@@ -55,7 +55,9 @@ def call(command: Sequence[str], folder: Path, **environment: str) -> tuple[floa
     return cpu, time.perf_counter() - started, done.stderr
 
 
-def measure(rounds: int = ROUNDS, model: str = "all-MiniLM-L6-v2", names: Sequence[str] = (), rows: int = 200) -> Report:
+def measure(
+    rounds: int = ROUNDS, model: str = "all-MiniLM-L6-v2", names: Sequence[str] = (), rows: int = 200
+) -> Report:
     """Seconds until each command is where its user wants it."""
     names = names or ("sst2", "mrpc", "mnli", "rte", "copa", "commonsense_qa", "squad")
     first = ["-c", FIRST_STEP, model, ",".join(names), str(rows)]

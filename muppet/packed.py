@@ -53,9 +53,17 @@ def attend(
     if packing is None:
         more = {"dropout": dropout, "scaling": scaling}
         return sdpa_attention_forward(module, query, key, value, attention_mask, **more, **others)
+    return inside_rows(query, key, value, dropout, scaling, packing), None
+
+
+@torch.compiler.disable  # lengths differ in every forward: compiled code is cut here and not made anew each time
+def inside_rows(
+    query: Tensor, key: Tensor, value: Tensor, dropout: float, scaling: float | None, packing: Packing
+) -> Tensor:
+    """Attention of [C, heads, T, D] inside the rows that lie among the C·T tokens → [C, T, heads, D]."""
     flat = [x.transpose(1, 2).flatten(0, 1) for x in (query, key, value)]
     kernel = nested if query.is_cuda else by_length
-    return kernel(flat, packing, dropout, scaling).unflatten(0, (len(query), -1)), None
+    return kernel(flat, packing, dropout, scaling).unflatten(0, (len(query), -1))
 
 
 def nested(qkv: Sequence[Tensor], packing: Packing, dropout: float, scaling: float | None) -> Tensor:

@@ -114,6 +114,21 @@ def test_ranges_of_bounds(sizes, data):
     assert ranges(bounds, which).tolist() == [n for i in which for n in range(bounds[i], bounds[i + 1])]
 
 
+def test_compiled_code_is_not_made_anew_for_other_lengths(artifacts):  # noqa: F811
+    model = MultiTask.load("tiny/roberta").eval()
+    packed.enable(model)
+    batches = [
+        pack_rows(np.arange(sum(n)) + 9, np.array(n), np.array(n), model.pad, CPU) for n in ([5, 3], [2, 9, 4], [7])
+    ]
+    plain = [model.encode_rows(batch).states for batch in batches]
+    model.backbone.compile(dynamic=True, backend="eager")
+    graphs = []
+    for batch, states in zip(batches, plain, strict=True):
+        assert torch.allclose(model.encode_rows(batch).states, states, atol=1e-6)
+        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+    assert len(set(graphs)) == 1
+
+
 # ---------------------------------------------------------------- refusals
 
 
