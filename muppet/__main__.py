@@ -55,7 +55,13 @@ def _parser() -> argparse.ArgumentParser:
     pre.add_argument(
         "--tasks", required=True, help="names or named sets, with commas; a .py file gives the Tasks it defines"
     )
-    pre.add_argument("--updates", type=_positive(int), default=1000, help="updates of 64 sub-batches (default 1000)")
+    pre.add_argument("--updates", type=_positive(int), default=1000, help="steps of the optimiser (default 1000)")
+    pre.add_argument(
+        "--sub-batches",
+        type=_positive(int),
+        default=64,
+        help="sub-batches of an update, on all processes together (default 64)",
+    )
     pre.set_defaults(do=_prefinetune)
 
     fine = commands.add_parser("finetune", help="train on one dataset and score it (paper §4)")
@@ -112,6 +118,7 @@ def _prefinetune(args: argparse.Namespace) -> int:
         lr=args.lr,
         max_tokens=args.max_tokens,
         updates=args.updates,
+        sub_batches=args.sub_batches,
         warmup_share=0.06,
         max_length=args.max_length,
         label_smoothing=0.1,
@@ -126,8 +133,10 @@ def _prefinetune(args: argparse.Namespace) -> int:
     )
     from muppet.prefinetune import prefinetune
 
-    with _alone(_id(run)), _bar("pre-finetuning") as progress:
-        result = prefinetune(run, progress=progress)
+    with _alone(_id(run)):
+        with _bar("pre-finetuning") as progress:
+            result = prefinetune(run, progress=progress)
+        _print_losses(result.training)
         return _deliver(result, None, args.out)
 
 
@@ -170,8 +179,22 @@ def _finetune(args: argparse.Namespace) -> int:
             result = finetune(run, progress=progress, save=model)
         for key, score in result.scores.items():
             low, high = (f"{100 * x:.1f}" if x is not None else "?" for x in (score.low, score.high))
-            print(f"{key}: {100 * score.value:.1f} (95 % item bootstrap {low} to {high}, n = {score.n})")
+            trivial = result.training["trivial"].get(key)
+            beside = f"; without learning {100 * trivial:.1f}" if trivial is not None else ""
+            print(f"{key}: {100 * score.value:.1f} (95 % item bootstrap {low} to {high}, n = {score.n}{beside})")
         return _deliver(result, model, args.out)
+
+
+def _print_losses(training: Any) -> None:
+    """Each dataset's loss, scaled as trained (Eq. 1: 1 is a uniform guess), in the first and the last tenth."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("dataset", "examples", "epochs", "first loss", "last loss", title="scaled loss, first and last tenth")
+    for name, seen in training["datasets"].items():
+        losses = (f"{x:.3f}" if x is not None else "–" for x in (seen["first_loss"], seen["last_loss"]))
+        table.add_row(name, f"{seen['examples']:,}", f"{seen['epochs']:.2f}", *losses)
+    Console().print(table)
 
 
 def _predict(args: argparse.Namespace) -> int:

@@ -102,6 +102,23 @@ def test_finetune_then_predict_every_family(pretrained, home, capsys, monkeypatc
         assert "-LRB-" in first["tree"] and first["tree"].startswith("(TOP ")
 
 
+def test_each_dataset_has_its_losses_and_a_score_its_trivial_answer(home, tmp_path, capsys):
+    given = ["--model", "tiny/roberta", "--max-tokens", "256", *SMALL]
+    sized = ["--updates", "4", "--sub-batches", "2"]
+    assert main(["prefinetune", "--tasks", "rte,cola", "--out", str(tmp_path / "pre"), *sized, *given]) == 0
+    (file,) = (tmp_path / "pre").glob("prefinetune-*.json")
+    training = json.loads(file.read_text())["training"]
+    said = capsys.readouterr().out
+    for name, seen in training["datasets"].items():
+        (line,) = (line for line in said.splitlines() if f" {name} " in line)
+        assert f"{seen['epochs']:.2f}" in line
+        assert all(f"{seen[k]:.3f}" in line for k in ("first_loss", "last_loss") if seen[k] is not None)
+    assert main(["finetune", "--task", "rte", "--out", str(tmp_path / "fine"), "--epochs", "1", *given]) == 0
+    (file,) = (tmp_path / "fine").glob("finetune-*.json")
+    trivial = json.loads(file.read_text())["training"]["trivial"]["rte/validation/accuracy"]
+    assert f"without learning {100 * trivial:.1f}" in capsys.readouterr().out
+
+
 def test_export_copies_what_loads(pretrained, tmp_path, capsys):
     assert main(["export", str(pretrained), "--out", str(tmp_path / "out")]) == 0
     assert "bart, heads: commonsense, conll2000" in capsys.readouterr().out
