@@ -62,7 +62,8 @@ def mixture(
     """
     chosen = tuple(tasks.get(name) for name in names or tasks.SETS["small_mixture"])
     if source() == "twins" and not twins:
-        found = [recorded(task, rows, recipe.max_length) for task in chosen if task.name in lengths()]
+        vocabulary = model.backbone.get_input_embeddings().num_embeddings
+        found = [recorded(task, rows, recipe.max_length, vocabulary) for task in chosen if task.name in lengths()]
         return _mixture(
             model, recipe, found, f"recorded lengths of the real rows of {len(found)} datasets, random tokens"
         )
@@ -98,9 +99,9 @@ def lengths() -> dict[str, list[list[int]]]:
     return json.loads(LENGTHS.read_text(encoding="utf-8"))
 
 
-def recorded(task: Task, rows: int, max_length: int) -> Encoded:
+def recorded(task: Task, rows: int, max_length: int, vocabulary: int) -> Encoded:
     """`rows` units of the recorded lengths, with random tokens and labels: good for speed, and for nothing else."""
-    random = np.random.default_rng(0)
+    random, vocabulary = np.random.default_rng(0), min(vocabulary, 2**16)
     kept = lengths()[task.name]
     units = [np.minimum(kept[i % len(kept)], max_length) for i in range(rows)]
     counts = np.array([len(unit) for unit in units])
@@ -110,7 +111,7 @@ def recorded(task: Task, rows: int, max_length: int) -> Encoded:
     regression = task.family == "regression"
     return Encoded(
         task=task, split="train", fingerprint="lengths", found="lengths", total=rows, dropped={}, notes={}, n_examples=rows,
-        folder=LENGTHS.parent, tokens=random.integers(1000, 20000, int(offsets[-1])).astype(np.uint16), offsets=offsets,
+        folder=LENGTHS.parent, tokens=random.integers(vocabulary // 2, vocabulary, int(offsets[-1])).astype(np.uint16), offsets=offsets,
         second=(size // 2).astype(np.int32), unit_rows=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         unit_example=np.arange(rows, dtype=np.int32),
         labels=random.random(rows, dtype=np.float32) if regression else random.integers(0, classes, rows),

@@ -69,22 +69,22 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
         sub_batches=task["sub_batches"],
     )
     imported = _rss()
-    with processes("cpu") as here:
-        model = minilm(task["layers"]) if task["model"] == "minilm" else MultiTask.load(task["model"])
-        mixed = mixture(model, recipe, task["datasets"], rows=task["rows"], twins=True)
-        parts = (
-            [enlarged(part, task["examples"] // len(mixed.parts)) for part in mixed.parts]
-            if task.get("examples")
-            else mixed.parts
-        )
-        device = Device(packed=task.get("packed"), gradient_checkpointing=task.get("checkpointing", False))
-        trainer = Trainer(model, parts, mixed.specs, recipe, 0, device, here)
-        before, walls, cpus = _rss(), [], []
-        for _ in range(task["updates"]):
-            wall, cpu = time.perf_counter(), time.process_time()
-            trainer.update()
-            walls.append(time.perf_counter() - wall)
-            cpus.append(time.process_time() - cpu)
+    here = processes("cpu")
+    model = minilm(task["layers"]) if task["model"] == "minilm" else MultiTask.load(task["model"])
+    mixed = mixture(model, recipe, task["datasets"], rows=task["rows"], twins=True)
+    parts = (
+        [enlarged(part, task["examples"] // len(mixed.parts)) for part in mixed.parts]
+        if task.get("examples")
+        else mixed.parts
+    )
+    device = Device(packed=task.get("packed"), gradient_checkpointing=task.get("checkpointing", False))
+    trainer = Trainer(model, parts, mixed.specs, recipe, 0, device, here)
+    before, walls, cpus = _rss(), [], []
+    for _ in range(task["updates"]):
+        wall, cpu = time.perf_counter(), time.process_time()
+        trainer.update()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
     return {"wall": walls, "cpu": cpus, "imported": imported, "ready": before, "peak": _rss(), "datasets": len(parts),
             "examples": sum(len(part.units) for part in parts), "found": mixed.note,
             "tokens": trainer.meter.counts["real_tokens"] / trainer.step, "digest": _digest(model)}  # fmt: skip

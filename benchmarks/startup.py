@@ -32,7 +32,7 @@ prefinetune(run, progress=stop)
 """
 LIGHT = """
 import runpy, sys
-sys.argv = sys.argv[1:]
+sys.argv, code = sys.argv[1:], 0
 try:
     runpy.run_module(sys.argv[0], run_name="__main__")
 except SystemExit as done:

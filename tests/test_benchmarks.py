@@ -1,0 +1,235 @@
+"""The benchmarks compare what they say they compare. No time is asserted here."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import __main__ as command
+from benchmarks import batching, collect, common, gpu, policies, scaling, startup, step
+from benchmarks.common import Bar, Clock, Report
+from benchmarks.mixture import Mixture, lengths, mixture, recorded
+from muppet import tasks
+from muppet.batching import Part, unit_weights
+from muppet.collate import make_batch
+from muppet.device import Device
+from muppet.errors import UserError
+from muppet.model import MultiTask
+from muppet.runs import Recipe
+from tests.core import artifacts, encoded, shared_artifacts  # noqa: F401
+
+SMALL = Recipe(lr=1e-4, max_tokens=330, updates=100, max_length=64, sub_batches=4)
+NAMES = ("sst2", "commonsense_qa", "squad")
+
+
+@pytest.fixture
+def mixed(artifacts) -> tuple[MultiTask, Mixture]:  # noqa: F811
+    """A tiny BERT and rows of the recorded real lengths: there is no mirror here."""
+    model = MultiTask.load("tiny/bert")
+    return model, mixture(model, SMALL, NAMES, rows=60)
+
+
+# ---------------------------------------------------------------- reports and the command
+
+
+def test_a_report_says_what_was_met_missed_and_not_measurable(tmp_path):
+    bars = [Bar(what="a", bar=2.0, measured=2.5), Bar(what="b", bar=1.0, measured=3.0, at_least=False),
+            Bar(what="c", bar=1.0, measured=None, why="no such instructions")]  # fmt: skip
+    report = Report(
+        name="x", rows=[{"way": "ours", "s": 0.123456}, {"way": "theirs", "s": None}], settings={}, bars=bars
+    )
+    assert [bar.met for bar in bars] == [True, False, None]
+    text = report.text()
+    assert (
+        "2.5 (≥ 2): met" in text and "3 (≤ 1): MISSED" in text and "not measurable here (no such instructions)" in text
+    )
+    kept = json.loads(report.write(tmp_path).read_text())
+    assert kept["rows"][0] == {"way": "ours", "s": 0.1235} and kept["bars"][2]["met"] is None
+    assert {"machine", "versions", "commit"} <= kept.keys() and kept["machine"]["cores"]
+    assert socket.gethostname() not in json.dumps(kept)
+
+
+def test_every_round_starts_with_another_variant():
+    called: list[str] = []
+    found = common.interleave({name: lambda name=name: called.append(name) for name in "abc"}, 4)
+    assert "".join(called) == "abcbcacababc" and {len(clocks) for clocks in found.values()} == {4}
+    ours, theirs = [Clock(cpu=1, wall=9), Clock(cpu=2, wall=9)], [Clock(cpu=3, wall=1), Clock(cpu=4, wall=1)]
+    assert common.ratio(ours, theirs) == 2.5  # median of 3 and 2
+
+
+def test_an_unknown_benchmark_is_named_with_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'balance'"):
+        command.run(["ballance"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, and measuring takes minutes")
+def test_without_a_gpu_the_gpu_benchmark_says_so_and_writes_nothing(tmp_path, capsys):
+    assert command.run(["gpu"], tmp_path) == 0
+    assert "no GPU here" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------- what is compared
+
+
+def test_every_policy_holds_every_example_once_within_its_budget(mixed):
+    for part in mixed[1].parts:
+        for policy in (policies.fixed, policies.grouped, policies.fairseq, policies.budget, policies.buckets):
+            batches = policy(part, SMALL)
+            assert sorted(u for batch in batches for u in batch.units.tolist()) == part.units.tolist(), policy
+            for batch in batches:
+                length, rows = (values[batch.units] for values in part.encoded.cost())
+                assert (batch.rows, batch.length) == (rows.sum(), length.max())
+                if policy in (policies.fixed, policies.grouped):
+                    assert len(batch.units) <= policies.examples(part)
+                elif policy is policies.fairseq:  # sized by the longest option alone
+                    assert len(batch.units) <= 32 and len(batch.units) * batch.length <= SMALL.max_tokens
+                else:
+                    assert batch.tokens <= SMALL.max_tokens
+
+
+def test_draws_follow_the_full_size_mixture_and_its_tokens():
+    data = [
+        Part(encoded=encoded([[10]] * 30, "rte"), units=np.arange(30)),
+        Part(encoded=encoded([[40]] * 10), units=np.arange(10)),
+    ]
+    cut = [policies.fixed(part, SMALL) for part in data]
+    shares = np.array([0.75, 0.25])
+    batches, mass = policies.draws(data, cut, shares, "tokens")
+    by_part = np.bincount([batch.part for batch in batches], weights=mass)
+    assert by_part == pytest.approx([0.75 * 10 / 17.5, 0.25 * 40 / 17.5])
+    picked = policies.systematic(mass, 1000, 0.3)
+    assert np.bincount(picked, minlength=len(mass)) / 1000 == pytest.approx(mass, abs=0.002)
+    assert policies.real_tokens(data[1], np.array([0, 3])) == 80
+
+
+def test_real_share_is_counted_over_the_whole_mixture(mixed):
+    model, made = mixed
+    drawn = batching.Drawn(made, policies.fixed, SMALL)
+    tokens = padded = 0.0
+    for part, share in zip(made.parts, made.shares(), strict=True):
+        passes = share / part.encoded.n_examples
+        for batch in policies.fixed(part, SMALL):
+            tokens += passes * policies.real_tokens(part, batch.units)
+            padded += passes * batch.tokens
+    assert drawn.share() == pytest.approx(tokens / padded)
+    assert drawn.share(longest=512) < drawn.share() < 1
+
+
+def test_recorded_lengths_are_kept():
+    kept = lengths()["commonsense_qa"]
+    made = recorded(tasks.get("commonsense_qa"), len(kept), 512, 900)
+    rows = np.diff(made.offsets)
+    assert [rows[a:b].tolist() for a, b in zip(made.unit_rows[:-1], made.unit_rows[1:], strict=True)] == kept
+
+
+def test_transformers_trainer_computes_the_loss_that_this_project_computes(mixed):
+    model, made = mixed
+    model.eval()
+    drawn = batching.Drawn(made, policies.fixed, SMALL)
+    theirs = batching.Theirs(model, made, drawn)
+    try:
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        theirs.turn()
+        assert any(not torch.equal(p, before[name]) for name, p in model.named_parameters())  # it does train
+    finally:
+        theirs.close()
+    assert not theirs.thread.is_alive()
+    model.load_state_dict(before, strict=False)
+    model.eval()
+    wrapped = batching.TheirModel(model, made)
+    for index, part in enumerate(made.parts):
+        units = part.units[:4]
+        batch = make_batch(made.parts, made.specs, [(index, units)], model.pad, torch.device("cpu"))
+        (losses,) = model(batch, made.specs)
+        mask = (torch.arange(batch.ids.shape[1]) < batch.lengths[:, None]).long()
+        loss = wrapped(batch.ids, mask, batch.second, index, units)["loss"]
+        assert float(loss.detach()) == pytest.approx(
+            float((losses.loss / losses.n.float().log()).mean().detach()), rel=1e-5
+        )
+
+
+def test_our_collated_rows_are_those_of_the_tokenizer(mixed):
+    model, made = mixed
+    for index, part in enumerate(made.parts):
+        encoded_, units = part.encoded, part.units[[5, 2, 9]]
+        batch = make_batch(made.parts, made.specs, [(index, units)], model.pad, torch.device("cpu"))
+        rows = [r for u in units for r in range(encoded_.unit_rows[u], encoded_.unit_rows[u + 1])]
+        plain = [encoded_.tokens[encoded_.offsets[r] : encoded_.offsets[r + 1]].tolist() for r in rows]
+        theirs = model.tokenizer.pad({"input_ids": plain}, return_tensors="pt")
+        assert torch.equal(batch.ids, theirs["input_ids"])
+        assert torch.equal(batch.lengths, theirs["attention_mask"].sum(dim=1))
+
+
+def test_separate_passes_are_one_forward_per_sub_batch(mixed, monkeypatch):
+    model, made = mixed
+    way = step.trainer(model, made, SMALL, step.SEPARATE)
+    batches = way.sampler.update(0)
+    forwards = way._forwards(batches, unit_weights(batches, "sub_batch"), [1.0] * len(batches))
+    assert [len(pieces) for pieces in forwards] == [1] * SMALL.sub_batches
+
+
+def test_gradients_of_all_ways_agree(artifacts, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(step, "minilm", lambda layers: MultiTask.load("tiny/roberta"))
+    apart = step.gradients(2, ("sst2", "copa"), SMALL)
+    assert apart.keys() == {"one update, packed", "one update, padded", "64 separate passes"}
+    assert max(apart.values()) < 1e-5
+
+
+def test_the_gpu_benchmark_runs_all_its_ways(artifacts):  # noqa: F811
+    tiny = {"tiny": (1, 32, 2)}
+    report = gpu.measure(1, "cpu", tiny, (300, 600), replace(SMALL, sub_batches=2), ("sst2", "squad"), compiled=False)
+    assert report is not None and not [row for row in report.rows if "failed" in row]
+    assert all(row["real tokens / s"] > 0 and row["MFU"] > 0 for row in report.rows)
+    agreement = {bar.what: bar.met for bar in report.bars if "gradients" in bar.what}
+    assert agreement == {"packed and padded gradients in bf16": True, "packed and padded gradients in fp32": True}
+
+
+def test_a_way_that_fails_is_named_and_the_others_go_on(mixed, monkeypatch):
+    model, made = mixed
+    way = gpu.Way(model, made, policies.buckets, SMALL, Device(packed=False), None)
+    monkeypatch.setattr(way.trainer, "update", lambda: (_ for _ in ()).throw(RuntimeError("out of memory\nmore")))
+    way.turn(1)
+    way.turn(1)
+    assert way.row("buckets", 1.0) == {"way": "buckets", "failed": "RuntimeError: out of memory"}
+
+
+def test_results_made_for_collecting_are_trusted():
+    with collect.scratch():
+        collect.make(3)
+        collect.make(2, start=3)
+        collect.collect(5)
+        with pytest.raises(AssertionError):
+            collect.collect(6)
+
+
+def test_an_enlarged_dataset_is_its_rows_again_and_again(artifacts):  # noqa: F811
+    part = Part(encoded=recorded(tasks.get("copa"), 7, 64, 900), units=np.arange(7))
+    larger = scaling.enlarged(part, 21).encoded
+    assert larger.n_examples == 21 and len(larger.unit_rows) == 22 and isinstance(larger.tokens, np.memmap)
+    for unit in range(21):
+        ours = make_batch([part], [_spec()], [(0, np.array([unit % 7]))], 0, torch.device("cpu"))
+        again = make_batch(
+            [Part(encoded=larger, units=np.arange(21))], [_spec()], [(0, np.array([unit]))], 0, torch.device("cpu")
+        )
+        assert torch.equal(ours.ids, again.ids) and torch.equal(ours.lengths, again.lengths)
+
+
+def _spec():
+    from muppet.heads import HeadSpec
+
+    return HeadSpec(key="commonsense", family="commonsense", outputs=1)
+
+
+def test_startup_sees_heavy_imports(tmp_path):
+    _, _, said = startup.call(["-c", startup.LIGHT, "muppet", "--help"], tmp_path)
+    assert said.strip().endswith("heavy imports:")
+    (tmp_path / "heavy.py").write_text("import datasets")
+    _, _, said = startup.call(["-c", "import sys; sys.path.insert(0, '')\n" + startup.LIGHT, "heavy"], tmp_path)
+    assert "datasets" in said.rsplit("heavy imports:", 1)[-1]
+    with pytest.raises(UserError, match="no-such-flag"):
+        startup.call(["-m", "muppet", "--no-such-flag"], tmp_path)
