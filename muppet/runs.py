@@ -154,8 +154,6 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Prefinetune):
         return {"run": run_id(value)}
-    if isinstance(value, (Task, Recipe)):
-        return _part(value)
     if dataclasses.is_dataclass(value):
         return _fields(value)
     if isinstance(value, (tuple, list)):
@@ -168,22 +166,35 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@lru_cache(maxsize=None)
-def _part(value: Task | Recipe) -> dict[str, Any]:
-    """What thousands of runs share; callers do not write to it."""
-    return _fields(value)
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def digest(plain: Any) -> str:
     """SHA-256, in hexadecimal, of plain JSON data in canonical form."""
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _sha256(_CANONICAL.encode(plain))
+
+
+def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @lru_cache(maxsize=None)
 def run_id(run: Run) -> str:
     """`stage-label-hash`: readable, unique, and stable as long as the run's facts are."""
-    return f"{run.stage}-{run.label}-{digest(facts(run))[:12]}"
+    return f"{run.stage}-{run.label}-{_sha256(_canonical(run))[:12]}"
+
+
+def _canonical(run: Run) -> str:
+    """The canonical form of `facts(run)`, put together from parts that thousands of runs share."""
+    cls: Any = type(run)
+    texts = {name: _text(value) for name in _names(cls) if (value := getattr(run, name)) is not None}
+    texts["stage"] = _text(run.stage)
+    return "{" + ",".join(f'"{name}":{texts[name]}' for name in sorted(texts)) + "}"
+
+
+@lru_cache(maxsize=None, typed=True)  # 1 and True are equal, their texts are not
+def _text(value: Any) -> str:
+    return _CANONICAL.encode(_plain(value))
 
 
 def parent(run: Run) -> Prefinetune | None:

@@ -15,6 +15,7 @@ fixed per dataset, after the published recipes where there is one: 10 epochs, 6 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product
 from typing import Any, Literal
 
@@ -146,6 +147,7 @@ def finetuning(task: Task, family: Kind) -> Recipe:
     )
 
 
+@lru_cache(maxsize=None)  # hundreds of cells share a search
 def search(recipe: Recipe, family: Kind) -> tuple[Recipe, ...]:
     """Every point of the search around `recipe`."""
     if recipe.label_smoothing is not None:

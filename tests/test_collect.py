@@ -120,8 +120,8 @@ def test_the_cache_gives_what_the_files_gave_and_follows_every_change() -> None:
 def test_a_broken_or_foreign_cache_is_read_past(tmp_path) -> None:
     finish(child(), 0.5)
     collect.read_all("smoke")
-    (cache,) = (tmp_path / "artifacts" / "cache").glob("collected-smoke.parquet")
-    cache.write_bytes(b"no parquet")
+    (cache,) = (tmp_path / "artifacts" / "cache").glob("collected-smoke.json")
+    cache.write_bytes(b"no cache")
     assert len(collect.read_all("smoke").frame) == 1
 
 

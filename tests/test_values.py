@@ -3,7 +3,7 @@
 import pickle
 from dataclasses import replace
 
-from muppet.runs import Finetune, Recipe, facts, run_id
+from muppet.runs import Finetune, Prefinetune, Recipe, digest, facts, run_id
 from muppet.tasks import get
 
 
@@ -30,3 +30,15 @@ def test_ten_and_ten_point_zero_are_one_run_in_either_order() -> None:
     whole, real = run(), run(recipe=Recipe(lr=1e-5, max_tokens=4400, epochs=10.0))
     assert whole == real and facts(whole) == facts(real) and run_id(whole) == run_id(real)
     assert facts(run(fraction=1.0))["fraction"] == 1 and facts(run(fraction=0.5))["fraction"] == 0.5
+
+
+def test_an_id_is_the_digest_of_the_run_s_facts() -> None:
+    """Ids are put together from parts that many runs share; a result's reader computes them from the whole."""
+    parent = Prefinetune(
+        model="roberta", tasks=(get("rte"), get("wic")), recipe=Recipe(lr=1e-5, max_tokens=4400, epochs=1)
+    )
+    both = ((get("rte"), 1), (get("cb"), 2))
+    others = ({}, {"seed": 1, "reuse_head": True}, {"seed": True}, {"fraction": 1.0, "draw": 1}, {"init": parent},
+              {"init": parent, "train_on": both, "evaluate_on": (get("cb"),)}, {"init": "modèle \"a\""})  # fmt: skip
+    for one in (parent, *(run(**changes) for changes in others)):
+        assert run_id(one).endswith("-" + digest(facts(one))[:12])

@@ -1,11 +1,13 @@
 """Results into tidy frames: strict about every file, quick about ten thousand of them.
 
-A file that cannot be trusted is refused by name and the rest goes on. What was read is kept in a parquet cache keyed by
-path, time and size, so that a second look costs a directory listing.
+A file that cannot be trusted is refused by name and the rest goes on. What was read is kept in a cache keyed by path,
+time and size, so that a second look costs a directory listing. pandas is imported when a frame is asked for: plan and
+status do without.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -13,23 +15,26 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from muppet import paths
-from muppet.result import SCHEMA, ResultError, Score, read
+from muppet.result import SCHEMA, ResultError, Score, read, write_text
 from muppet.runs import Prefinetune, Run, parent, run_id
 from studies.kit import reference
 from studies.kit.decisions import option
 from studies.kit.reference import Printed
-from studies.kit.stats import seed_interval
 from studies.kit.study import Cell, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RESULTS = Path("results")
 PROTOCOLS = ("paper", "honest")
 NO_SCORE = Score(value=float("nan"), n=0)
-RUN_COLUMNS = ("run", "key", "value", "low", "high", "n", "seconds", "device", "processes", "dirty", "path")
+RUN_COLUMNS = {
+    "run": "object", "key": "object", "value": "float64", "low": "float64", "high": "float64", "n": "int64",
+    "seconds": "float64", "device": "object", "processes": "int64", "dirty": "bool", "path": "object",
+}  # fmt: skip
 
 
 def result_path(profile: str, run: Run | str) -> Path:
@@ -40,37 +45,44 @@ def result_path(profile: str, run: Run | str) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
-    """All results of a profile. `frame`: one row per run and score (RUN_COLUMNS), and one with an empty key for a run
-    that has no score (a pre-finetuning). `refused`: path → why."""
+    """All results of a profile. `rows`: one per run and score (RUN_COLUMNS), sorted, and one with an empty key for a
+    run that has no score (a pre-finetuning). `refused`: path → why."""
 
-    frame: pd.DataFrame
+    rows: Sequence[Sequence[Any]]
     refused: dict[str, str]
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The rows as a frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=list(RUN_COLUMNS)).astype(RUN_COLUMNS)
 
     @cached_property
     def done(self) -> frozenset[str]:
         """Ids of the runs with a trusted result."""
-        return frozenset(self.frame["run"].unique())
+        return frozenset(row[0] for row in self.rows)
+
+    @property
+    def spent(self) -> dict[str, dict[str, Any]]:
+        """What each run cost: `seconds`, `device`, `processes`."""
+        return {row[0]: {"seconds": row[6], "device": row[7], "processes": row[8]} for row in self.rows}
 
 
 def read_all(profile: str) -> Collected:
     """Every result of `profile`. Nothing is raised for a bad file: it stands in `refused`."""
-    folder = RESULTS / profile
-    stamps = dict(_stamps(folder))
-    cached, refused = _cached(profile, stamps)
-    known = set(cached["path"]) | set(refused)
-    rows: list[tuple[Any, ...]] = []
+    stamps = dict(_stamps(RESULTS / profile))
+    rows, refused = _cached(profile, stamps)
+    known = {row[-1] for row in rows} | set(refused)
     for path in sorted(stamps.keys() - known):
         try:
             rows += _rows(path)
         except (ResultError, OSError) as error:
             refused[path] = str(error)
-    fresh = pd.DataFrame(rows, columns=list(RUN_COLUMNS)) if rows else None
-    frame = cached if fresh is None else fresh if cached.empty else pd.concat([cached, fresh], ignore_index=True)
-    if fresh is not None or len(known) != len(stamps):
-        frame = frame.sort_values(["run", "key"], kind="stable", ignore_index=True)
     if len(known) != len(stamps):
-        _keep(profile, frame, refused, stamps)
-    return Collected(frame=frame, refused=refused)
+        rows.sort(key=lambda row: row[:2])
+        _keep(profile, rows, refused, stamps)
+    return Collected(rows=rows, refused=refused)
 
 
 def runs_frame(profile: str) -> pd.DataFrame:
@@ -141,6 +153,8 @@ def cells_frame(
     By default only the protocol in force (decision `protocol`) is given. A cell without runs stands once for each
     metric that the paper prints there (a pair such as accuracy/F1).
     """
+    import pandas as pd
+
     collected = collected or read_all(profile)
     kinds = protocols or (str(option("protocol")),)
     scores = _scores(study, collected.frame)
@@ -267,12 +281,16 @@ def _pooled(parts: Sequence[Score]) -> Score:
 
 def _seed_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
     """The 95 % Student interval of the mean over seeds, around the middle; none for a single seed."""
+    from studies.kit.stats import seed_interval
+
     interval = seed_interval(values)
     return (interval.low, interval.high) if len(values) > 1 else (None, None)
 
 
 def _scores(study: Study, frame: pd.DataFrame) -> dict[tuple[str, str], Score]:
     """(run, key) → score, for the runs of `study`."""
+    import pandas as pd
+
     if frame.empty:
         return {}
     here = frame[frame["run"].isin(study.runs())]
@@ -305,65 +323,40 @@ def _stamps(folder: Path) -> Iterable[tuple[str, tuple[int, int]]]:
             continue
 
 
-def _rows(path: str) -> list[tuple[Any, ...]]:
+def _rows(path: str) -> list[list[Any]]:
     result = read(Path(path))
     cost, environment = result.cost, result.environment
     return [
-        (
+        [
             result.id, key, score.value, score.low, score.high, score.n, float(cost.get("seconds") or 0),
             str(cost.get("device") or ""), int(cost.get("processes") or 1), bool(environment.get("dirty")), path,
-        )
+        ]
         for key, score in (result.scores or {"": NO_SCORE}).items()
     ]  # fmt: skip
 
 
 def _cache_file(profile: str) -> Path:
-    return paths.cache() / f"collected-{profile}.parquet"
+    return paths.cache() / f"collected-{profile}.json"
 
 
-def _empty() -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(dtype=_TYPES.get(name, "object")) for name in RUN_COLUMNS})
-
-
-_TYPES = {name: "float64" for name in ("value", "low", "high", "seconds")} | {
-    "n": "int64", "processes": "int64", "dirty": "bool",
-}  # fmt: skip
-
-
-def _cached(profile: str, stamps: dict[str, tuple[int, int]]) -> tuple[pd.DataFrame, dict[str, str]]:
+def _cached(profile: str, stamps: dict[str, tuple[int, int]]) -> tuple[list[list[Any]], dict[str, str]]:
     """What an earlier look read of the files that have not changed since."""
-    import pyarrow.parquet
-
     try:
-        table = pyarrow.parquet.read_table(_cache_file(profile))
-        meta = json.loads(table.schema.metadata[b"collected"])
-        if meta["version"] != _version():
-            return _empty(), {}
-        same = {path for path, stamp in meta["stamps"].items() if stamps.get(path) == tuple(stamp)}
-        frame = table.to_pandas()
-    except (OSError, KeyError, TypeError, ValueError):
-        return _empty(), {}
-    if len(same) != len(meta["stamps"]):
-        frame = frame[frame["path"].isin(same)].reset_index(drop=True)
-    return frame, {path: why for path, why in meta["refused"].items() if path in same}
+        kept = json.loads(_cache_file(profile).read_text(encoding="utf-8"))
+        if kept["version"] != _version():
+            return [], {}
+        same = {path for path, stamp in kept["stamps"].items() if stamps.get(path) == tuple(stamp)}
+        rows = [row for row in kept["rows"] if row[-1] in same]
+        return rows, {path: why for path, why in kept["refused"].items() if path in same}
+    except (OSError, KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return [], {}
 
 
-def _keep(profile: str, frame: pd.DataFrame, refused: dict[str, str], stamps: dict[str, tuple[int, int]]) -> None:
+def _keep(profile: str, rows: list[list[Any]], refused: dict[str, str], stamps: dict[str, tuple[int, int]]) -> None:
     """Write the cache whole; a place where it cannot be written only costs time."""
-    import pyarrow
-    import pyarrow.parquet
-
-    meta = {"version": _version(), "stamps": stamps, "refused": refused}
-    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"collected": json.dumps(meta).encode()})
-    target = _cache_file(profile)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        pyarrow.parquet.write_table(table, temporary)
-        os.replace(temporary, target)
-    except OSError:
-        temporary.unlink(missing_ok=True)
+    kept = {"version": _version(), "stamps": stamps, "refused": refused, "rows": rows}
+    with contextlib.suppress(OSError):
+        write_text(_cache_file(profile), json.dumps(kept))
 
 
 def _version() -> list[Any]:

@@ -11,8 +11,9 @@ import json
 import re
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +74,18 @@ SIZES = (
 @dataclass(frozen=True, kw_only=True)
 class Cost:
     """What one run takes: training tokens (padding included) and FLOPs, evaluation included; bytes it leaves on disk;
-    for a pre-finetuning, how many times it goes through each dataset."""
+    for a pre-finetuning, how many times it goes through each dataset. `size`: of its model."""
 
+    size: Size
     tokens: float
     flops: float
     disk: float
     epochs: Mapping[str, float]
+
+    def seconds(self, device: str | None) -> float:
+        """On one device by the plain model."""
+        kind = device or ("gpu" if self.size.name in WIDTH else "cpu")
+        return OVERHEAD_S[kind] + self.flops / SPEED[kind]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +100,12 @@ class Calibration:
     runs: int = 0
     off: float | None = None
 
-    def of(self, run: Run) -> float:
-        """The factor for `run`, from the finished runs most like it."""
-        size = model_size(run).name
-        keys = ((run.stage, size), ("", size), ("", ""))
-        return next((self.factor[key] for key in keys if key in self.factor), 1.0)
+    def of(self, stage: str, size: str) -> float:
+        """The factor for a run, from the finished runs most like it."""
+        for key in ((stage, size), ("", size), ("", "")):
+            if key in self.factor:
+                return self.factor[key]
+        return 1.0
 
     def __str__(self) -> str:
         if not self.runs:
@@ -112,7 +120,6 @@ class Calibration:
 UNCALIBRATED = Calibration(factor={})
 
 
-@lru_cache(maxsize=None)
 def model_size(run: Run) -> Size:
     """The shape of the run's model, from its name, or from its config.json when it is a folder."""
     first = parent(run)
@@ -158,9 +165,22 @@ def rows(task: Task, run: Run) -> float:
     return max(1.0, capped * fraction)
 
 
-@lru_cache(maxsize=None)
 def estimate(run: Run) -> Cost:
-    """The plain FLOP model of one run."""
+    """The plain FLOP model of one run; the seeds of one point cost the same."""
+    point = POINT[type(run)](run)
+    if point not in _KNOWN:
+        _KNOWN[point] = _estimate(run)
+    return _KNOWN[point]
+
+
+POINT = {  # all that a run is but its seed
+    kind: attrgetter(*(f.name for f in fields(kind) if f.name not in ("seed", "draw")))
+    for kind in (Prefinetune, Finetune)
+}
+_KNOWN: dict[tuple[Any, ...], Cost] = {}
+
+
+def _estimate(run: Run) -> Cost:
     size, recipe = model_size(run), run.recipe
     pieces = _pieces(run)
     tokens_per_epoch = sum(rows(task, run) * weight * length(task, run) for task, weight in pieces)
@@ -180,7 +200,7 @@ def estimate(run: Run) -> Cost:
             steps = TARGET if task.family == "summarization" else 1
             evaluated += size.flops(counted * length(task, run), row) / 3 * (1 + steps / 20)
     disk = saved * size.parameters if isinstance(run, Prefinetune) else 200_000.0
-    return Cost(tokens=tokens, flops=training + evaluated, disk=disk, epochs=epochs)
+    return Cost(size=size, tokens=tokens, flops=training + evaluated, disk=disk, epochs=epochs)
 
 
 def _pieces(run: Run) -> tuple[tuple[Task, int], ...]:
@@ -205,35 +225,33 @@ def memory_gb(run: Run) -> float:
     return 1.5 + 20 * model_size(run).parameters / 1e9
 
 
-@lru_cache(maxsize=None)
 def plain_seconds(run: Run, device: str | None = None) -> float:
     """Seconds on one device by the plain model."""
-    kind = device or ("gpu" if wants_gpu(run) else "cpu")
-    return OVERHEAD_S[kind] + estimate(run).flops / SPEED[kind]
+    return estimate(run).seconds(device)
 
 
 def seconds(run: Run, calibration: Calibration = UNCALIBRATED, device: str | None = None) -> float:
     """Estimated seconds of `run` on one device (`gpu` or `cpu`; None: what its model asks for)."""
-    return plain_seconds(run, device) * calibration.of(run)
+    cost = estimate(run)
+    return cost.seconds(device) * calibration.of(run.stage, cost.size.name)
 
 
 def calibrate(finished: Iterable[tuple[Run, Mapping[str, Any]]]) -> Calibration:
     """Learn from finished runs: pairs of a run and the `cost` of its result (`seconds`, `device`, `processes`)."""
     ratios: dict[tuple[str, str], list[float]] = {}
-    pairs: list[tuple[Run, float]] = []
+    found: list[tuple[str, str, float]] = []  # stage, model's size, ratio
     for run, spent in finished:
         took = float(spent.get("seconds") or 0) * int(spent.get("processes") or 1)
         if took <= 0:
             continue
         device = "cpu" if str(spent.get("device", "cpu")).startswith("cpu") else "gpu"
         ratio = took / plain_seconds(run, device)
-        pairs.append((run, ratio))
         size = model_size(run).name
+        found.append((run.stage, size, ratio))
         for key in ((run.stage, size), ("", size), ("", "")):
             ratios.setdefault(key, []).append(ratio)
-    if not pairs:
+    if not found:
         return UNCALIBRATED
-    factor = {key: statistics.median(values) for key, values in ratios.items()}
-    learnt = Calibration(factor=factor, runs=len(pairs))
-    misses = [max(ratio / learnt.of(run), learnt.of(run) / ratio) for run, ratio in pairs]
-    return Calibration(factor=factor, runs=len(pairs), off=statistics.median(misses))
+    learnt = Calibration(factor={key: statistics.median(values) for key, values in ratios.items()}, runs=len(found))
+    misses = [ratio / learnt.of(stage, size) for stage, size, ratio in found]
+    return replace(learnt, off=statistics.median(max(miss, 1 / miss) for miss in misses))

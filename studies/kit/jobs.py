@@ -49,8 +49,8 @@ def pack(
             took = cost.seconds(run, calibration)
             found.append(Job(ids=(name,), parent=None, resources=resources(run, cluster, seconds=took), seconds=took))
             continue
-        up = parent(run)
-        waits = run_id(up) if up is not None and run_id(up) not in done else None
+        above = run_id(up) if (up := parent(run)) else None
+        waits = None if above in done else above
         kind = (cost.model_size(run), run.recipe.sub_batches)
         if kind not in shapes:
             shapes[kind] = replace(resources(run, cluster, seconds=0), minutes=0)

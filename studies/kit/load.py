@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from muppet.errors import unknown
-from muppet.runs import Run, run_id
+from muppet.runs import Run
 from studies.kit.profiles import Profile, get
 from studies.kit.study import Cell, Study, duplicate_cells
 
@@ -50,13 +50,8 @@ def _scaled(study: Study, scale: Profile, seen: dict[Run, Run | None]) -> Study:
 def _scaled_cell(cell: Cell, scale: Profile, seen: dict[Run, Run | None]) -> Cell:
     if not cell.runs:
         return cell
-    kept: dict[str, Run] = {}
     for run in cell.runs:
         if run not in seen:
             seen[run] = scale(run)
-        small = seen[run]
-        if small is not None:
-            kept[run_id(small)] = small
-    if not kept:
-        return replace(cell, runs=(), why=NOT_HERE)
-    return replace(cell, runs=tuple(kept.values()))
+    kept = dict.fromkeys(small for run in cell.runs if (small := seen[run]) is not None)
+    return replace(cell, runs=tuple(kept), why=cell.why if kept else NOT_HERE)

@@ -43,6 +43,8 @@ class Plan:
         """Runs that failed too often with one error, and the children that wait for them in vain."""
         stuck = {name for name, record in self.failures.items() if record.get("count", 1) >= ATTEMPTS}
         stuck |= {name for name, state in self.states.items() if state == "refused"}
+        if not stuck:
+            return frozenset()
         children = {n for n, run in self.runs.items() if (up := parent(run)) is not None and run_id(up) in stuck}
         return frozenset(stuck | {n for n in children if self.states[n] != "done"})
 
@@ -54,11 +56,18 @@ class Plan:
     @property
     def waves(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Ids to do: pre-finetunings, then fine-tunings."""
-        first = tuple(n for n, run in self.to_do.items() if isinstance(run, Prefinetune))
-        return first, tuple(n for n in self.to_do if n not in set(first))
+        first = [name for name, run in self.to_do.items() if isinstance(run, Prefinetune)]
+        return tuple(first), tuple(self.to_do)[len(first) :]
+
+    @cached_property
+    def seconds_of(self) -> dict[str, float]:
+        """Run to do → estimated seconds on one device of the kind that its model asks for."""
+        return {name: cost.seconds(run, self.calibration) for name, run in self.to_do.items()}
 
     def seconds(self, device: str | None = None) -> float:
         """Estimated seconds of what is to do on one `gpu`, one `cpu` core, or what each run's model asks for."""
+        if device is None:
+            return sum(self.seconds_of.values())
         return sum(cost.seconds(run, self.calibration, device) for run in self.to_do.values())
 
     @property
@@ -86,15 +95,8 @@ def plan(studies: Mapping[str, Study], profile: str, collected: Collected | None
             states[name] = "failed" if name in failed else "missing"
     return Plan(
         profile=profile, studies=studies, runs=runs, states=states, failures=failed,
-        calibration=cost.calibrate(_spent(runs, collected)),
+        calibration=cost.calibrate((runs[name], spent) for name, spent in collected.spent.items() if name in runs),
     )  # fmt: skip
-
-
-def _spent(runs: Mapping[str, Run], collected: Collected) -> list[tuple[Run, dict[str, Any]]]:
-    """Finished runs with what they cost."""
-    seen = collected.frame.drop_duplicates("run")
-    spent = zip(seen["run"], seen["seconds"], seen["device"], seen["processes"])
-    return [(runs[name], {"seconds": s, "device": d, "processes": p}) for name, s, d, p in spent if name in runs]
 
 
 def running(name: str) -> bool:
@@ -132,11 +134,10 @@ def summary(made: Plan) -> dict[str, Any]:
     for title, study in made.studies.items():
         names = list(study.runs())
         counts = Counter(made.states[name] for name in names)
-        todo = [made.runs[name] for name in names if name in made.to_do]
         artefacts[title] = {
             "cells": len(study.cells), "runs": len(names), "shared": sum(uses[name] > 1 for name in names),
             **{state: counts[state] for state in STATES},
-            "seconds": round(sum(cost.seconds(run, made.calibration) for run in todo)),
+            "seconds": round(sum(made.seconds_of.get(name, 0.0) for name in names)),
         }  # fmt: skip
     settings = cluster.read()
     done = frozenset(name for name, state in made.states.items() if state == "done")

@@ -15,7 +15,7 @@ from muppet import paths
 from muppet.errors import UserError
 from muppet.runs import Run, parent, run_id
 from studies.kit import slurm, submissions
-from studies.kit.collect import read_all, result_path
+from studies.kit.collect import begun, read_all, result_path
 from studies.kit.load import load_studies
 from studies.kit.load import runs as runs_of
 from studies.kit.plan import running as held_here
@@ -75,12 +75,15 @@ def look(runs: Mapping[str, Run], profile: str) -> Report:
     placed = submissions.places(sent, entries)
     collected = read_all(profile)
     refused = {Path(path).stem: why for path, why in collected.refused.items()}
+    folders = begun()
     states: dict[str, State] = {}
     for name, run in runs.items():  # parents come before children
         if name in refused:
             states[name] = State(run=name, state="failed", why=refused[name])
-        elif name in collected.done or result_path(profile, name).exists():
+        elif name in collected.done:
             states[name] = State(run=name, state="done")
+        elif name not in placed and name not in folders:  # nothing was ever heard of it
+            states[name] = State(run=name, state="missing", why=_waits(run, states))
         else:
             states[name] = _state(name, run, profile, placed.get(name), unreachable, states)
     return Report(states=states, unreachable=unreachable)
@@ -100,12 +103,16 @@ def _state(
     if place is None and held_here(name):
         return dataclasses.replace(_running(name), why="on this machine", log=log)
     if place is None:
-        up = parent(run)
-        above = known.get(run_id(up)) if up else None
-        why = f"its parent {above.run} failed" if above and above.state == "failed" else ""
-        return State(run=name, state="missing", why=why)
+        return State(run=name, state="missing", why=_waits(run, known))
     state, why = _gone(place, unreachable)
     return State(run=name, state=state, why=why, job=job, log=log)
+
+
+def _waits(run: Run, known: Mapping[str, State]) -> str:
+    """What a run that was not sent waits for in vain, if anything."""
+    up = parent(run)
+    above = known.get(run_id(up)) if up else None
+    return f"its parent {above.run} failed" if above and above.state == "failed" else ""
 
 
 def _active(name: str, place: Place, profile: str) -> State:

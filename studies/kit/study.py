@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Literal
 
 from muppet.errors import UserError, unknown
@@ -69,7 +70,11 @@ class Study:
         return replace(self, cells=kept)
 
     def runs(self) -> dict[str, Run]:
-        """Every run by id, parents before children."""
+        """Every run by id, parents before children; callers do not write to it."""
+        return self._runs
+
+    @cached_property
+    def _runs(self) -> dict[str, Run]:
         found = {run_id(run): run for cell in self.cells for run in cell.runs}
         parents = {run_id(up): up for run in found.values() if (up := parent(run)) is not None}
         return parents | found
