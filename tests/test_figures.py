@@ -117,3 +117,18 @@ def test_a_table_is_no_figure() -> None:
     table = Study(name="table9", title="t", kind="table", cells=(Cell(row="a", column="b"),))
     with pytest.raises(UserError, match="table9 is a table"):
         figures.draw(table, "smoke", figures.plotted(table, frame(table)))
+
+
+def test_a_figure_is_drawn_again_when_what_it_shows_has_changed_and_only_then(tmp_path, monkeypatch):
+    drawn = []
+    draw = figures.draw
+    monkeypatch.setattr(figures, "draw", lambda *given: drawn.append(1) or draw(*given))
+    paths = figures.render(BARS, "smoke", frame(BARS), root=tmp_path)
+    first = [path.read_bytes() for path in paths]
+    figures.render(BARS, "smoke", frame(BARS), root=tmp_path)
+    assert len(drawn) == 1 and [path.read_bytes() for path in paths] == first
+    figures.render(BARS, "smoke", frame(BARS, measured=4), root=tmp_path)
+    assert len(drawn) == 2 and [path.read_bytes() for path in paths] != first
+    paths[0].write_bytes(b"%PDF cut off")
+    figures.render(BARS, "smoke", frame(BARS), root=tmp_path)
+    assert len(drawn) == 3 and [path.read_bytes() for path in paths] == first

@@ -6,6 +6,7 @@ cells give the same bytes: no dates, no machine's fonts, no random ids.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -56,13 +57,17 @@ CSV_COLUMNS = (
 def render(study: Study, profile: str, frame: pd.DataFrame, root: Path = Path("figures")) -> list[Path]:
     """Draw `study` from its cells (`collect.cells_frame`) to `root/profile/name.{pdf,png,csv}`; returns the paths."""
     points = plotted(study, frame)
-    figure = draw(study, profile, points)
     stem = root / profile / study.name
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    for ending, content in (("pdf", _bytes(figure, "pdf")), ("png", _bytes(figure, "png"))):
-        _write_bytes(stem.with_suffix(f".{ending}"), content)
-    write_text(stem.with_suffix(".csv"), points.to_csv(index=False, columns=list(CSV_COLUMNS), lineterminator="\n"))
-    return [stem.with_suffix(ending) for ending in (".pdf", ".png", ".csv")]
+    pdf, png, csv = (stem.with_suffix(ending) for ending in (".pdf", ".png", ".csv"))
+    table = points.to_csv(index=False, columns=list(CSV_COLUMNS), lineterminator="\n")
+    key = _key(study, profile, table)
+    if not (_drawn(pdf, key) and _drawn(png, key)):
+        figure = draw(study, profile, points)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        for path in (pdf, png):
+            _write_bytes(path, _bytes(figure, path.suffix[1:], key=key))
+    write_text(csv, table)
+    return [pdf, png, csv]
 
 
 def png(study: Study, profile: str, frame: pd.DataFrame) -> bytes:
@@ -338,9 +343,26 @@ def _whiskers(cells: pd.DataFrame) -> list[pd.Series] | None:
     return [100 * below.fillna(0).clip(lower=0), 100 * above.fillna(0).clip(lower=0)]
 
 
-def _bytes(figure: Figure, kind: str, dpi: int = 200) -> bytes:
-    """The figure in one format, free of dates and program versions."""
-    clean = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}[kind]
+def _key(study: Study, profile: str, table: str) -> str:
+    """Of all that a drawing depends on: what is plotted and this file."""
+    told = (profile, study.title, study.kind, shrunk(study), table, Path(__file__).read_text(encoding="utf-8"))
+    return "drawn from " + hashlib.sha256("\0".join(told).encode()).hexdigest()
+
+
+def _drawn(path: Path, key: str) -> bool:
+    """Whether the file says that it is the drawing of `key`: then it need not be drawn again, which takes seconds."""
+    try:
+        return key.encode() in path.read_bytes()
+    except OSError:
+        return False
+
+
+def _bytes(figure: Figure, kind: str, dpi: int = 200, key: str = "") -> bytes:
+    """The figure in one format, free of dates and program versions; `key` goes into its metadata."""
+    said, unsaid = {"pdf": ("Keywords", ("CreationDate", "Creator", "Producer")), "png": ("Comment", ("Software",))}[
+        kind
+    ]
+    clean = {said: key, **dict.fromkeys(unsaid)}
     buffer = io.BytesIO()
     with _style():
         figure.savefig(buffer, format=kind, metadata=clean, bbox_inches="tight", pad_inches=0.12, dpi=dpi)
