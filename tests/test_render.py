@@ -4,6 +4,9 @@ import csv
 import io
 import random
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -155,3 +158,16 @@ def test_a_refused_file_is_named_under_the_table_and_a_dirty_run_is_marked() -> 
     text = render.markdown(study, "smoke", collect.cells_frame(study, "smoke", found), found.refused)
     assert "70.0†" in text and "†: run with uncommitted changes" in text
     assert f"Refused: {bad}" in text and "94.8 → refused" in text
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_every_table_compiles_and_fits_the_page(tmp_path: Path) -> None:
+    page = ["\\documentclass[a4paper]{article}", "\\usepackage{booktabs,graphicx}", "\\begin{document}"]
+    for study in load_studies("mini", ["table3", "table4", "table5", "table6", "ablations"]).values():
+        page.append(render.latex(study, "mini", collect.cells_frame(study, "mini")) + "\\clearpage")
+    (tmp_path / "page.tex").write_text("\n".join([*page, "\\end{document}\n"]))
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "page.tex"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        encoding="latin-1",
+    )  # fmt: skip
+    assert done.returncode == 0 and "Overfull \\hbox" not in done.stdout, done.stdout[-2000:]

@@ -66,9 +66,7 @@ def markdown(study: Study, profile: str, frame: pd.DataFrame, refused: Mapping[s
             for (row, column), group in _places(frame, columns)
         }
         rows = [row for row in study.rows if any((row, column) in cells for column in columns)]
-        table = [
-            [_row_label(study, frame, row), *(cells.get((row, column), "") for column in columns)] for row in rows
-        ]
+        table = [[_row_label(study, frame, row), *(cells.get((row, column), "") for column in columns)] for row in rows]
         heads = ["", *(f"{column}<br>{metric}" if metric else column for column, metric in _heads(study, columns))]
         parts += [f"## {title}"] if title else []
         parts.append(tabulate(table, headers=heads, tablefmt="github", disable_numparse=True))
@@ -194,10 +192,12 @@ def marked(study: Study, frame: pd.DataFrame, of: str = "value") -> dict[tuple[s
 
 # ---------------------------------------------------------------- LaTeX
 
+FIT = "\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%\n"  # closed after the tabular
+
 
 def latex(study: Study, profile: str, frame: pd.DataFrame) -> str:
-    """The study as booktabs tables, a few lines per row; needs the package booktabs."""
-    parts = [f"% {study.title}, profile {profile}. Needs \\usepackage{{booktabs}}."]
+    """The study as booktabs tables, a few lines per row, each shrunk to the width of the text where it is wider."""
+    parts = [f"% {study.title}, profile {profile}. Needs \\usepackage{{booktabs,graphicx}}."]
     for number, (title, columns) in enumerate(blocks(study)):
         parts.append(_latex_block(study, profile, frame[frame["column"].isin(columns)], columns, title, number))
     return "\n".join(parts)
@@ -221,7 +221,9 @@ def _latex_block(study: Study, profile: str, frame: pd.DataFrame, columns: list[
     data = pd.DataFrame(table, index=index, columns=heads)
     styler = data.style.apply(lambda _: pd.DataFrame(styles, index=index, columns=heads), axis=None)
     styler = styler.format_index(escape="latex", axis=0).format_index(escape="latex", axis=1)
-    name = f"{study.title}, {title[0].lower()}{title[1:]}" if title else study.title
+    numbered, _, name = study.title.rpartition(": ")
+    name = f"{name} ({numbered} of the paper)" if numbered.startswith("Table") else study.title
+    name = f"{name}, {title[0].lower()}{title[1:]}" if title else name
     caption = f"{name}. Profile {profile}: {profiles.get(profile).caption}."
     text = styler.to_latex(
         hrules=True, environment="table*", position_float="centering", sparse_index=True, multirow_align="naive",
@@ -230,6 +232,7 @@ def _latex_block(study: Study, profile: str, frame: pd.DataFrame, columns: list[
     rows = [re.escape(_escaped(row)) for row in dict.fromkeys(row for row, _ in lines)][1:]
     if rows:
         text = re.sub(rf"^(?=({'|'.join(rows)}) & )", r"\\addlinespace\n", text, flags=re.MULTILINE)
+    text = text.replace("\\begin{tabular}", FIT + "\\begin{tabular}").replace("\\end{tabular}", "\\end{tabular}}")
     return text.replace("\\centering", "\\centering\\footnotesize\\setlength{\\tabcolsep}{3pt}")
 
 
