@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 from muppet.errors import unknown
 from muppet.runs import Run
+from studies.kit.decisions import OVERRIDE
 from studies.kit.profiles import Profile, get
 from studies.kit.study import Cell, Study, duplicate_cells
 
@@ -23,11 +26,18 @@ def names() -> tuple[str, ...]:
 
 def load_studies(profile: str, only_names: Iterable[str] | None = None) -> dict[str, Study]:
     """Studies by name, every run as `profile` scales it. Raises UserError for an unknown profile or artefact."""
-    scale = get(profile)
+    get(profile)
     wanted = names() if only_names is None else tuple(only_names)
     for name in wanted:
         if name not in names():
             raise unknown("artefact", name, names())
+    return dict(_load(profile, wanted, os.environ.get(OVERRIDE, "")))
+
+
+@lru_cache(maxsize=8)
+def _load(profile: str, wanted: tuple[str, ...], decided: str) -> dict[str, Study]:
+    """One command asks several times, for tables, claims and the report; what is decided is a part of the answer."""
+    scale = get(profile)
     studies = {name: importlib.import_module(f"studies.{name}").study() for name in wanted}
     for study in studies.values():
         duplicate_cells(study)
