@@ -1,8 +1,8 @@
 """`python -m studies COMMAND`: what the Makefile's targets call. Nothing heavy is imported before it is needed.
 
 Artefacts (table3 … ablations) are brought up to date: what is missing is run, then they are rendered. `all` does
-every artefact, `render` renders everything from what is there. Other commands live in the modules of `COMMANDS`: a
-function that takes the parsed arguments and returns the exit status.
+every artefact and the pages on them, `render` renders tables and figures from what is there. Other commands live in the
+modules of `COMMANDS`: a function that takes the parsed arguments and returns the exit status.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ COMMANDS = {
     "reproduction": "studies.kit.reproduction:main",
     "bench": "benchmarks.__main__:main",
 }
-BEFORE_RENDER = ("table1", "decisions", "claims")  # what `render` writes beside the artefacts
+BESIDE = ("table1", "decisions", "claims")  # what `render` writes beside the artefacts
+PAGES = ("report", "reproduction")  # and `all` beside that
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 LAUNCHERS = ("local", "slurm")
 
@@ -96,7 +97,11 @@ def dispatch(args: argparse.Namespace) -> int:
     known = load.names()
     if args.command != "all" and args.command not in known:
         raise unknown("command", args.command, (*known, "all", "render", *COMMANDS))
-    return bring_up_to_date(known if args.command == "all" else (args.command,), args)
+    if args.command == "all":
+        status = bring_up_to_date(known, args)
+        return max(status, render_all(args), *(function(name)(args) for name in PAGES))
+    status = bring_up_to_date((args.command,), args)
+    return render_named(args.command, args) or status
 
 
 def function(command: str) -> Callable[[argparse.Namespace], int]:
@@ -111,31 +116,22 @@ def function(command: str) -> Callable[[argparse.Namespace], int]:
 
 
 def bring_up_to_date(names: tuple[str, ...], args: argparse.Namespace) -> int:
-    """Run what is missing of artefacts `names`, then render them; 1 when a run failed, 2 when a result is refused."""
-    from studies.kit import collect, load
+    """Run what is missing of artefacts `names`; 1 when a run failed."""
+    from studies.kit import load
     from studies.kit.plan import plan
 
-    studies = load.load_studies(args.profile, names)
-    collected = collect.read_all(args.profile)
-    status = 0
-    if not args.no_run:
-        wanted = {name: study.only(args.only) for name, study in studies.items()} if args.only else studies
-        made = plan(wanted, args.profile, collected)
-        if args.launcher == "slurm":
-            submit = importlib.import_module("studies.kit.submit").submit
-            status = submit(wanted, args.profile, args)
-        elif made.to_do:
-            status = run_here(made, args)
-        for name in sorted(made.given_up):
-            why = made.failures.get(name, {}).get("error") or "its result is refused, or its pre-finetuning failed"
-            print(f"not tried again: {name}: {why.splitlines()[0]}", file=sys.stderr)
-        collected = collect.read_all(args.profile)
-    elif args.only:
-        for study in studies.values():
-            study.only(args.only)
-    for study in studies.values():
-        render_one(study, args.profile, collected, shown=study.only(args.only) if len(studies) == 1 else None)
-    return refused(collected, studies) or status
+    studies = load.cut(load.load_studies(args.profile, names), args.only)
+    if args.no_run:
+        return 0
+    made, status = plan(studies, args.profile), 0
+    if args.launcher == "slurm":
+        status = importlib.import_module("studies.kit.submit").submit(studies, args.profile, args)
+    elif made.to_do:
+        status = run_here(made, args)
+    for name in sorted(made.given_up):
+        why = made.failures.get(name, {}).get("error") or "its result is refused, or its pre-finetuning failed"
+        print(f"not tried again: {name}: {why.splitlines()[0]}", file=sys.stderr)
+    return status
 
 
 def run_here(made: object, args: argparse.Namespace) -> int:
@@ -157,6 +153,15 @@ def run_here(made: object, args: argparse.Namespace) -> int:
     if failed:
         print(f"{failed} of {len(made.to_do)} runs failed, {left} wait for a failed one; see above", file=sys.stderr)
     return 1 if failed else 0
+
+
+def render_named(name: str, args: argparse.Namespace) -> int:
+    """Render one artefact and show its cells, or those that ONLY names; 2 when one of its results is refused."""
+    from studies.kit import collect, load
+
+    study, collected = load.load_studies(args.profile, [name])[name], collect.read_all(args.profile)
+    render_one(study, args.profile, collected, shown=study.only(args.only))
+    return refused(collected, {name: study})
 
 
 def render_one(study: Study, profile: str, collected: Collected, *, shown: Study | None = None) -> None:
@@ -183,7 +188,7 @@ def render_all(args: argparse.Namespace) -> int:
     for study in studies.values():
         render_one(study, args.profile, collected)
     print(f"wrote {comparison.write(studies, args.profile, collected)}")
-    status = max((function(name)(args) for name in BEFORE_RENDER), default=0)
+    status = max((function(name)(args) for name in BESIDE), default=0)
     return refused(collected, studies) or status
 
 

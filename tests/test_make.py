@@ -147,3 +147,14 @@ def test_render_leaves_a_newcomer_s_tree_clean(folder: Path) -> None:
     ignored = (ROOT / ".gitignore").read_text().split()
     assert {"results/smoke/", "paper_tables/smoke/", "figures/smoke/", "artifacts/", ".venv/"} <= set(ignored)
     assert collect.result_path("smoke", "finetune-x").parts[:2] == ("results", "smoke")
+
+
+def test_all_brings_the_pages_up_to_date_too(folder: Path, capsys) -> None:
+    assert cli.main(["all", "--no-run", "--only", "RoBERTa-B/RTE"]) == 0
+    said = capsys.readouterr().out
+    wrote = {str(path.relative_to(folder)) for path in folder.rglob("*.*") if path.is_file()}
+    assert {f"paper_tables/smoke/{name}" for name in ("table6.tex", "statistics.md", "report.html")} <= wrote
+    assert {"paper_tables/reproduction.md", "figures/smoke/figure2.pdf", "paper_tables/claims.md"} <= wrote
+    assert all(name in said for name in ("table6.tex", "statistics.md", "smoke/report.html", "reproduction.md"))
+    assert cli.main(["all", "--no-run", "--only", "RoBERTa-B/RTEE"]) == 2
+    assert "did you mean 'RoBERTa-B/RTE'" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from functools import cache
 
 import pytest
 
+from muppet.errors import UserError
 from muppet.runs import Finetune, Prefinetune, run_id
 from studies.kit import load, reference
 from studies.kit.decisions import OVERRIDE
@@ -174,3 +175,12 @@ def test_declaring_everything_imports_nothing_heavy() -> None:
         "print([m for m in ('torch', 'transformers', 'datasets', 'matplotlib') if m in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_glob_over_all_artefacts_keeps_those_that_have_its_cells():
+    kept = load.cut(studies(), "roberta-b/rte")
+    assert set(kept) == {"table3", "figure2", "ablations"}
+    assert all({c.key for c in study.cells} == {"RoBERTa-B/RTE"} for study in kept.values())
+    assert load.cut(studies(), None) == studies()
+    with pytest.raises(UserError, match="did you mean 'RoBERTa-B/RTE'"):
+        load.cut(studies(), "RoBERTa-B/RTEE")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,9 @@ from muppet.result import write_text
 from muppet.runs import Run
 from studies.kit import cost, jobs, preflight, snapshot, submissions
 from studies.kit.cluster import Cluster
+from studies.kit.job import write_list
 from studies.kit.submissions import Sent, Submission
-from studies.kit.submit import parameters, parents_of, to_send
+from studies.kit.submit import command, parameters, parents_of, to_send
 
 ARRAY_SIZE = 1001  # SLURM's default MaxArraySize
 
@@ -47,24 +47,23 @@ def emit(
     submit, written, sent = ["#!/bin/sh", "set -e"], [], []  # type: list[str], list[Path], list[Sent]
     variable: dict[str, str] = {}  # run → the shell expression of its job's id
     for index, array in enumerate(planned):
-        name, runs = f"muppet-{number}-{index}", tuple(job.ids for job in array.jobs)
-        script, listed, logs = target / f"{index}.sbatch", target / f"{index}.json", target / f"logs-{index}"
-        content = {"profile": profile, "runs": runs, "parents": parents_of(fresh)}
-        write_text(listed, json.dumps(content, indent=1) + "\n")
-        options = parameters(name, array.resources, settings, None)
-        if len(runs) > 1:
-            options["map_count"] = len(runs)
-        command = shlex.join([str(python), "-m", "studies.kit.job", str(listed)])
-        write_text(script, _make_sbatch_string(command=command, folder=logs, **options))
+        one = Sent(
+            name=f"muppet-{number}-{index}", runs=tuple(job.ids for job in array.jobs), after=array.parent,
+            folder=str(target / f"logs-{index}"), why="written out",
+        )  # fmt: skip
+        script, listed = target / f"{index}.sbatch", target / f"{index}.json"
+        write_list(listed, profile=profile, runs=one.runs, parents=parents_of(fresh))
+        options = parameters(one, array.resources, settings, None)
+        write_text(script, _make_sbatch_string(command=command(python, listed), folder=one.folder, **options))
         waits = f'--dependency="afterany:{variable[array.parent]}" ' if array.parent else ""
         submit += [
-            f"mkdir -p {shlex.quote(str(logs))}",
+            f"mkdir -p {shlex.quote(one.folder)}",
             f"J{index}=$(sbatch --parsable {waits}{shlex.quote(str(script))})",
-            f'echo "{name}: $J{index}"',
+            f'echo "{one.name}: $J{index}"',
         ]
-        for element, ids in enumerate(runs):
-            variable |= dict.fromkeys(ids, f"${{J{index}}}" + (f"_{element}" if len(runs) > 1 else ""))
-        sent.append(Sent(name=name, runs=runs, after=array.parent, folder=str(logs), why="written out"))
+        for element, ids in enumerate(one.runs):
+            variable |= dict.fromkeys(ids, f"${{J{index}}}" + (f"_{element}" if len(one.runs) > 1 else ""))
+        sent.append(one)
         written.append(script)
     write_text(target / "submit.sh", "\n".join(submit) + "\n")
     submissions.write(

@@ -1,5 +1,7 @@
 """What runs on a node: a job goes through its runs and survives what the cluster does to it.
 
+    python -m studies.kit.job LIST.json     # the job of one element of an array (SLURM_ARRAY_TASK_ID)
+
 The job holds no state: it can be started any number of times, anywhere. Runs with a result are skipped, others go on
 from their checkpoint. A light process minds a warm one that does the runs one after another; when that one crashes, the
 run at fault is noted and the next process goes on behind it. Signals:
@@ -20,7 +22,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,12 +51,6 @@ class Job:
     ids: tuple[str, ...]
     parents: tuple[str | None, ...]
     runner: str = RUNNER
-
-    def checkpoint(self) -> Any:
-        """For submitit: a requeued job starts as it first did."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
 
     def __call__(self) -> None:
         """Run what has no result yet. Raises RuntimeError when a run is left without one."""
@@ -256,13 +252,26 @@ def _json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def write_list(
+    path: Path, *, profile: str, runs: Sequence[Sequence[str]], parents: Mapping[str, str], runner: str = RUNNER
+) -> None:
+    """Write what the elements of an array are to run: element i does `runs[i]`."""
+    own = {name: parents[name] for ids in runs for name in ids if name in parents}
+    write_text(path, json.dumps({"profile": profile, "runner": runner, "runs": runs, "parents": own}, indent=1) + "\n")
+
+
+def read_list(path: Path, element: int) -> Job:
+    """The job of one element."""
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    ids = tuple(plain["runs"][element])
+    parents = tuple(map(plain["parents"].get, ids))
+    return Job(profile=plain["profile"], ids=ids, parents=parents, runner=plain["runner"])
+
+
 def main(argv: list[str]) -> int:
-    """`python -m studies.kit.job LIST.json`: the job of one element (SLURM_ARRAY_TASK_ID), for written-out scripts."""
-    plain = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
-    ids = plain["runs"][int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0)]
-    parents = tuple(plain["parents"].get(name) for name in ids)
+    """Do the job of this element."""
     try:
-        Job(profile=plain["profile"], ids=tuple(ids), parents=parents)()
+        read_list(Path(argv[0]), int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0))()
     except RuntimeError as error:
         say(str(error))
         return 1

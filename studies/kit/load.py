@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ from muppet.errors import unknown
 from muppet.runs import Run
 from studies.kit.decisions import OVERRIDE
 from studies.kit.profiles import Profile, get
-from studies.kit.study import Cell, Study, duplicate_cells
+from studies.kit.study import Cell, Study, duplicate_cells, matches
 
 MODULES = ("table3", "table4", "table5", "table6", "figure1", "figure2", "figure3", "ablations")
 NOT_HERE = "not in this profile"
@@ -43,6 +43,17 @@ def _load(profile: str, wanted: tuple[str, ...], decided: str) -> dict[str, Stud
         duplicate_cells(study)
     scaled: dict[Run, Run | None] = {}
     return {name: _scaled(study, scale, scaled) for name, study in studies.items()}
+
+
+def cut(studies: Mapping[str, Study], glob: str | None) -> dict[str, Study]:
+    """`studies` with the cells that `glob` names (ONLY); those that have none are left out. UserError when all are."""
+    if glob is None or len(studies) == 1:
+        return {name: study.only(glob) for name, study in studies.items()}
+    keys = {name: [cell.key for cell in study.cells] for name, study in studies.items()}
+    kept = {name: studies[name].only(glob) for name in studies if any(matches(key, glob) for key in keys[name])}
+    if not kept:
+        raise unknown("cell (ONLY)", glob, [key for found in keys.values() for key in found])
+    return kept
 
 
 def runs(studies: Iterable[Study]) -> dict[str, Run]:

@@ -17,7 +17,7 @@ from muppet import paths
 from muppet.runs import Prefinetune, Run, parent, run_id
 from studies.kit import cost
 from studies.kit.collect import Collected, begun, failures, read_all
-from studies.kit.load import load_studies
+from studies.kit.load import cut, load_studies
 from studies.kit.load import runs as runs_of
 from studies.kit.study import Study
 
@@ -116,9 +116,7 @@ def running(name: str) -> bool:
 
 def main(args: argparse.Namespace) -> int:
     """`make plan`: what would run and what it costs, for one artefact or all."""
-    studies = load_studies(args.profile, [args.artefact] if args.artefact else None)
-    if args.only:
-        studies = {name: study.only(args.only) for name, study in studies.items()}
+    studies = cut(load_studies(args.profile, [args.artefact] if args.artefact else None), args.only)
     made = plan(studies, args.profile)
     facts = summary(made)
     print(json.dumps(facts, indent=1)) if args.json else show(made, facts)

@@ -16,7 +16,7 @@ from muppet.errors import UserError
 from muppet.runs import Run, parent, run_id
 from studies.kit import slurm, submissions
 from studies.kit.collect import begun, read_all, result_path
-from studies.kit.load import load_studies
+from studies.kit.load import cut, load_studies
 from studies.kit.load import runs as runs_of
 from studies.kit.plan import running as held_here
 from studies.kit.study import Study
@@ -182,8 +182,7 @@ def main(args: argparse.Namespace) -> int:
 
 def chosen(args: argparse.Namespace) -> dict[str, Study]:
     """The studies that the command line names; without a name, all."""
-    studies = load_studies(args.profile, [args.artefact] if args.artefact else None)
-    return {name: study.only(args.only) for name, study in studies.items()} if args.only else studies
+    return cut(load_studies(args.profile, [args.artefact] if args.artefact else None), args.only)
 
 
 def show(studies: Iterable[Study], runs: Mapping[str, Run], profile: str, *, as_json: bool = False) -> int:

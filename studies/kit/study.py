@@ -64,7 +64,7 @@ class Study:
         """The study cut to the cells whose `row/column` matches `glob`; a glob that matches none is a UserError."""
         if not glob:
             return self
-        kept = tuple(cell for cell in self.cells if fnmatchcase(cell.key.lower(), glob.lower()))
+        kept = tuple(cell for cell in self.cells if matches(cell.key, glob))
         if not kept:
             raise unknown(f"cell of {self.name} (ONLY)", glob, [cell.key for cell in self.cells])
         return replace(self, cells=kept)
@@ -78,6 +78,11 @@ class Study:
         found = {run_id(run): run for cell in self.cells for run in cell.runs}
         parents = {run_id(up): up for run in found.values() if (up := parent(run)) is not None}
         return parents | found
+
+
+def matches(key: str, glob: str) -> bool:
+    """Whether a cell's `row/column` is meant by `glob`, upper or lower case."""
+    return fnmatchcase(key.lower(), glob.lower())
 
 
 def duplicate_cells(study: Study) -> None:

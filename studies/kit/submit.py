@@ -18,7 +18,7 @@ from typing import Any
 from muppet.runs import Run, parent, run_id
 from studies.kit import cluster, cost, jobs, preflight, slurm, snapshot, submissions
 from studies.kit.cluster import Cluster, Resources, within
-from studies.kit.job import RUNNER, Job
+from studies.kit.job import RUNNER, write_list
 from studies.kit.plan import Plan, plan
 from studies.kit.study import Study
 from studies.kit.submissions import Sent, Submission
@@ -263,25 +263,30 @@ class _Sender:
             slurm.cancel(entry.job for entry in slurm.queue() if entry.name == sent.name and entry.active)
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
-        executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=10**6, python=shlex.quote(str(self.python)))
-        executor.update_parameters(**parameters(sent.name, self.resources[index], self.settings, after))
-        work = [
-            Job(profile=self.record.profile, ids=ids, parents=tuple(map(self.parents.get, ids)), runner=self.runner)
-            for ids in sent.runs
-        ]
+        write_list(
+            folder / "runs.json", profile=self.record.profile, runs=sent.runs, parents=self.parents, runner=self.runner
+        )
+        executor = submitit.SlurmExecutor(folder=folder)
+        executor.parameters = parameters(sent, self.resources[index], self.settings, after)
         with _clean(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                accepted = executor.submit_array(work)
+                accepted = executor._submit_command(command(self.python, folder / "runs.json"))
             except (submitit.core.utils.FailedJobError, submitit.core.utils.FailedSubmissionError) as error:
                 raise slurm.failure("sbatch", str(error)) from None
-        return str(accepted[0].job_id).partition("_")[0]
+        return str(accepted.job_id).partition("_")[0]
 
 
-def parameters(name: str, resources: Resources, settings: Cluster, after: str | None) -> dict[str, Any]:
+def command(python: Path, listed: Path) -> str:
+    """What a job executes: our own entry, for submitit's would have every node unpickle, and import, what it ships."""
+    return shlex.join([str(python), "-m", "studies.kit.job", str(listed)])
+
+
+def parameters(sent: Sent, resources: Resources, settings: Cluster, after: str | None) -> dict[str, Any]:
     """submitit's parameters of one array."""
     chosen: dict[str, Any] = {
-        "job_name": name,
+        "job_name": sent.name,
+        "map_count": len(sent.runs) if len(sent.runs) > 1 else None,
         "partition": settings.partition,
         "account": settings.account,
         "qos": settings.qos,
