@@ -39,6 +39,7 @@ BESIDE = ("table1", "decisions", "claims")  # what `render` writes beside the ar
 PAGES = ("report", "reproduction")  # and `all` beside that
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 LAUNCHERS = ("local", "slurm")
+SHOWN = 3  # results of no declared run that are named one by one
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -188,6 +189,12 @@ def render_all(args: argparse.Namespace) -> int:
     for study in studies.values():
         render_one(study, args.profile, collected)
     print(f"wrote {comparison.write(studies, args.profile, collected)}")
+    strange = sorted(collected.done - load.runs(studies.values()).keys())
+    for name in strange[:SHOWN]:
+        print(f"of no declared run, so in no table: {collect.result_path(args.profile, name)}", file=sys.stderr)
+    if strange:
+        why = "made under another DECIDE or by another version of the recipes"
+        print(f"{len(strange)} results of no declared run in all: {why}", file=sys.stderr)
     status = max((function(name)(args) for name in BESIDE), default=0)
     return refused(collected, studies) or status
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,16 @@ def test_a_refused_result_is_named_the_rest_rendered_and_the_status_says_so(fold
     assert str(bad) in said and "not a whole result file" in said and str(good) not in said
     assert "60.0" in (folder / "paper_tables/smoke/table3.md").read_text()
     assert bad.exists()
+
+
+def test_a_result_of_no_declared_run_is_named_and_stands_in_no_table(folder: Path, capsys) -> None:
+    run = next(iter(load_studies("smoke", ["table3"])["table3"].only("RoBERTa-B/RTE").runs().values()))
+    path = finish(replace(run, seed=41), 0.5)
+    assert cli.main(["render"]) == 0
+    said = capsys.readouterr().err
+    assert f"of no declared run, so in no table: {path.relative_to(folder) if path.is_absolute() else path}" in said
+    assert "1 results of no declared run" in said
+    assert ",measured," not in (folder / "paper_tables/smoke/table3.csv").read_text()
 
 
 def test_a_full_disk_is_one_line(folder: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:
