@@ -3,7 +3,8 @@
     python -m tests.slurm_cluster run -- python -m benchmarks.grid            # 2,000 runs, one to a job
     python -m tests.slurm_cluster run -- python -m benchmarks.grid --per-job 10
 
-The same number of jobs that run `true` is timed beside it: what the scheduler alone takes.
+The same number of jobs that run `srun true` is timed beside it: what the scheduler takes for itself. What our jobs take
+beyond that is their start: an interpreter, imports, a result written. On one machine both share its cores.
 """
 
 from __future__ import annotations
@@ -14,110 +15,139 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from muppet.result import Result, Score, write
-from muppet.runs import Finetune, Recipe, Run, facts, run_id
-from muppet.tasks import get
-from studies.kit.study import Cell, Study
+from muppet.paths import write_text
+
+if TYPE_CHECKING:
+    from muppet.runs import Finetune
 
 PROFILE = "paper"
 SETTINGS = "gpus_per_node = 0\narray_parallelism = 64\n"
-
-
-@lru_cache(maxsize=1)
-def declared(count: int) -> dict[str, Run]:
-    """`count` fine-tunings that differ in their seed."""
-    recipe = Recipe(lr=1e-3, max_tokens=256, updates=1)
-    made = (Finetune(init="tiny/roberta", task=get("rte"), recipe=recipe, seed=s, source="twins") for s in range(count))
-    return {run_id(run): run for run in made}
+READY = Path("ready")  # results written beforehand
+SCHEDULER, START = "scheduler: the same jobs with `srun true`", "our jobs' start: interpreter, imports, a result"
 
 
 def no_op(profile: str, ids: Sequence[str]) -> dict[str, str]:
-    """A runner that trains nothing: writes a whole result at once."""
-    from studies.kit.collect import result_path
-
+    """A runner that does nothing: puts results in place, whole."""
     for name in ids:
-        run = declared(int(os.environ["MUPPET_GRID"]))[name]
-        score = Score(value=0.5, n=1, low=0.4, high=0.6)
-        result = Result(
-            id=name, facts=facts(run), scores={get("rte").key(): score}, data={}, training={},
-            cost={"seconds": 0.001, "device": "cpu", "processes": 1}, environment={"dirty": False},
-        )  # fmt: skip
-        write(result, result_path(profile, name))
+        text = (READY / f"{name}.json").read_text(encoding="utf-8")
+        write_text(Path("results") / profile / "finetune" / f"{name}.json", text)
     return dict.fromkeys(ids, "done")
 
 
+def declare(count: int) -> dict[str, Finetune]:
+    """Runs that differ in their seed, by id; their results lie ready."""
+    from muppet.result import Result, Score, write
+    from muppet.runs import Finetune, Recipe, facts, run_id
+    from muppet.tasks import get
+
+    recipe, task = Recipe(lr=1e-3, max_tokens=256, updates=1), get("rte")
+    runs = [Finetune(init="tiny/roberta", task=task, recipe=recipe, seed=s, source="twins") for s in range(count)]
+    for run in runs:
+        result = Result(
+            id=run_id(run), facts=facts(run), scores={task.key(): Score(value=0.5, n=1, low=0.4, high=0.6)}, data={},
+            training={}, cost={"seconds": 0.001, "device": "cpu", "processes": 1}, environment={"dirty": False},
+        )  # fmt: skip
+        write(result, READY / f"{run_id(run)}.json")
+    return {run_id(run): run for run in runs}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run it in a folder of its own and print the shares."""
+    """Run it in a folder of its own, print the shares and keep them."""
+    from benchmarks.common import RESULTS
+
     parser = argparse.ArgumentParser(prog="python -m benchmarks.grid", description=__doc__)
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--per-job", type=int, default=1)
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, help="folder of the JSON file (default benchmarks/results)"
+    )
     args = parser.parse_args(argv)
-    root = Path(__file__).resolve().parents[1]
+    out, root = args.out.absolute(), Path(__file__).resolve().parents[1]
     with tempfile.TemporaryDirectory(prefix="grid-") as folder:
         os.chdir(folder)
-        os.environ |= {"MUPPET_ARTIFACTS": f"{folder}/artifacts", "MUPPET_GRID": str(args.runs)}
+        os.environ |= {"MUPPET_ARTIFACTS": f"{folder}/artifacts"}
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
         Path("cluster.toml").write_text(SETTINGS)
         seconds = measure(args.runs, args.per_job)
-        jobs = -(-args.runs // args.per_job)
-        alone = raw(jobs)
-    whole = sum(seconds.values())
-    print(f"{args.runs} runs in {jobs} jobs, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    for phase, took in seconds.items():
-        print(f"{phase:46}{took:8.2f} s {took / whole:7.1%}")
-    print(f"{'the same number of jobs that run `true`':46}{alone:8.2f} s {alone / whole:7.1%}")
+        os.chdir(root)
+    report(seconds, args.runs, args.per_job, out)
     return 0
+
+
+def report(seconds: Mapping[str, float], count: int, per_job: int, out: Path) -> None:
+    """Print and write the phases with their shares of the whole."""
+    from benchmarks.common import Bar, Report
+
+    whole = sum(seconds.values())
+    ours = whole - seconds[SCHEDULER] - seconds[START]
+    made = Report(
+        name="grid",
+        rows=[{"phase": phase, "seconds": took, "share": took / whole} for phase, took in seconds.items()],
+        settings={
+            "runs": count,
+            "jobs": -(-count // per_job),
+            "per_job": per_job,
+            "cluster": "3 nodes of 2 CPUs, loopback",
+        },
+        bars=[
+            Bar(what="share of the scheduler's own time", bar=0.5, measured=seconds[SCHEDULER] / whole),
+            Bar(what="share of plan, submit, status and collect", bar=0.1, measured=ours / whole, at_least=False),
+        ],
+    )
+    print(made.text())
+    print(f"wrote {made.write(out)}")
 
 
 def measure(count: int, per_job: int) -> dict[str, float]:
     """Seconds of each phase."""
     from studies.kit import cluster, collect, cost, jobs, status, submit
     from studies.kit.plan import plan
+    from studies.kit.study import Cell, Study
 
     seconds: dict[str, float] = {}
     started = time.monotonic()
 
-    def lap(phase: str) -> None:
+    def lap() -> float:
         nonlocal started
-        now = time.monotonic()
-        seconds[phase], started = now - started, now
+        before, started = started, time.monotonic()
+        return started - before
 
-    runs = declared(count)
-    cells = tuple(
-        Cell(row="plain", column=f"{n}", runs=tuple(runs.values())[n::20], score=get("rte").key()) for n in range(20)
-    )
+    runs = declare(count)
+    score = next(iter(runs.values())).task.key()
+    lap()
+    cells = tuple(Cell(row="plain", column=f"{n}", runs=tuple(runs.values())[n::20], score=score) for n in range(20))
     study = Study(name="ablations", title="a grid", kind="table", cells=cells)
     made = plan({"ablations": study}, PROFILE)
-    lap("plan: what is done, what is missing")
     settings = cluster.read()
-    each = cost.plain_seconds(next(iter(runs.values())))
-    factor = {("", ""): jobs.WORTHWHILE_S / per_job / each}  # so that a packed job holds `per_job` runs
+    factor = {("", ""): jobs.WORTHWHILE_S / per_job / cost.plain_seconds(next(iter(runs.values())))}
+    calibration = cost.Calibration(factor=factor, runs=1, off=1.0)  # so that a packed job holds `per_job` runs
+    seconds["plan: what is done, what is missing"] = lap()
     sent = submit.send(
         made.to_do, profile=PROFILE, artefacts=("ablations",), settings=settings, say=lambda text: None,
-        calibration=cost.Calibration(factor=factor, runs=1, off=1.0), runner="benchmarks.grid:no_op",
+        calibration=calibration, runner="benchmarks.grid:no_op",
     )  # fmt: skip
     assert len(sent.sent) == count and not sent.refused
-    lap("submit: pack, snapshot, sbatch, look again")
-    seconds["submit: pack, snapshot, sbatch, look again"] -= submit.CONFIRM_S
+    seconds["submit: pack, snapshot, sbatch, look again"] = lap() - submit.CONFIRM_S  # in which jobs run already
     folder = collect.result_path(PROFILE, next(iter(runs))).parent
-    while not folder.is_dir() or sum(1 for _ in folder.iterdir()) < count:
+    while not folder.is_dir() or sum(1 for name in os.listdir(folder) if name.endswith(".json")) < count:
         time.sleep(0.2)
-    lap("in the scheduler's hands, to the last result")
-    seconds["in the scheduler's hands, to the last result"] += submit.CONFIRM_S
+    finish(sent.job_ids)
+    jobs_ran = lap() + submit.CONFIRM_S
     report = status.look(runs, PROFILE)
     assert {state.state for state in report.states.values()} == {"done"}
-    lap("status: one look at everything")
+    seconds["status: one look at everything"] = lap()
     frame = collect.cells_frame(study, PROFILE)
     assert set(frame["state"]) == {"measured"} and int(frame["runs_done"].sum()) == count
-    lap("collect: into cells")
-    return seconds
+    seconds["collect: into cells"] = lap()
+    alone = scheduler_alone(-(-count // per_job))
+    return seconds | {SCHEDULER: alone, START: max(0.0, jobs_ran - alone)}
 
 
-def raw(jobs: int) -> float:
+def scheduler_alone(jobs: int) -> float:
     """Seconds that arrays of the same number of `srun true` take."""
     started = time.monotonic()
     ids = []
@@ -125,9 +155,14 @@ def raw(jobs: int) -> float:
         last = min(1000, jobs - start) - 1
         command = ["sbatch", "--parsable", f"--array=0-{last}", "--output=/dev/null", "--wrap", "srun true"]
         ids.append(subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip())
+    finish(ids)
+    return time.monotonic() - started
+
+
+def finish(ids: Sequence[str]) -> None:
+    """Wait until none of the jobs is left in the queue."""
     while subprocess.run(["squeue", "-h", "-j", ",".join(ids)], capture_output=True, text=True).stdout.strip():
         time.sleep(0.5)
-    return time.monotonic() - started
 
 
 if __name__ == "__main__":

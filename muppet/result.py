@@ -6,8 +6,6 @@ import base64
 import dataclasses
 import json
 import math
-import os
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from muppet.errors import UserError
+from muppet.paths import write_text
 from muppet.runs import Run, digest, facts, run_id
 
 SCHEMA = 1
@@ -70,22 +69,6 @@ def write(result: Result, path: Path) -> None:
     plain["scores"] = {k: {f: v for f, v in s.items() if v is not None} for k, s in plain["scores"].items()}
     plain["checksum"] = digest(plain)
     write_text(path, json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def read(path: Path, run: Run | None = None) -> Result:

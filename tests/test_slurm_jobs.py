@@ -237,6 +237,8 @@ def execute(profile, ids):
         kind = name.split('-')[1]
         if kind == 'crash':
             os.kill(os.getpid(), signal.SIGSEGV)
+        if kind == 'leave':
+            os._exit(0)
         if kind == 'raise':
             raise OSError('no such luck')
         if kind == 'wait':
@@ -273,15 +275,25 @@ def start(
 
 
 def test_a_run_that_crashes_or_raises_fails_alone_and_three_times_is_enough(tmp_path: Path) -> None:
-    job = start(tmp_path, "finetune-a-0", "finetune-crash-0", "finetune-raise-0", "finetune-b-0")
+    bad = ("finetune-crash-0", "finetune-raise-0", "finetune-leave-0")
+    job = start(tmp_path, "finetune-a-0", *bad, "finetune-b-0")
     said, _ = job.communicate(timeout=60)
-    assert job.returncode != 0 and "2 of 4 runs have no result" in said
+    assert job.returncode != 0 and "3 of 5 runs have no result" in said
     done = {path.stem for path in (tmp_path / "results/smoke/finetune").iterdir()}
     assert done == {"finetune-a-0", "finetune-b-0"}
-    for name, why in (("finetune-crash-0", "SIGSEGV"), ("finetune-raise-0", "left no failure record")):
+    for name, why in zip(bad, ("SIGSEGV", "left no failure record", "exit status 0")):
         record = json.loads((tmp_path / f"artifacts/runs/{name}/failure.json").read_text())
         assert record["count"] == 3 and why in record["error"]
     assert "no such luck" in (tmp_path / "artifacts/runs/finetune-raise-0/log.txt").read_text()
+
+
+def test_a_warning_before_python_listens_is_not_the_end(tmp_path: Path) -> None:
+    from studies.kit import snapshot
+
+    python = snapshot.interpreter(tmp_path / "python", {"SAID": 'it\'s "quoted"'})
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGUSR2); print(os.environ['SAID'])"  # no handler yet
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, 'it\'s "quoted"\n')
 
 
 def test_a_process_that_cannot_start_ends_the_job(tmp_path: Path) -> None:

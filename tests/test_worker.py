@@ -81,7 +81,7 @@ def test_a_full_disk_fails_the_run_and_leaves_no_half_result(monkeypatch: pytest
 
     run = child(init="tiny/roberta")
     monkeypatch.setattr(worker, "declared", lambda profile, ids: [run])
-    monkeypatch.setattr("muppet.result.os.fsync", full)
+    monkeypatch.setattr("muppet.paths.os.fsync", full)
     monkeypatch.setattr("muppet.finetune.finetune", lambda run, progress: result_of(run))
     assert worker.execute("smoke", [run_id(run)]) == {run_id(run): "failed"}
     assert not [path for path in Path.cwd().rglob("*") if path.is_file() and path.name != "lock"]

@@ -30,7 +30,7 @@ from types import FrameType
 from typing import Any
 
 from muppet import paths
-from muppet.result import write_text
+from muppet.paths import write_text
 from studies.kit.node import first, many, process_group, requeue, say, state, where, write_to
 
 RUNNER = "studies.kit.worker:execute"  # (profile, [id]) -> {id: outcome}
