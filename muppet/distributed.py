@@ -100,14 +100,14 @@ def agree(here: Processes, value: str, what: str) -> None:
         raise UserError(f"the processes disagree on the {what} ({listed}); start all of them with the same arguments")
 
 
-def anyone(here: Processes, yes: bool) -> bool:
-    """Whether it is so on some process."""
+def anyone(here: Processes, *yes: bool) -> list[bool]:
+    """Whether each is so on some process."""
     if here.count == 1:
-        return yes
+        return list(yes)
     kind = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
-    flag = torch.tensor([int(yes)], device=kind)
-    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
-    return bool(flag.item())
+    flags = torch.tensor(yes, dtype=torch.uint8, device=kind)
+    dist.all_reduce(flags, op=dist.ReduceOp.MAX)
+    return [bool(flag) for flag in flags.tolist()]
 
 
 @contextmanager

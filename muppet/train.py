@@ -20,7 +20,7 @@ from muppet import checkpoint, packed, result
 from muppet.batching import Part, Piece, Sampler, SubBatch, assign, micro_batches, packs, unit_weights
 from muppet.collate import make_batch
 from muppet.device import Device
-from muppet.distributed import Processes, Reducer, agree, anyone
+from muppet.distributed import Processes, Reducer, agree, anyone, together
 from muppet.errors import Stopped, UserError
 from muppet.heads import HeadSpec
 from muppet.losses import scale
@@ -175,7 +175,7 @@ class Trainer:
         loss = sum(weighted)
         if not math.isfinite(loss):
             bad = [name for name, value in zip(self.names, weighted, strict=True) if not math.isfinite(value)]
-            raise FloatingPointError(
+            raise UserError(
                 f"update {self.step + 1}: the loss of {', '.join(bad)} is not finite; a lower learning rate may help"
             )
         self._apply()
@@ -314,9 +314,12 @@ def train(trainer: Trainer, place: Place, progress: Progress | None = None) -> N
                 shown = now
                 speed = (counts["real_tokens"] - before[0]) / max(counts["seconds"] - before[1], 1e-9)
                 _report(place, trainer, loss, speed, progress)
-            stop = anyone(here, bool(caught))
-            if here.first and (stop or now - saved > every or (done and counts["seconds"] > every)):
-                checkpoint.save(folder, place.run, trainer.step, trainer.state())
+            due = here.first and (now - saved > every or (done and counts["seconds"] > every))
+            stop, due = anyone(here, bool(caught), due)
+            if stop or due:
+                with together(here):  # a full disk ends the run on every process
+                    if here.first:
+                        checkpoint.save(folder, place.run, trainer.step, trainer.state())
                 saved = time.monotonic()
             if stop and not done:
                 raise Stopped(

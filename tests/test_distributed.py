@@ -78,6 +78,16 @@ def test_an_error_on_one_process_ends_all_with_a_message(tmp_path, other, messag
     assert not list(tmp_path.iterdir())
 
 
+def test_a_checkpoint_that_cannot_be_written_ends_every_process(tmp_path):
+    folder = paths.run_dir(run_id(mixture("mnli rte", updates=2, seed=30)))
+    folder.mkdir(parents=True)
+    (folder / "checkpoint").symlink_to(tmp_path / "gone" / "with the disk")
+    started = launch(2, "mnli rte", "tiny/roberta", str(tmp_path / "out.pt"), "updates=2", "every=0", "seed=30")
+    (first, _, errors), (second, _, told) = finish(started, timeout=300)
+    assert first != 0 and "checkpoint" in errors
+    assert second == 2 and "process 0 failed" in told and "checkpoint" in told
+
+
 def test_the_result_counts_what_all_processes_did(tmp_path):
     """Tokens, FLOPs and losses of a run on two processes are those of the run on one."""
     out = tmp_path / "out.pt"

@@ -10,6 +10,7 @@ import torch
 
 from muppet.collate import make_batch
 from muppet.device import Device
+from muppet.errors import UserError
 from muppet.losses import scale
 from muppet.runs import Recipe
 from muppet.train import learning_rate
@@ -166,7 +167,7 @@ def test_weight_decay_reaches_biases_and_norms_too(decoupled):
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_dataset():
     trainer = make_trainer(mixture("mnli"))
     trainer.model.heads["mnli"].out.bias.data.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="update 1: the loss of mnli is not finite"):
+    with pytest.raises(UserError, match="update 1: the loss of mnli is not finite"):
         trainer.update()
 
 
