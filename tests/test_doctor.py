@@ -53,14 +53,17 @@ def test_a_mirror_that_is_none_and_a_disk_that_is_full_are_problems(monkeypatch:
     assert found("disk").state == "problem" and "No space left" in found("disk").found
 
 
-def test_a_scheduler_is_asked_and_its_silence_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scheduler_is_asked_and_its_silence_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slurm, "installed", lambda: True)
 
     def away(name: str | None) -> tuple[str, int | None]:
         raise slurm.Unreachable("sinfo: the SLURM controller does not answer")
 
     monkeypatch.setattr(slurm, "partition_limit", away)
-    assert found("scheduler").state == "problem" and "does not answer" in found("scheduler").found
+    assert found("scheduler").state == "note" and "does not answer" in found("scheduler").found
+    (tmp_path / "cluster.toml").write_text("gpus_per_node = 0\n")
+    assert found("scheduler").state == "problem" and "LAUNCHER=local" in found("scheduler").do
+    (tmp_path / "cluster.toml").unlink()
     monkeypatch.setattr(slurm, "partition_limit", lambda name: ("gpu", 120))
     monkeypatch.setattr(slurm, "max_array", lambda: 1001)
     monkeypatch.setattr(slurm, "hosts", lambda: {"node1"})

@@ -204,12 +204,18 @@ def _scheduler() -> Iterator[Finding]:
             do="LAUNCHER=local, or log in to the cluster",
         )
         return
+    meant = Path(cluster.FILE).exists()  # who has filled in the file wants the cluster
     try:
         settings = cluster.read()
         partition, limit = slurm.partition_limit(settings.partition)
         size, hosts = slurm.max_array(), slurm.hosts()
     except UserError as error:
-        yield Finding(state="problem", about="scheduler", found=str(error))
+        yield Finding(
+            state="problem" if meant else "note",
+            about="scheduler",
+            found=str(error),
+            do="mend that (`scontrol ping` must answer here), or use LAUNCHER=local",
+        )
         return
     limits = "no time limit" if limit is None else f"at most {limit} min"
     yield Finding(
@@ -221,7 +227,7 @@ def _scheduler() -> Iterator[Finding]:
         preflight.visible(hosts)
     except UserError as error:
         yield Finding(state="problem", about="folders", found=str(error))
-    if not Path(cluster.FILE).exists():
+    if not meant:
         yield Finding(
             state="note",
             about="cluster.toml",
