@@ -151,11 +151,25 @@ class MultiTask(nn.Module):
         layers = int(getattr(config, "num_hidden_layers", 0) or getattr(config, "encoder_layers", 0))
         return 6.0 * weights, 12.0 * layers * self.width
 
+    def fitted(self, device: Device, tokens: int, copies: int) -> Device:
+        """`device` with what this model allows: see `Device.fitted`."""
+        config = self.backbone.config
+        names = ("num_hidden_layers", "decoder_layers", "num_decoder_layers")
+        layers = sum(int(getattr(config, name, 0) or 0) for name in names) or 1
+        weights = sum(p.numel() for p in self.parameters())
+        return device.fitted(weights=weights, layers=layers, width=self.width, tokens=tokens, copies=copies)
+
     def prepare(self, device: Device) -> None:
         """Move to the device, and trade memory or start-up time for speed as it says."""
         self.to(device.torch)
         if device.gradient_checkpointing:
-            self.backbone.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            if not self.backbone.supports_gradient_checkpointing:
+                kind = self.backbone.config.model_type
+                raise UserError(
+                    f"{self.found}: {kind} has no gradient checkpointing, and is too large for memory without"
+                )
+            renamed = getattr(self.backbone, "activation_checkpointing_enable", None)  # in newer transformers
+            (renamed or self.backbone.gradient_checkpointing_enable)({"use_reentrant": False})
         if device.compile:
             (self.backbone.get_encoder() if self.seq2seq else self.backbone).compile(dynamic=True)
 

@@ -7,6 +7,7 @@ word, so `refusal` names what stands against it, and `enable` also compares two 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -100,23 +101,26 @@ def refusal(model: MultiTask) -> str | None:
     return None
 
 
-def enable(model: MultiTask) -> None:
-    """Let `model` take packed batches (padded ones go on as before).
+def enable(model: MultiTask, demanded: bool = True) -> bool:
+    """Let `model` take packed batches (padded ones go on as before) → whether it does.
 
-    Raises UserError for a model that `refusal` names, and for one whose packed states are not those of padded rows.
+    A model that `refusal` names, or whose packed states are not those of padded rows, stays as it is; when packing is
+    `demanded`, that raises UserError. The second is never expected, and is said.
     """
     reason = refusal(model)
-    if reason is not None:
-        raise UserError(f"{model.found}: its rows cannot be packed: {reason}; leave `packed` out to pad them")
-    before = model.backbone.config._attn_implementation
-    model.backbone.set_attn_implementation(KERNEL)
-    difference = _difference(model)
-    if not difference < TOLERANCE:
+    if reason is None:
+        before = model.backbone.config._attn_implementation
+        model.backbone.set_attn_implementation(KERNEL)
+        difference = _difference(model)
+        if difference < TOLERANCE:
+            return True
         model.backbone.set_attn_implementation(before)
-        raise UserError(
-            f"{model.found}: its rows cannot be packed: packed and padded states differ by {difference:.1e} of the"
-            " largest; leave `packed` out to pad them"
-        )
+        reason = f"packed and padded states differ by {difference:.1e} of the largest"
+        if not demanded:
+            print(f"{model.found}: rows are padded, not packed: {reason}", file=sys.stderr)
+    if demanded:
+        raise UserError(f"{model.found}: its rows cannot be packed: {reason}; leave `packed` out to pad them")
+    return False
 
 
 @torch.no_grad()

@@ -123,19 +123,10 @@ class Trainer:
         device: Device,
         here: Processes,
     ) -> None:
-        self.model = model
-        model.prepare(device)
-        self.packed = device.packed is True or (device.packed is None and packed.refusal(model) is None)
-        if self.packed:
-            packed.enable(model)
-        self.parts, self.specs, self.recipe, self.seed, self.device, self.here = (
-            parts,
-            specs,
-            recipe,
-            seed,
-            device,
-            here,
-        )
+        self.device = model.fitted(device, recipe.max_tokens, 1 if recipe.r3f is None else 2)
+        self.model, self.parts, self.specs, self.recipe, self.seed, self.here = model, parts, specs, recipe, seed, here
+        model.prepare(self.device)
+        self.packed = device.packed is not False and packed.enable(model, demanded=device.packed is True)
         self.sampler = Sampler(parts, recipe, seed)
         self.updates = recipe.updates if recipe.updates is not None else self.sampler.updates(recipe.epochs or 0)
         self.optimizer = make_optimizer(self.model, recipe)

@@ -148,7 +148,8 @@ def test_models_that_cannot_be_packed_are_refused_and_padded_by_default(model, r
         packed.enable(MultiTask.load(model))
     with pytest.raises(UserError, match=reason):
         make_trainer(mixture("mnli", model), Device(packed=True))
-    assert not make_trainer(mixture("mnli", model), Device()).packed
+    trainer = make_trainer(mixture("mnli", model), Device())
+    assert not trainer.packed and trainer.update() > 0
 
 
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
@@ -170,6 +171,17 @@ def test_a_wrong_belief_about_a_model_is_found_out(model, artifacts, monkeypatch
     with pytest.raises(UserError, match="packed and padded states differ"):
         packed.enable(loaded)
     assert loaded.backbone.config._attn_implementation == before
+
+
+def test_a_model_found_out_is_padded_unless_packing_was_demanded(artifacts, monkeypatch, capsys):  # noqa: F811
+    run = mixture("mnli", "tiny/roberta", dropout=0.0, attention_dropout=0.0)
+    monkeypatch.setattr(packed, "POSITIONS_FROM_0", ("roberta",))
+    with pytest.raises(UserError, match="packed and padded states differ"):
+        make_trainer(run, Device(packed=True))
+    trainer = make_trainer(run, Device())
+    assert "rows are padded, not packed: packed and padded states differ" in capsys.readouterr().err
+    assert not trainer.packed
+    assert trainer.update() == make_trainer(run, Device(packed=False)).update()
 
 
 def test_padded_batches_and_saved_models_do_not_change(artifacts, tmp_path):  # noqa: F811
