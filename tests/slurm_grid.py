@@ -60,7 +60,7 @@ class Grid:
     seed: int = 0
     artefact: str = "ablations"  # the small study stands in its place; another artefact is the project's own
     profile: str = "paper"  # it scales nothing
-    slow: float = 0.0  # seconds that each update takes longer: time to interrupt it in, and no CPU
+    slow: float = 0.0  # seconds that each update of the pre-finetuning takes longer: time to interrupt it, and no CPU
     like: Grid | None = None  # an earlier grid, whose code, tiny models and token cache are taken over
     settings: str = ""  # further lines of cluster.toml
     env: dict[str, str] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Grid:
             self.patch(
                 "muppet/train.py",
                 "loss = trainer.update()\n",
-                f"loss = trainer.update()\n            time.sleep({self.slow})\n",
+                f"loss = trainer.update()\n            time.sleep({self.slow} * (trainer.updates == {self.updates}))\n",
             )
         (self.work / "cluster.toml").write_text("gpus_per_node = 0\n" + self.settings)
 
@@ -142,9 +142,9 @@ class Grid:
         """Bring the study up to date on the cluster."""
         return self.run(self.artefact, "--launcher", "slurm", *arguments, expect=expect)
 
-    def states(self) -> dict[str, dict[str, Any]]:
+    def states(self, *arguments: str) -> dict[str, dict[str, Any]]:
         """`status --json`, by run."""
-        plain = json.loads(self.run("status", "--json"))
+        plain = json.loads(self.run("status", "--json", *arguments))
         return {one["run"]: one for one in plain["runs"]}
 
     def results(self) -> dict[str, dict[str, Any]]:
@@ -179,6 +179,11 @@ class Grid:
         ours = {path.name for path in (self.work / "artifacts/submissions").iterdir()}
         return {job: state for job, name, state in fields if any(one in name for one in ours)}
 
+    def idle(self) -> bool:
+        """Whether none of this grid's jobs waits, runs or is being ended."""
+        active = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED")
+        return not any(state in active for state in self.queue().values())
+
     def until(self, condition: Callable[[], object], what: str, seconds: float = 900) -> None:
         """Wait for `condition`; fail the test, with every log, when it does not come."""
         end = time.monotonic() + seconds
@@ -186,11 +191,15 @@ class Grid:
             assert time.monotonic() < end, f"after {seconds} s it is not so that {what}\n{self.logs()}"
             time.sleep(0.2)
 
+    def parent_is_done(self) -> None:
+        """Wait for the pre-finetuning's result; the fine-tunings behind it are not of interest."""
+        parent = self.parent
+        self.until(lambda: parent in self.results(), "the pre-finetuning is done")
+
     def finish(self, runs: int, seconds: float = 900) -> None:
         """Wait until `runs` results are there and no job of this grid is left."""
         self.until(lambda: len(self.results()) >= runs, f"{runs} runs are done", seconds)
-        active = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED")
-        self.until(lambda: not any(s in active for s in self.queue().values()), "no job is left", 300)
+        self.until(self.idle, "no job is left", 300)
 
     def logs(self) -> str:
         """The ends of all job and run logs."""
@@ -203,3 +212,13 @@ class Grid:
         return "\n".join(
             p.read_text(errors="replace") for p in (self.work / "artifacts").glob("submissions/*/*/*_log.out")
         )
+
+
+Make = Callable[..., Grid]
+
+
+def same(one: Grid, local: Grid) -> bool:
+    """Whether `one` arrived at what the local launcher did, bit for bit, in all that it ran."""
+    ours, theirs = one.outcome(), local.outcome()
+    assert any(name.endswith("model.safetensors") for name in ours)
+    return ours == {name: theirs[name] for name in ours}

@@ -1,0 +1,43 @@
+"""Fixtures that several files share: a SLURM cluster, and grids of runs on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.slurm_cluster import Cluster
+from tests.slurm_grid import Grid
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three nodes of two CPUs; arrays of at most three elements."""
+    with Cluster(root=tmp_path_factory.mktemp("cluster"), nodes=3, max_array=3, grace=20) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> Grid:
+    """The grid run by the local launcher, without interruption: what the cluster must arrive at."""
+    made = Grid(folder=tmp_path_factory.mktemp("local") / "grid", cluster=None, plain=True)
+    made.run("ablations", "--jobs", "2")
+    return made
+
+
+@pytest.fixture
+def grid(cluster: Cluster, local: Grid, tmp_path: Path) -> Iterator[Callable[..., Grid]]:
+    """Makes a grid; what it leaves in the queue is cancelled."""
+    made: list[Grid] = []
+
+    def make(**options: Any) -> Grid:
+        like = None if "artefact" in options else local
+        made.append(Grid(folder=tmp_path / str(len(made)), cluster=cluster, like=like, **options))
+        return made[-1]
+
+    yield make
+    left = [job for one in made for job, state in one.queue().items() if state in ("PENDING", "RUNNING")]
+    if left:
+        cluster.run("scancel", *left, check=False)
