@@ -125,6 +125,8 @@ def test_a_result_is_the_truth_whatever_the_queue_says(look: Look) -> None:
 
 def test_a_cancelled_submission_is_not_lost(look: Look) -> None:
     assert look([], cancelled=1.0)[P].state == "cancelled"
+    assert look([entry(0, "COMPLETING")], cancelled=1.0)[P].state == "cancelled"
+    assert look([entry(0, "COMPLETING")])[P].state == "running"
 
 
 def test_only_one_run_of_a_packed_job_runs(look: Look) -> None:

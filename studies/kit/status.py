@@ -120,7 +120,9 @@ def _active(name: str, place: Place, profile: str) -> State:
     assert entry is not None
     if entry.held:
         return State(run=name, state="held", why=f"{entry.reason}: `make retry` releases it")
-    if entry.state != "RUNNING" and entry.state != "COMPLETING":
+    if entry.state == "COMPLETING" and place.submission.cancelled:
+        return State(run=name, state="cancelled", why="its job is being ended")
+    if entry.state not in ("RUNNING", "COMPLETING"):
         again = f", for the {_ordinal(entry.restarts + 1)} time" if entry.restarts else ""
         why = f"after {place.sent.after}" if entry.reason == "Dependency" else entry.reason
         return State(run=name, state="preempted" if entry.restarts else "queued", why=f"{why}{again}")
