@@ -47,8 +47,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__, allow_abbrev=False)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
     parser.add_argument("--out", type=Path, help="folder of the JSON files (default benchmarks/results)")
+    parser.add_argument("--readme", action="store_true", help="measure nothing; bring benchmarks/README.md up to date")
     given = parser.parse_args()
     try:
+        if given.readme:
+            from benchmarks import page
+
+            page.write()
+            sys.exit(0)
         sys.exit(run(given.names, given.out))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

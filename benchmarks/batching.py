@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -210,10 +211,8 @@ def gemm_peak(width: int, inner: int, rows: int = 4400) -> float:
     """Best FLOP/s of a few float32 matrix products of the model's shapes and a large square one, per CPU second."""
     best = 0.0
     for m, k, n in ((rows, width, width), (rows, width, inner), (rows, inner, width), (2048, 2048, 2048)):
-        a, b = torch.randn(m, k), torch.randn(n, k)
-        best = max(
-            best, *(2 * m * k * n / clocked(lambda a=a, b=b: torch.nn.functional.linear(a, b)).cpu for _ in range(3))
-        )
+        multiply = partial(torch.nn.functional.linear, torch.randn(m, k), torch.randn(n, k))
+        best = max(best, *(2 * m * k * n / clocked(multiply).cpu for _ in range(3)))
     return best
 
 
@@ -261,7 +260,7 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
         for variant, _ in variants.values():
             variant.close()
     ours = cpu["this project"]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, (_, drawn) in variants.items():
         share = (
             1.0

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -75,7 +76,8 @@ def measure(rounds: int = ROUNDS, counts: Sequence[int] = COUNTS) -> Report:
     """CPU and wall seconds for each number of results."""
     import studies.kit.collect  # noqa: F401 - its import is startup's business
 
-    rows, found, size = [], {}, 0
+    rows: list[dict[str, Any]] = []
+    found, size = {}, 0
     with scratch():
         for count in counts:
             made = len(list(Path("results").rglob("*.json"))) if Path("results").exists() else 0

@@ -56,14 +56,13 @@ class Report:
         from tabulate import tabulate
 
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        cells = [[_shown(row.get(name)) for name in columns] for row in self.rows]
+        cells = [[shown(row.get(name)) for name in columns] for row in self.rows]
         lines = [tabulate(cells, columns, tablefmt="simple", disable_numparse=True)]
         lines += [f"note: {note}" for note in self.notes]
         for bar in self.bars:
-            verdict = {True: "met", False: "MISSED", None: "not measurable here"}[bar.met]
             wanted = f"{'≥' if bar.at_least else '≤'} {bar.bar:g}"
-            measured = "–" if bar.measured is None else f"{bar.measured:.3g}"
-            lines.append(f"bar: {bar.what}: {measured} ({wanted}): {verdict}{f' ({bar.why})' if bar.why else ''}")
+            why = f" ({bar.why})" if bar.why else ""
+            lines.append(f"bar: {bar.what}: {shown(bar.measured)} ({wanted}): {verdict(bar.met)}{why}")
         return "\n".join(lines)
 
     def write(self, folder: Path = RESULTS) -> Path:
@@ -84,7 +83,13 @@ class Report:
         return path
 
 
-def _shown(value: Any) -> str:
+def verdict(met: bool | None) -> str:
+    """In words."""
+    return {True: "met", False: "MISSED", None: "not measurable here"}[met]
+
+
+def shown(value: Any) -> str:
+    """A table's cell."""
     if value is None:
         return "–"
     if isinstance(value, float):
