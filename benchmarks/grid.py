@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from muppet.runs import Finetune
 
 PROFILE = "paper"
-SETTINGS = "gpus_per_node = 0\narray_parallelism = 64\n"
+SETTINGS = "gpus_per_node = 0\narray_parallelism = 64\npack_minutes = {minutes}\n"
 READY = Path("ready")  # results written beforehand
 SCHEDULER, START = "scheduler: the same jobs with `srun true`", "our jobs' start: interpreter, imports, a result"
 
@@ -58,6 +58,7 @@ def declare(count: int) -> dict[str, Finetune]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it in a folder of its own, print the shares and keep them."""
     from benchmarks.common import RESULTS
+    from studies.kit.jobs import WORTHWHILE_S
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.grid", description=__doc__)
     parser.add_argument("--runs", type=int, default=2000)
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.chdir(folder)
         os.environ |= {"MUPPET_ARTIFACTS": f"{folder}/artifacts"}
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
-        Path("cluster.toml").write_text(SETTINGS)
+        Path("cluster.toml").write_text(SETTINGS.format(minutes=WORTHWHILE_S / 60))
         seconds = measure(args.runs, args.per_job)
         os.chdir(root)
     report(seconds, args.runs, args.per_job, out)
@@ -104,7 +105,8 @@ def report(seconds: Mapping[str, float], count: int, per_job: int, out: Path) ->
 
 def measure(count: int, per_job: int) -> dict[str, float]:
     """Seconds of each phase."""
-    from studies.kit import cluster, collect, cost, jobs, status, submit
+    from studies.kit import cluster, collect, cost, status, submit
+    from studies.kit.jobs import WORTHWHILE_S
     from studies.kit.plan import plan
     from studies.kit.study import Cell, Study
 
@@ -123,14 +125,15 @@ def measure(count: int, per_job: int) -> dict[str, float]:
     study = Study(name="ablations", title="a grid", kind="table", cells=cells)
     made = plan({"ablations": study}, PROFILE)
     settings = cluster.read()
-    factor = {("", ""): jobs.WORTHWHILE_S / per_job / cost.plain_seconds(next(iter(runs.values())))}
+    factor = {("", ""): WORTHWHILE_S / per_job / cost.plain_seconds(next(iter(runs.values())))}
     calibration = cost.Calibration(factor=factor, runs=1, off=1.0)  # so that a packed job holds `per_job` runs
     seconds["plan: what is done, what is missing"] = lap()
     sent = submit.send(
         made.to_do, profile=PROFILE, artefacts=("ablations",), settings=settings, say=lambda text: None,
         calibration=calibration, runner="benchmarks.grid:no_op",
     )  # fmt: skip
-    assert len(sent.sent) == count and not sent.refused
+    assert sent.submission is not None and len(sent.sent) == count and not sent.refused
+    assert sum(len(array.runs) for array in sent.submission.arrays) == -(-count // per_job)
     seconds["submit: pack, snapshot, sbatch, look again"] = lap() - submit.CONFIRM_S  # in which jobs run already
     folder = collect.result_path(PROFILE, next(iter(runs))).parent
     while not folder.is_dir() or sum(1 for name in os.listdir(folder) if name.endswith(".json")) < count:
