@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import socket
-import time
 
 import pytest
 
@@ -99,13 +98,11 @@ def test_the_summary_adds_up() -> None:
 
 def test_the_paper_s_plan_counts_epochs_and_gpu_hours(capsys: pytest.CaptureFixture[str]) -> None:
     args = argparse.Namespace(profile="paper", artefact="table3", only=None, json=True)
-    began = time.process_time()
     assert planning.main(args) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["device"] == "gpu" and facts["seconds"] > 3600
     (epochs,) = {round(v["rte"]) for name, v in facts["epochs"].items() if "roberta-base" in name}
     assert 50 < epochs < 300  # reading.md computes 69 to 117 passes
-    assert time.process_time() - began < 60
 
 
 @pytest.mark.parametrize(
