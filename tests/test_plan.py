@@ -4,6 +4,9 @@ import argparse
 import json
 import os
 import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -111,3 +114,17 @@ def test_the_paper_s_plan_counts_epochs_and_gpu_hours(capsys: pytest.CaptureFixt
 )
 def test_durations(seconds: float, text: str) -> None:
     assert planning.hours(seconds) == text
+
+
+@pytest.mark.parametrize("command", ["plan", "status"])
+def test_no_frame_is_made_to_plan_or_to_watch(command: str) -> None:
+    """pandas alone would take half of the time that they have."""
+    finish(child())
+    code = "import sys; from studies.__main__ import main; sys.exit(main(sys.argv[1:]) or 'pandas' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, command, "--artefact", "table3"],
+        env=os.environ | {"PYTHONPATH": str(Path(planning.__file__).parents[2])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
