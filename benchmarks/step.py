@@ -13,7 +13,7 @@ from muppet.device import Device
 from muppet.runs import R3F, Recipe
 from muppet.train import Trainer
 
-RECIPE = Recipe(lr=1e-5, max_tokens=192, updates=10_000, max_length=48)
+RECIPE = Recipe(lr=1e-5, max_tokens=128, updates=10_000, max_length=48)
 NAMES = ("sst2", "mrpc", "qqp", "mnli", "trec", "snli", "copa")  # short rows, so that 64 sub-batches take seconds
 SEPARATE = Device(packed=False, micro_tokens=1)
 
