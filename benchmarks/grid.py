@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from muppet.runs import Finetune
 
 PROFILE = "paper"
-SETTINGS = "gpus_per_node = 0\narray_parallelism = 64\npack_minutes = {minutes}\n"
+SETTINGS = "gpus_per_node = 0\narray_parallelism = 64\npack_minutes = {minutes}\n[finetune]\nmemory_gb = 0.25\n"  # as `srun true` asks
 READY = Path("ready")  # results written beforehand
 SCHEDULER, START = "scheduler: the same jobs with `srun true`", "our jobs' start: interpreter, imports, a result"
 
