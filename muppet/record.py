@@ -110,11 +110,7 @@ def environment(model: MultiTask, here: Processes) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "packages": versions,
-        # a job's code is a snapshot outside of git: whoever took it says what it was taken of
-        "commit": os.environ.get("MUPPET_COMMIT") or _git("rev-parse", "HEAD"),
-        "dirty": os.environ.get("MUPPET_DIRTY", "0") == "1"
-        if os.environ.get("MUPPET_COMMIT")
-        else bool(_git("status", "--porcelain", "--untracked-files=no")),
+        **CODE,
         "platform": platform.platform(),
         "cpu": _cpu(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
@@ -129,6 +125,16 @@ def _git(*arguments: str) -> str | None:
         return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _code() -> dict[str, Any]:
+    """The commit of this code, and whether it was changed since."""
+    if commit := os.environ.get("MUPPET_COMMIT"):  # a job's snapshot, outside of git: whoever took it says of what
+        return {"commit": commit, "dirty": os.environ.get("MUPPET_DIRTY", "0") == "1"}
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+
+
+CODE = _code()  # as it is when it is read: hours later another commit may be checked out
 
 
 def _cpu() -> str:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from muppet import record
 from muppet.collate import make_batch
 from muppet.device import Device
+from muppet.distributed import Processes
 from muppet.errors import UserError
 from muppet.losses import scale
 from muppet.runs import Recipe
@@ -181,3 +183,12 @@ def test_each_familys_loss_falls_on_an_encoder_decoder(model):
         trainer.update()
     for part, name in enumerate(trainer.names):
         assert trainer.meter.mean(part, 0.8, 1.0) < trainer.meter.mean(part, 0.0, 0.2), name
+
+
+def test_a_result_names_the_code_as_it_was_read(monkeypatch):
+    monkeypatch.delenv("MUPPET_COMMIT", raising=False)
+    monkeypatch.setattr(record, "_git", lambda command, *_: {"rev-parse": "abc", "status": " M train.py"}[command])
+    assert record._code() == {"commit": "abc", "dirty": True}
+    monkeypatch.setenv("MUPPET_COMMIT", "def")
+    assert record._code() == {"commit": "def", "dirty": False}
+    assert record.CODE.items() <= record.environment(make_trainer(mixture("mnli")).model, Processes()).items()
