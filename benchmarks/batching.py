@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,14 +47,28 @@ class Drawn:
         real = np.array([policies.real_tokens(mixed.parts[b.part], b.units) for b in self.batches])
         self.real, self.padded = real, np.array([batch.tokens for batch in self.batches])
 
-    def update(self, step: int) -> list[SubBatch]:
+    def chosen(self, step: int) -> np.ndarray:
+        """Indices of the batches of update `step`."""
         start = (0.5 + 0.618034 * step) % 1  # the same places in the mixture for every variant
-        self.last = policies.systematic(self.mass, self.count, start)
+        return policies.systematic(self.mass, self.count, start)
+
+    def update(self, step: int) -> list[SubBatch]:
+        self.last = self.chosen(step)
         return [self.batches[i] for i in self.last]
 
-    def cost(self, seconds: float) -> float:
-        """Seconds per real token of the last update. Draws are by real tokens, so batches count by their own speed."""
-        return seconds / float(self.real[self.last].sum())
+    def flops(self, model: MultiTask, packed: bool, longest: int | None = None) -> np.ndarray:
+        """Of each batch, on all tokens that the model is fed: real ones, padded ones, or rows padded to `longest`."""
+        each = [flops_per_token(model, longest or batch.length) for batch in self.batches]
+        rows = np.array([batch.rows for batch in self.batches])
+        return np.array(each) * (self.real if packed else self.padded if longest is None else rows * longest)
+
+    def cost(self, seconds: float, flops: np.ndarray) -> float:
+        """Seconds per real token of the whole mixture, at the FLOP/s at which the last update went through its batches.
+
+        Seconds over the update's own real tokens would say little: padded to 512, a batch of short rows holds a tenth
+        of the real tokens that one of long rows does, and takes as long.
+        """
+        return seconds / float(flops[self.last].sum()) * float((self.mass * flops / self.real).sum())
 
     def share(self, longest: int | None = None) -> float:
         """Real tokens among all that the model is fed, over the whole mixture; `longest` pads every row to it."""
@@ -153,7 +167,7 @@ class Theirs:
 
         arguments = transformers.TrainingArguments(
             output_dir=self.folder, max_steps=10_000, per_device_train_batch_size=policies.ROWS_PER_BATCH,
-            gradient_accumulation_steps=PASSES, learning_rate=RECIPE.lr, use_cpu=True, report_to=[], save_strategy="no",
+            gradient_accumulation_steps=drawn.count, learning_rate=RECIPE.lr, use_cpu=True, report_to=[], save_strategy="no",
             logging_strategy="no", disable_tqdm=True, remove_unused_columns=False, max_grad_norm=0.0,
         )  # fmt: skip
         self.stopping = False
@@ -170,6 +184,7 @@ class Theirs:
 
         self.thread = threading.Thread(target=run, daemon=True)
         self.thread.start()
+        self.turns = 0
         self._wait()
 
     def _wait(self) -> None:
@@ -180,6 +195,8 @@ class Theirs:
     def turn(self) -> None:
         self.go.release()
         self._wait()
+        self.drawn.last = self.drawn.chosen(self.turns)  # the next update's batches have been drawn already
+        self.turns += 1
 
     def close(self) -> None:
         self.stopping = True
@@ -221,52 +238,47 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
     with artifacts():
         model = minilm(layers)
         mixed = mixture(model, recipe, names)
-        cuts = {policy.__name__: Drawn(mixed, policy, recipe)
-                for policy in (policies.buckets, policies.fairseq, policies.fixed, policies.grouped)}  # fmt: skip
-        makers: dict[str, tuple[str, Callable[[], Ours | Theirs]]] = {
-            "this project": ("buckets", lambda: Ours(model, mixed, cuts["buckets"], Device(packed=True), recipe)),
-            "this project, padded": (
-                "buckets",
-                lambda: Ours(model, mixed, cuts["buckets"], Device(packed=False), recipe),
+        buckets, fairseq, grouped, fixed = (
+            Drawn(mixed, policy, recipe)
+            for policy in (policies.buckets, policies.fairseq, policies.grouped, policies.fixed)
+        )
+        single, longest = (
+            Drawn(mixed, policies.fixed, recipe, count=1),
+            recipe.max_length,
+        )  # all its batches cost the same
+        real, padded = buckets.flops(model, packed=True), buckets.flops(model, packed=False)
+        way = partial(Ours, model, mixed, recipe=recipe)
+        variants: dict[str, tuple[Ours | Theirs, Drawn, np.ndarray, float]] = {
+            "this project": (way(buckets, Device(packed=True)), buckets, real, 1.0),
+            "this project, padded": (way(buckets, Device(packed=False)), buckets, padded, buckets.share()),
+            "fairseq's batches": (way(fairseq, Device(packed=False)), fairseq, fairseq.flops(model, False), fairseq.share()),
+            "Trainer, by length": (Theirs(model, mixed, grouped), grouped, grouped.flops(model, False), grouped.share()),
+            "Trainer, per task": (Theirs(model, mixed, fixed), fixed, fixed.flops(model, False), fixed.share()),
+            "Trainer, to 512": (
+                Theirs(model, mixed, single, longest), single, single.flops(model, False, longest), single.share(longest),
             ),
-            "fairseq's batches": ("fairseq", lambda: Ours(model, mixed, cuts["fairseq"], Device(packed=False), recipe)),
-            "Trainer, by length": ("grouped", lambda: Theirs(model, mixed, cuts["grouped"])),
-            "Trainer, per task": ("fixed", lambda: Theirs(model, mixed, cuts["fixed"])),
-            "Trainer, to 512": ("fixed", lambda: Theirs(model, mixed, cuts["fixed"], recipe.max_length)),
-        }
+        }  # fmt: skip
         if cpu_bf16():
-            both = Device(packed=True, bf16=True)
-            makers["this project, bf16"] = ("buckets", lambda: Ours(model, mixed, cuts["buckets"], both, recipe))
-        variants = {name: (make(), cuts[cut]) for name, (cut, make) in makers.items()}
+            variants["this project, bf16"] = (way(buckets, Device(packed=True, bf16=True)), buckets, real, 1.0)
         cpu: dict[str, list[float]] = {name: [] for name in variants}
         wall: dict[str, list[float]] = {name: [] for name in variants}
         shares, peaks = [], []
-        lengths = np.array([batch.length for batch in cuts["buckets"].batches])
         config = model.backbone.config
         for number in range(rounds + 1):  # the first is to warm up
-            for name, (variant, drawn) in variants.items():
+            for name, (variant, drawn, flops, _) in variants.items():
                 clock = clocked(variant.turn)
                 if number:
-                    cpu[name].append(drawn.cost(clock.cpu))
-                    wall[name].append(drawn.cost(clock.wall))
+                    cpu[name].append(drawn.cost(clock.cpu, flops))
+                    wall[name].append(drawn.cost(clock.wall, flops))
                 if number and name == "this project":
-                    work = sum(
-                        policies.real_tokens(mixed.parts[b.part], b.units) * flops_per_token(model, b.length)
-                        for b in (drawn.batches[i] for i in drawn.last)
-                    )
                     peaks.append(gemm_peak(config.hidden_size, config.intermediate_size))
-                    shares.append(work / clock.cpu / peaks[-1])
+                    shares.append(float(flops[drawn.last].sum()) / clock.cpu / peaks[-1])
             hint(f"round {number} of {rounds}")
-        for variant, _ in variants.values():
+        for variant, *_ in variants.values():
             variant.close()
     ours = cpu["this project"]
     rows: list[dict[str, Any]] = []
-    for name, (_, drawn) in variants.items():
-        share = (
-            1.0
-            if name in ("this project", "this project, bf16")
-            else drawn.share(recipe.max_length if name.endswith("512") else None)
-        )
+    for name, (*_, share) in variants.items():
         rows.append({
             "variant": name,
             "real tokens / CPU s": 1 / median(cpu[name]),
@@ -281,13 +293,13 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
         rows=rows,
         settings={"model": f"MiniLM, {layers} of 6 layers", "max_tokens": recipe.max_tokens, "max_length": recipe.max_length,
                   "batches_per_turn": PASSES, "rounds": rounds, "gemm_peak_gflops": round(median(peaks) / 1e9, 1),
-                  "mean_row": round(float((lengths * cuts["buckets"].mass).sum()), 1)},
+                  "mean_row": round(float(sum(buckets.mass * [batch.length for batch in buckets.batches])), 1)},
         bars=[
             Bar(what="Trainer per task over this project, bf16 here and fp32 there", bar=2.0, measured=bf16,
                 why="" if bf16 else "this CPU has no bf16 instructions"),
             Bar(what="Trainer per task over this project, both fp32", bar=1.3, measured=times["Trainer, per task"]),
             Bar(what="Trainer padded to 512 over this project, both fp32", bar=4.0, measured=times["Trainer, to 512"]),
-            Bar(what="real tokens' share of the GEMM peak", bar=0.85, measured=median(shares)),
+            Bar(what=f"real tokens' share of the GEMM peak, {layers} of 6 layers", bar=0.85, measured=median(shares)),
         ],
         notes=[mixed.note, tasknet()],
     )  # fmt: skip

@@ -30,10 +30,11 @@ def variants(recipe: Recipe, layers: int, names: Sequence[str]) -> dict[str, Tra
     found = {}
     for name, (changed, device) in ways.items():
         model = minilm(layers)
-        for module in model.modules():
+        mixed = mixture(model, recipe, names, rows=600)
+        for module in model.modules():  # those of the heads too
             if isinstance(module, torch.nn.Dropout) and recipe.dropout is not None:
                 module.p = recipe.dropout
-        found[name] = trainer(model, mixture(model, recipe, names, rows=600), changed, device)
+        found[name] = trainer(model, mixed, changed, device)
     return found
 
 
