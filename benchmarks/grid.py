@@ -3,8 +3,9 @@
     python -m tests.slurm_cluster run -- python -m benchmarks.grid            # 2,000 runs, one to a job
     python -m tests.slurm_cluster run -- python -m benchmarks.grid --per-job 10
 
-The same number of jobs that run `srun true` is timed beside it: what the scheduler takes for itself. What our jobs take
-beyond that is their start: an interpreter, imports, a result written. On one machine both share its cores.
+The same number of jobs that run `srun true` is timed beside it, half of them before and half after, so that a change of
+the machine's mood hits both: what the scheduler takes for itself. What our jobs take beyond that is their start: an
+interpreter, imports, a result written. On one machine both share its cores.
 """
 
 from __future__ import annotations
@@ -120,9 +121,11 @@ def measure(count: int, per_job: int) -> dict[str, float]:
 
     runs = declare(count)
     score = next(iter(runs.values())).task.key()
-    lap()
     cells = tuple(Cell(row="plain", column=f"{n}", runs=tuple(runs.values())[n::20], score=score) for n in range(20))
     study = Study(name="ablations", title="a grid", kind="table", cells=cells)
+    jobs = -(-count // per_job)
+    alone = scheduler_alone(jobs // 2)
+    lap()
     made = plan({"ablations": study}, PROFILE)
     settings = cluster.read()
     factor = {("", ""): WORTHWHILE_S / per_job / cost.plain_seconds(next(iter(runs.values())))}
@@ -133,7 +136,7 @@ def measure(count: int, per_job: int) -> dict[str, float]:
         calibration=calibration, runner="benchmarks.grid:no_op",
     )  # fmt: skip
     assert sent.submission is not None and len(sent.sent) == count and not sent.refused
-    assert sum(len(array.runs) for array in sent.submission.arrays) == -(-count // per_job)
+    assert sum(len(array.runs) for array in sent.submission.arrays) == jobs
     seconds["submit: pack, snapshot, sbatch, look again"] = lap() - submit.CONFIRM_S  # in which jobs run already
     folder = collect.result_path(PROFILE, next(iter(runs))).parent
     while not folder.is_dir() or sum(1 for name in os.listdir(folder) if name.endswith(".json")) < count:
@@ -146,7 +149,7 @@ def measure(count: int, per_job: int) -> dict[str, float]:
     frame = collect.cells_frame(study, PROFILE)
     assert set(frame["state"]) == {"measured"} and int(frame["runs_done"].sum()) == count
     seconds["collect: into cells"] = lap()
-    alone = scheduler_alone(-(-count // per_job))
+    alone += scheduler_alone(jobs - jobs // 2)
     return seconds | {SCHEDULER: alone, START: max(0.0, jobs_ran - alone)}
 
 
