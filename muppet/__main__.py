@@ -186,11 +186,12 @@ def _finetune(args: argparse.Namespace) -> int:
 
 
 def _print_losses(training: Any) -> None:
-    """Each dataset's loss, scaled as trained (Eq. 1: 1 is a uniform guess), in the first and the last tenth."""
+    """Each dataset's loss, scaled as trained (Eq. 1: a uniform guess has 1), when it is new and at the end."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("dataset", "examples", "epochs", "first loss", "last loss", title="scaled loss, first and last tenth")
+    heads = ("dataset", "examples", "epochs", "first loss", "last loss")
+    table = Table(*heads, title="scaled loss over the first and the last fifth of what was seen of each")
     for name, seen in training["datasets"].items():
         losses = (f"{x:.3f}" if x is not None else "–" for x in (seen["first_loss"], seen["last_loss"]))
         table.add_row(name, f"{seen['examples']:,}", f"{seen['epochs']:.2f}", *losses)

@@ -34,12 +34,12 @@ PACKAGES = (
 
 
 def training(trainer: Trainer) -> dict[str, Any]:
-    """Updates; loss overall and by dataset (first and last tenth, scaled as trained); passes over each."""
+    """Updates; loss overall and by dataset (over the first and last fifth of what was seen of it, scaled as trained);
+    passes over each."""
     meter, passes = trainer.meter, trainer.sampler.passes(trainer.updates)
     datasets = {
         part.name: {
-            "first_loss": meter.mean(index, 0.0, 0.1),
-            "last_loss": meter.mean(index, 0.9, 1.0),
+            **_ends(meter.ends(index)),
             "examples": len(np.unique(part.encoded.unit_example[part.units])),
             "units": len(part.units),
             "epochs": round(passes[index], 4),
@@ -48,12 +48,15 @@ def training(trainer: Trainer) -> dict[str, Any]:
     }
     return {
         "updates": trainer.updates,
-        "first_loss": meter.mean(None, 0.0, 0.1),
-        "last_loss": meter.mean(None, 0.9, 1.0),
+        **_ends(meter.ends(None)),
         "datasets": datasets,
         "parameters": sum(p.numel() for p in trainer.parameters),
         "found": Path(trainer.model.found).name if Path(trainer.model.found).is_dir() else trainer.model.found,
     }
+
+
+def _ends(losses: tuple[float | None, float | None]) -> dict[str, float | None]:
+    return dict(zip(("first_loss", "last_loss"), losses, strict=True))
 
 
 def cost(trainer: Trainer, seconds: float) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class Place:
     folder: Path  # the run's folder: checkpoint/, progress.json
 
 
+ENDS = 0.2  # of a dataset's examples, at each end of the training
 BINS = 100  # of the loss curves that a run keeps
 
 
@@ -57,12 +58,18 @@ class Meter:
         self.losses[place] += torch.tensor(losses, dtype=torch.float64)
         self.units[place] += torch.tensor(units)
 
-    def mean(self, dataset: int | None, first: float, last: float) -> float | None:
-        """Mean scaled loss of a dataset, or of all, between two shares of the training; None: it had no example."""
-        rows = slice(int(first * self.bins), max(int(first * self.bins) + 1, round(last * self.bins)))
+    def ends(self, dataset: int | None, share: float = ENDS) -> tuple[float | None, float | None]:
+        """Mean scaled loss of a dataset, or of all, over the first and the last `share` of its own examples; None: it
+        had no example."""
         columns = slice(None) if dataset is None else slice(dataset, dataset + 1)
-        count = int(self.units[rows, columns].sum())
-        return float(self.losses[rows, columns].sum()) / count if count else None
+        losses, units = self.losses[:, columns].sum(dim=1), self.units[:, columns].sum(dim=1)
+        if not units.any():
+            return None, None
+        found = []
+        for order in (torch.arange(self.bins), torch.arange(self.bins).flip(0)):
+            enough = int((units[order].cumsum(0) < share * units.sum()).sum()) + 1
+            found.append(float(losses[order[:enough]].sum() / units[order[:enough]].sum()))
+        return found[0], found[1]
 
 
 @contextmanager

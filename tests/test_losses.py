@@ -80,7 +80,7 @@ def test_every_family_starts_at_one_with_uniform_outputs(artifacts, model, names
         if ".out." in name or name.endswith(("shared.weight", "lm_head.weight", "embed_tokens.weight")):
             parameter.data.zero_()
     trainer.update()
-    seen = [trainer.meter.mean(part, 0, 1) for part in range(len(trainer.parts))]
+    seen = [trainer.meter.ends(part, share=1)[0] for part in range(len(trainer.parts))]
     assert all(value is not None for value in seen)
     assert seen == pytest.approx([1.0] * len(seen), abs=1e-4)
 
@@ -92,7 +92,7 @@ def test_regression_is_left_unscaled(artifacts):  # noqa: F811
     low, high = trainer.specs[0].low, trainer.specs[0].high
     targets = [(float(trainer.parts[0].encoded.labels[u]) - low) / (high - low) for b in batches for u in b.units]
     trainer.update()
-    assert trainer.meter.mean(0, 0, 1) == pytest.approx(sum(t * t for t in targets) / len(targets), rel=1e-4)
+    assert trainer.meter.ends(0, share=1)[0] == pytest.approx(sum(t * t for t in targets) / len(targets), rel=1e-4)
 
 
 @pytest.mark.parametrize("noise", ["uniform", "normal"])

@@ -15,7 +15,7 @@ from muppet.distributed import Processes
 from muppet.errors import UserError
 from muppet.losses import scale
 from muppet.runs import Recipe
-from muppet.train import learning_rate
+from muppet.train import Meter, learning_rate
 from tests.core import artifacts, make_trainer, mixture, recipe, shared_artifacts  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")
@@ -109,7 +109,7 @@ def test_loss_scalings():
     for kind in ("log_n", "none", "dataset_size", "inverse_loss"):
         trainer = make_trainer(mixture("mnli commonsense_qa", loss_scaling=kind, lr=0.0, sub_batches=40))
         trainer.update()
-        first[kind] = [trainer.meter.mean(part, 0, 1) for part in (0, 1)]
+        first[kind] = [trainer.meter.ends(part, share=1)[0] for part in (0, 1)]
     for part, n in ((0, 3), (1, 5)):
         assert first["log_n"][part] == pytest.approx(first["none"][part] / math.log(n), rel=1e-5)
         assert first["dataset_size"][part] == pytest.approx(first["none"][part], rel=1e-5)  # equal sizes
@@ -182,7 +182,8 @@ def test_each_familys_loss_falls_on_an_encoder_decoder(model):
     while trainer.step < trainer.updates:
         trainer.update()
     for part, name in enumerate(trainer.names):
-        assert trainer.meter.mean(part, 0.8, 1.0) < trainer.meter.mean(part, 0.0, 0.2), name
+        first, last = trainer.meter.ends(part)
+        assert last < first, name
 
 
 def test_a_result_names_the_code_as_it_was_read(monkeypatch):
@@ -192,3 +193,13 @@ def test_a_result_names_the_code_as_it_was_read(monkeypatch):
     monkeypatch.setenv("MUPPET_COMMIT", "def")
     assert record._code() == {"commit": "def", "dirty": False}
     assert record.CODE.items() <= record.environment(make_trainer(mixture("mnli")).model, Processes()).items()
+
+
+def test_the_ends_of_a_loss_are_those_of_the_dataset_s_own_examples():
+    meter = Meter(updates=10, datasets=3)
+    for step in range(10):  # the first is seen in the middle, the second always, the third never
+        meter.add(step, [float(step) * (3 <= step < 8), 2.0 * step, 0.0], [int(3 <= step < 8), 2, 0])
+    assert meter.ends(0) == (3.0, 7.0)
+    assert meter.ends(1) == (0.5, 8.5)
+    assert meter.ends(2) == (None, None)
+    assert meter.ends(0, share=1) == (5.0, 5.0)
