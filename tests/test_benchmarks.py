@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import batching, collect, common, gpu, policies, scaling, startup, step
+from benchmarks import batching, collect, common, gpu, page, policies, scaling, startup, step
 from benchmarks.common import Bar, Clock, Report
 from benchmarks.mixture import Mixture, lengths, mixture, recorded
 from muppet import tasks
@@ -71,6 +72,28 @@ def test_an_unknown_benchmark_is_named_with_the_nearest():
 def test_without_a_gpu_the_gpu_benchmark_says_so_and_writes_nothing(tmp_path, capsys):
     assert command.run(["gpu"], tmp_path) == 0
     assert "no GPU here" in capsys.readouterr().out and not list(tmp_path.iterdir())
+
+
+def test_the_committed_page_is_what_the_committed_results_say():
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert page.rendered(text) == text, "run `python -m benchmarks --readme`"
+    assert set(page.REGION.findall(text)) == {"bars", *command.NAMES}
+
+
+def test_the_page_holds_the_numbers_and_names_what_was_not_measured(tmp_path):
+    bar = Bar(what="faster", bar=2.0, measured=1.5)
+    Report(name="step", rows=[{"way": "ours", "s": 0.25}], settings={"rounds": 5}, bars=[bar]).write(tmp_path)
+    text = (
+        "kept\n<!-- bars -->\nold\n<!-- /bars -->\nalso\n<!-- step -->\n<!-- /step -->\n<!-- gpu -->\n<!-- /gpu -->\n"
+    )
+    made = page.rendered(text, tmp_path)
+    assert (
+        made == page.rendered(made, tmp_path) and made.startswith("kept\n") and "\nalso\n" in made and "old" not in made
+    )
+    assert re.search(r"\| ours +\| 0.25", made) and re.search(r"faster +\| ≥ 2 +\| 1.5 +\| MISSED", made)
+    assert "`make bench ONLY=gpu`" in made and "rounds 5" in made
+    with pytest.raises(UserError, match="make bench"):
+        page.rendered(text, tmp_path / "none")
 
 
 # ---------------------------------------------------------------- what is compared
@@ -153,6 +176,45 @@ def test_transformers_trainer_computes_the_loss_that_this_project_computes(mixed
         )
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_other_trainers_time_is_set_against_the_batches_it_was_fed(count, mixed, monkeypatch):
+    model, made = mixed
+    drawn, fed = batching.Drawn(made, policies.fixed, SMALL, count), []
+    forward = batching.TheirModel.forward
+
+    def seen(self, **inputs):
+        fed.append(tuple(inputs["input_ids"].shape))
+        return forward(self, **inputs)
+
+    monkeypatch.setattr(batching, "TheirModel", type("Seen", (batching.TheirModel,), {"forward": seen}))
+    theirs = batching.Theirs(model, made, drawn)
+    try:
+        for turn in range(4):
+            fed.clear()
+            theirs.turn()
+            assert fed == [(drawn.batches[i].rows, drawn.batches[i].length) for i in drawn.last]
+            assert drawn.last.tolist() == drawn.chosen(turn).tolist() and len(fed) == count
+    finally:
+        theirs.close()
+
+
+def test_cost_is_that_of_the_whole_mixture(mixed):
+    """At a constant FLOP/s, whatever was drawn: all work over all real tokens of the full-size mixture."""
+    model, made = mixed
+    drawn = batching.Drawn(made, policies.fixed, SMALL)
+    for flops in (drawn.flops(model, True), drawn.flops(model, False), drawn.flops(model, False, 64)):
+        speed, work, real = 1e9, 0.0, 0.0
+        for part, share in zip(made.parts, made.shares(), strict=True):
+            passes = share / part.encoded.n_examples
+            for batch, n in zip(drawn.batches, flops, strict=True):
+                if batch.part == made.parts.index(part):
+                    work += passes * n
+                    real += passes * policies.real_tokens(part, batch.units)
+        for number in range(3):
+            drawn.update(number)
+            assert drawn.cost(flops[drawn.last].sum() / speed, flops) == pytest.approx(work / real / speed)
+
+
 def test_our_collated_rows_are_those_of_the_tokenizer(mixed):
     model, made = mixed
     for index, part in enumerate(made.parts):
@@ -174,7 +236,7 @@ def test_separate_passes_are_one_forward_per_sub_batch(mixed, monkeypatch):
 
 
 def test_gradients_of_all_ways_agree(artifacts, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(step, "minilm", lambda layers: MultiTask.load("tiny/roberta"))
+    monkeypatch.setattr(step, "minilm", lambda layers: MultiTask.load("tiny/roberta", dropout=0.1))
     apart = step.gradients(2, ("sst2", "copa"), SMALL)
     assert apart.keys() == {"one update, packed", "one update, padded", "64 separate passes"}
     assert max(apart.values()) < 1e-5
