@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.slurm_cluster import Cluster
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -215,6 +217,9 @@ class Grid:
 
 
 Make = Callable[..., Grid]
+asked_for = pytest.mark.skipif(
+    os.environ.get("MUPPET_CLUSTER_TESTS") != "all", reason="waits for minutes: MUPPET_CLUSTER_TESTS=all runs it"
+)
 
 
 def same(one: Grid, local: Grid) -> bool:

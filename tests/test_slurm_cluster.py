@@ -5,7 +5,6 @@ What the cluster does to jobs is in test_slurm_faults.py."""
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from pathlib import Path
@@ -13,16 +12,12 @@ from pathlib import Path
 import pytest
 
 from tests.slurm_cluster import Cluster, missing
-from tests.slurm_grid import Grid, Make, same
+from tests.slurm_grid import Grid, Make, asked_for, same
 
 pytestmark = pytest.mark.skipif(
     bool(missing()), reason=f"SLURM is not installed ({', '.join(missing())}): python -m tests.slurm_cluster install"
 )
 PARENT, CHILD = "from muppet.prefinetune import", "from muppet.finetune import"  # where a worker turns to either stage
-
-whole = pytest.mark.skipif(
-    os.environ.get("MUPPET_CLUSTER_TESTS") != "all", reason="waits for minutes: MUPPET_CLUSTER_TESTS=all runs it"
-)
 
 
 def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing(
@@ -42,7 +37,7 @@ def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing
     assert same(one, local)
 
 
-@pytest.mark.parametrize("only", ["*/RTE", pytest.param("*", marks=whole)])
+@pytest.mark.parametrize("only", ["*/RTE", pytest.param("*", marks=asked_for)])
 def test_smoke_table_3(grid: Make, only: str) -> None:
     """One column of every row with its three pre-finetunings; the whole table takes minutes and is asked for."""
     one = grid(artefact="table3", profile="smoke", settings="array_parallelism = 2\n")

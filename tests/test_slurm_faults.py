@@ -3,13 +3,16 @@ right. The other half of the tests on a cluster is in test_slurm_cluster.py; xdi
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import signal
 import subprocess
 
 import pytest
 
 from tests.slurm_cluster import Cluster, missing
-from tests.slurm_grid import Grid, Make, same
+from tests.slurm_grid import Grid, Make, asked_for, same
 
 pytestmark = pytest.mark.skipif(
     bool(missing()), reason=f"SLURM is not installed ({', '.join(missing())}): python -m tests.slurm_cluster install"
@@ -79,6 +82,28 @@ def test_a_node_that_comes_back_with_its_job_makes_two_copies_of_a_run_and_one_r
     finally:
         cluster.start_node(node[1])
         cluster.run("scontrol", "update", f"NodeName={node[1]}", "State=RESUME", check=False)
+
+
+@asked_for
+@pytest.mark.parametrize("how", ["requeued by an administrator", "ended by TERM alone", "its process killed"])
+def test_other_ends_of_a_pre_finetuning_cost_nothing_but_time(
+    cluster: Cluster, grid: Make, local: Grid, how: str
+) -> None:
+    one = grid(slow=1.5)
+    one.submit()
+    parent = one.parent
+    one.until(lambda: one.progress(parent) > 1, "the pre-finetuning is under way")
+    job = one.states()[parent]["job"]
+    if how.startswith("requeued"):
+        cluster.run("scontrol", "requeue", job)
+    elif how.startswith("ended"):
+        cluster.run("scancel", "--signal=TERM", job)
+    else:
+        os.kill(json.loads((one.work / f"artifacts/runs/{parent}/holder.json").read_text())["pid"], signal.SIGKILL)
+    one.parent_is_done()
+    assert ("SIGKILL: out of memory?" if "killed" in how else "restart_count=1") in one.joblogs()
+    assert same(one, local)
+    assert not list((one.work / "artifacts").glob("runs/*/failure.json"))
 
 
 def test_a_controller_killed_right_after_submission_loses_no_run(cluster: Cluster, grid: Make) -> None:

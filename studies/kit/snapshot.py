@@ -79,7 +79,7 @@ def environment(snapshot: Path, profile: str, *, sealed: bool) -> dict[str, str]
         "PYTHONPATH": os.pathsep.join(filter(None, (str(snapshot), os.environ.get("PYTHONPATH")))),
         "PYTHONSAFEPATH": "1",
     }
-    found |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    found |= {"PYTHONUNBUFFERED": "1"}
     return found | SEALED | needs.for_jobs(profile) if sealed else found
 
 
