@@ -121,7 +121,9 @@ def measure(count: int, per_job: int) -> dict[str, float]:
 
     runs = declare(count)
     score = next(iter(runs.values())).task.key()
-    cells = tuple(Cell(row="plain", column=f"{n}", runs=tuple(runs.values())[n::20], score=score) for n in range(20))
+    cells = tuple(
+        Cell(row="plain", column=f"{n}", runs=tuple(runs.values())[n::20], score=score) for n in range(min(20, count))
+    )
     study = Study(name="ablations", title="a grid", kind="table", cells=cells)
     jobs = -(-count // per_job)
     alone = scheduler_alone(jobs // 2)
