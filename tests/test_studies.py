@@ -184,3 +184,16 @@ def test_a_glob_over_all_artefacts_keeps_those_that_have_its_cells():
     assert load.cut(studies(), None) == studies()
     with pytest.raises(UserError, match="did you mean 'RoBERTa-B/RTE'"):
         load.cut(studies(), "RoBERTa-B/RTEE")
+
+
+@pytest.mark.parametrize("decided", ["", "anli_split=test"])
+@pytest.mark.parametrize("profile", ["paper", "mini", "smoke"])
+def test_every_cell_asks_for_a_score_that_its_runs_have(profile: str, decided: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(OVERRIDE, decided)
+    for study in load.load_studies(profile).values():
+        for one in study.cells:
+            for run in one.runs[:1]:
+                assert isinstance(run, Finetune) and one.score
+                scored = (run.task, *(run.evaluate_on or ()))
+                made = {t.key(split, metric) for t in scored for split in t.evaluation for metric in t.metrics}
+                assert set(one.score.split(" + ")) <= made, (study.name, one.key, one.score)
