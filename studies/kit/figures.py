@@ -197,6 +197,7 @@ def _curves(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> Non
         )
         axes.set_title(f"{row} ({cells['metric'].iloc[0] if len(cells) else every['metric'].iloc[0]})", loc="left")
         axes.set_xticks(every["x"], [_tick(column) for column in every["column"]])
+        _at_most_100(axes)
         margin = 0.04 * max(every["x"].max() - every["x"].min(), 1)
         axes.set_xlim(every["x"].min() - margin, every["x"].max() + margin)
         axes.tick_params(axis="x", labelsize=7.5)
@@ -272,6 +273,7 @@ def _bars(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> None:
         )
     low = 100 * points[["value", "low", "seed_low"]].min().min()
     axes.set_ylim(bottom=max(0, 5 * (low // 5) - 5))
+    _at_most_100(axes)
     metrics = points.drop_duplicates("column").set_index("column")["metric"]
     axes.set_xticks(range(len(columns)), [f"{column}\n{metrics[column]}" for column in columns])
     axes.grid(axis="x", visible=False)
@@ -327,6 +329,11 @@ def _heatmaps(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> N
         axes.set_ylabel("datasets in pre-finetuning")
         axes.tick_params(axis="both", length=0, rotation=0, labelsize=8)
     figure.tight_layout(h_pad=1.5)
+
+
+def _at_most_100(axes: Axes) -> None:
+    """No tick beyond what a score can be."""
+    axes.set_ylim(top=min(axes.get_ylim()[1], 101))
 
 
 def _tick(name: str) -> str:
