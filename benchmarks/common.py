@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -103,14 +102,15 @@ def _rounded(value: Any) -> Any:
 
 def where() -> dict[str, Any]:
     """Machine, versions, commit; nothing that names a host or a person."""
+    from muppet.record import CODE
+
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    dirty = git("status", "--porcelain", "--untracked-files=no")
-    return {"machine": machine(), "versions": versions, "commit": git("rev-parse", "HEAD"), "dirty": bool(dirty)}
+    return {"machine": machine(), "versions": versions, **CODE}
 
 
 def machine() -> dict[str, Any]:
@@ -118,12 +118,10 @@ def machine() -> dict[str, Any]:
     import psutil
     import torch
 
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
+    from muppet.record import cpu
+
     return {
-        "cpu": model,
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -139,15 +137,6 @@ def cpu_bf16() -> bool:
     import torch
 
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def git(*arguments: str) -> str | None:
-    """What git says about this checkout; None outside of one."""
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 @dataclass(frozen=True, kw_only=True)

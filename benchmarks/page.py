@@ -44,7 +44,7 @@ def bars(found: Mapping[str, Any]) -> str:
     """Every bar of every benchmark with what was measured."""
     rows = []
     for name, kept in found.items():
-        for bar in kept["bars"] if name != "grid" else ():
+        for bar in kept["bars"]:
             wanted = f"{'≥' if bar['at_least'] else '≤'} {bar['bar']:g}"
             said = verdict(bar["met"]) + (f": {bar['why']}" if bar["why"] else "")
             rows.append([name, bar["what"], wanted, shown(bar["measured"]), said])

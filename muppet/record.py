@@ -115,7 +115,7 @@ def environment(model: MultiTask, here: Processes) -> dict[str, Any]:
         "packages": versions,
         **CODE,
         "platform": platform.platform(),
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "model_commit": getattr(model.backbone.config, "_commit_hash", None),
         "attention": getattr(model.backbone.config, "_attn_implementation", None),
@@ -140,7 +140,8 @@ def _code() -> dict[str, Any]:
 CODE = _code()  # as it is when it is read: hours later another commit may be checked out
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """The processor's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

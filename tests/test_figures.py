@@ -10,6 +10,13 @@ from studies.kit import figures
 from studies.kit.study import Cell, Study
 
 SCALES = (0, 10, 16, 40)
+
+
+@pytest.fixture(autouse=True)
+def artifacts(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+
+
 CURVE = Study(
     name="figure1",
     title="Scores over scale",

@@ -66,7 +66,8 @@ class Collected:
     @property
     def spent(self) -> dict[str, dict[str, Any]]:
         """What each run cost: `seconds`, `device`, `processes`."""
-        return {row[0]: {"seconds": row[6], "device": row[7], "processes": row[8]} for row in self.rows}
+        named = (dict(zip(RUN_COLUMNS, row)) for row in self.rows)
+        return {row["run"]: {name: row[name] for name in ("seconds", "device", "processes")} for row in named}
 
 
 def read_all(profile: str) -> Collected:

@@ -6,6 +6,7 @@ cells give the same bytes: no dates, no machine's fonts, no random ids.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import textwrap
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from muppet import paths
 from muppet.errors import UserError
 from muppet.result import write_text
 from muppet.runs import Finetune, Prefinetune
@@ -60,12 +62,15 @@ def render(study: Study, profile: str, frame: pd.DataFrame, root: Path = Path("f
     stem = root / profile / study.name
     pdf, png, csv = (stem.with_suffix(ending) for ending in (".pdf", ".png", ".csv"))
     table = points.to_csv(index=False, columns=list(CSV_COLUMNS), lineterminator="\n")
-    key = _key(study, profile, table)
-    if not (_drawn(pdf, key) and _drawn(png, key)):
+    mark = paths.cache() / f"drawn-{profile}-{study.name}.txt"
+    told = (profile, study.title, study.kind, shrunk(study), table, Path(__file__).read_text(encoding="utf-8"))
+    if not (mark.exists() and mark.read_text(encoding="utf-8") == _stamp(told, pdf, png)):  # drawing takes seconds
         figure = draw(study, profile, points)
         stem.parent.mkdir(parents=True, exist_ok=True)
         for path in (pdf, png):
-            _write_bytes(path, _bytes(figure, path.suffix[1:], key=key))
+            _write_bytes(path, _bytes(figure, path.suffix[1:]))
+        with contextlib.suppress(OSError):  # a place where it cannot be written only costs time
+            write_text(mark, _stamp(told, pdf, png))
     write_text(csv, table)
     return [pdf, png, csv]
 
@@ -350,26 +355,17 @@ def _whiskers(cells: pd.DataFrame) -> list[pd.Series] | None:
     return [100 * below.fillna(0).clip(lower=0), 100 * above.fillna(0).clip(lower=0)]
 
 
-def _key(study: Study, profile: str, table: str) -> str:
-    """Of all that a drawing depends on: what is plotted and this file."""
-    told = (profile, study.title, study.kind, shrunk(study), table, Path(__file__).read_text(encoding="utf-8"))
-    return "drawn from " + hashlib.sha256("\0".join(told).encode()).hexdigest()
+def _stamp(told: Sequence[str], *files: Path) -> str:
+    """SHA-256 of all that a drawing depends on (what is plotted, this file) and of the files that came of it."""
+    found = hashlib.sha256("\0".join(told).encode())
+    for path in files:
+        found.update(path.read_bytes() if path.exists() else b"absent")
+    return found.hexdigest()
 
 
-def _drawn(path: Path, key: str) -> bool:
-    """Whether the file says that it is the drawing of `key`: then it need not be drawn again, which takes seconds."""
-    try:
-        return key.encode() in path.read_bytes()
-    except OSError:
-        return False
-
-
-def _bytes(figure: Figure, kind: str, dpi: int = 200, key: str = "") -> bytes:
-    """The figure in one format, free of dates and program versions; `key` goes into its metadata."""
-    said, unsaid = {"pdf": ("Keywords", ("CreationDate", "Creator", "Producer")), "png": ("Comment", ("Software",))}[
-        kind
-    ]
-    clean = {said: key, **dict.fromkeys(unsaid)}
+def _bytes(figure: Figure, kind: str, dpi: int = 200) -> bytes:
+    """The figure in one format, free of dates and program versions."""
+    clean = {"pdf": {"CreationDate": None, "Creator": None, "Producer": None}, "png": {"Software": None}}[kind]
     buffer = io.BytesIO()
     with _style():
         figure.savefig(buffer, format=kind, metadata=clean, bbox_inches="tight", pad_inches=0.12, dpi=dpi)
