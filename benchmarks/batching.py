@@ -4,26 +4,27 @@ Every variant trains the same model (the width of MiniLM, two of its layers: eve
 process, in turns. What a turn trains on is drawn from that variant's own batches of the full-size mixture, spread
 evenly over its real tokens, from short rows to long. transformers.Trainer runs its own loop, in a thread that waits for
 its turn.
+
+How close the loop comes to the machine's limit is also measured on layers of RoBERTa-base's shape, with the same rows: the
+paper's model is twice as wide as MiniLM, and a wider one spends more of its time in matrix products.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import tempfile
 import threading
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks import policies
+from benchmarks import policies, tasknet_side
 from benchmarks.common import ROUNDS, Bar, Report, clocked, cpu_bf16, hint, median
-from benchmarks.mixture import Mixture, artifacts, flops_per_token, minilm, mixture, trainer
+from benchmarks.mixture import SHAPES, Mixture, artifacts, flops_per_token, minilm, mixture, roberta, trainer
+from muppet import stage
 from muppet.batching import SubBatch
 from muppet.collate import Batch, Segment, fields
 from muppet.device import Device
@@ -33,6 +34,7 @@ from muppet.runs import Recipe
 
 RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=10_000, max_length=512, sub_batches=2)
 PASSES = 2  # batches of one turn, and of one update, for every variant
+OURS, WIDE = "this project", "this project, RoBERTa-base's width"
 
 
 class Drawn:
@@ -224,10 +226,11 @@ def _arrow(mixed: Mixture) -> list[Any]:
     return found
 
 
-def gemm_peak(width: int, inner: int, rows: int = 4400) -> float:
-    """Best FLOP/s of a few float32 matrix products of the model's shapes and a large square one, per CPU second."""
+def gemm_peak(widths: Sequence[int], rows: int = 4400) -> float:
+    """Best FLOP/s of a few float32 matrix products of the models' shapes and a large square one, per CPU second."""
     best = 0.0
-    for m, k, n in ((rows, width, width), (rows, width, inner), (rows, inner, width), (2048, 2048, 2048)):
+    shapes = [shape for h in widths for shape in ((rows, h, h), (rows, h, 4 * h), (rows, 4 * h, h))]
+    for m, k, n in (*shapes, (2048, 2048, 2048)):
         multiply = partial(torch.nn.functional.linear, torch.randn(m, k), torch.randn(n, k))
         best = max(best, *(2 * m * k * n / clocked(multiply).cpu for _ in range(3)))
     return best
@@ -248,8 +251,11 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
         )  # all its batches cost the same
         real, padded = buckets.flops(model, packed=True), buckets.flops(model, packed=False)
         way = partial(Ours, model, mixed, recipe=recipe)
+        wide = roberta((layers, *SHAPES["base"][1:]), "cpu")
+        stage.add_missing_heads(wide, mixed.specs, 0)
+        wide_flops = buckets.flops(wide, packed=True)
         variants: dict[str, tuple[Ours | Theirs, Drawn, np.ndarray, float]] = {
-            "this project": (way(buckets, Device(packed=True)), buckets, real, 1.0),
+            OURS: (way(buckets, Device(packed=True)), buckets, real, 1.0),
             "this project, padded": (way(buckets, Device(packed=False)), buckets, padded, buckets.share()),
             "fairseq's batches": (way(fairseq, Device(packed=False)), fairseq, fairseq.flops(model, False), fairseq.share()),
             "Trainer, by length": (Theirs(model, mixed, grouped), grouped, grouped.flops(model, False), grouped.share()),
@@ -258,25 +264,28 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
                 Theirs(model, mixed, single, longest), single, single.flops(model, False, longest), single.share(longest),
             ),
         }  # fmt: skip
+        variants[WIDE] = Ours(wide, mixed, buckets, Device(packed=True), recipe), buckets, wide_flops, 1.0
         if cpu_bf16():
             variants["this project, bf16"] = (way(buckets, Device(packed=True, bf16=True)), buckets, real, 1.0)
         cpu: dict[str, list[float]] = {name: [] for name in variants}
         wall: dict[str, list[float]] = {name: [] for name in variants}
-        shares, peaks = [], []
-        config = model.backbone.config
+        shares: dict[str, list[float]] = {OURS: [], WIDE: []}
+        peaks = []
         for number in range(rounds + 1):  # the first is to warm up
             for name, (variant, drawn, flops, _) in variants.items():
                 clock = clocked(variant.turn)
-                if number:
-                    cpu[name].append(drawn.cost(clock.cpu, flops))
-                    wall[name].append(drawn.cost(clock.wall, flops))
-                if number and name == "this project":
-                    peaks.append(gemm_peak(config.hidden_size, config.intermediate_size))
-                    shares.append(float(flops[drawn.last].sum()) / clock.cpu / peaks[-1])
+                if not number:
+                    continue
+                cpu[name].append(drawn.cost(clock.cpu, flops))
+                wall[name].append(drawn.cost(clock.wall, flops))
+                if name in shares:
+                    peaks.append(gemm_peak((model.width, wide.width)))
+                    shares[name].append(float(flops[drawn.last].sum()) / clock.cpu / peaks[-1])
             hint(f"round {number} of {rounds}")
         for variant, *_ in variants.values():
             variant.close()
-    ours = cpu["this project"]
+        tasknet = tasknet_side.beside(rounds, layers, recipe.max_length)
+    ours = cpu[OURS]
     rows: list[dict[str, Any]] = []
     for name, (*_, share) in variants.items():
         rows.append({
@@ -284,14 +293,15 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
             "real tokens / CPU s": 1 / median(cpu[name]),
             "real tokens / s": 1 / median(wall[name]),
             "real share of tokens": share,
-            "× CPU time of this project": median([b / a for a, b in zip(ours, cpu[name], strict=True)]),
+            "× CPU time of this project": None if name == WIDE else median([b / a for a, b in zip(ours, cpu[name], strict=True)]),
+            "share of the GEMM peak": median(shares[name]) if name in shares else None,
         })  # fmt: skip
-    times = {row["variant"]: float(row["× CPU time of this project"]) for row in rows}
+    times = {row["variant"]: row["× CPU time of this project"] for row in rows}
     bf16 = times["Trainer, per task"] / times["this project, bf16"] if "this project, bf16" in times else None
     return Report(
         name="batching",
         rows=rows,
-        settings={"model": f"MiniLM, {layers} of 6 layers", "max_tokens": recipe.max_tokens, "max_length": recipe.max_length,
+        settings={"model": f"{layers} layers of MiniLM, or of RoBERTa-base's width", "max_tokens": recipe.max_tokens, "max_length": recipe.max_length,
                   "batches_per_turn": PASSES, "rounds": rounds, "gemm_peak_gflops": round(median(peaks) / 1e9, 1),
                   "mean_row": round(float(sum(buckets.mass * [batch.length for batch in buckets.batches])), 1)},
         bars=[
@@ -299,18 +309,8 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
                 why="" if bf16 else "this CPU has no bf16 instructions"),
             Bar(what="Trainer per task over this project, both fp32", bar=1.3, measured=times["Trainer, per task"]),
             Bar(what="Trainer padded to 512 over this project, both fp32", bar=4.0, measured=times["Trainer, to 512"]),
-            Bar(what=f"real tokens' share of the GEMM peak, {layers} of 6 layers", bar=0.85, measured=median(shares)),
+            Bar(what="real tokens' share of the GEMM peak, RoBERTa-base's width", bar=0.85, measured=median(shares[WIDE])),
+            Bar(what="real tokens' share of the GEMM peak, MiniLM's width", bar=0.85, measured=median(shares[OURS])),
         ],
-        notes=[mixed.note, tasknet()],
+        notes=[mixed.note, tasknet],
     )  # fmt: skip
-
-
-def tasknet() -> str:
-    """Real tokens per second of tasknet, where `$TASKNET_PYTHON` names an interpreter that has it."""
-    python = os.environ.get("TASKNET_PYTHON")
-    if not python:
-        return "tasknet was not measured: set TASKNET_PYTHON to the Python of an environment that has it"
-    script = Path(__file__).with_name("tasknet_side.py")
-    done = subprocess.run([python, str(script)], capture_output=True, text=True, timeout=1200)
-    lines = done.stdout.strip().splitlines()
-    return lines[-1] if done.returncode == 0 and lines else f"tasknet failed: {done.stderr.strip().splitlines()[-1:]}"

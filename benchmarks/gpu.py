@@ -16,30 +16,14 @@ import torch
 from benchmarks import policies
 from benchmarks.batching import Drawn
 from benchmarks.common import ROUNDS, Bar, Report, hint, median
-from benchmarks.mixture import Mixture, artifacts, flops_per_token, mixture, trainer
+from benchmarks.mixture import SHAPES, Mixture, artifacts, flops_per_token, mixture, roberta, trainer
 from benchmarks.step import difference
 from muppet.device import Device
 from muppet.model import MultiTask
 from muppet.runs import R3F, Recipe
 
 RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=10_000, max_length=512)
-SHAPES = {"base": (12, 768, 12), "large": (24, 1024, 16)}  # layers, width, heads
 MICRO = (8192, 16384, 32768, 65536)
-
-
-def roberta(shape: tuple[int, int, int], kind: str) -> MultiTask:
-    """A RoBERTa of this shape with random weights."""
-    import transformers
-
-    layers, width, heads = shape
-    config = transformers.RobertaConfig(
-        vocab_size=50265, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=4 * width,
-        max_position_embeddings=514, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
-        attn_implementation="sdpa",
-    )  # fmt: skip
-    torch.manual_seed(0)
-    backbone = transformers.RobertaModel(config, add_pooling_layer=False)
-    return MultiTask(backbone, None, "roberta", {}).to(kind)  # rows come as numbers: no tokenizer
 
 
 def gemm_peak(kind: str) -> float:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.common import need
 from muppet import stage, tasks
@@ -32,6 +33,7 @@ from muppet.train import Trainer
 MINILM = "all-MiniLM-L6-v2"
 LENGTHS = Path(__file__).with_name("lengths.json")
 ROWS = 1000  # of each dataset
+SHAPES = {"base": (12, 768, 12), "large": (24, 1024, 16)}  # RoBERTa's layers, width, heads
 
 
 def source() -> Source:
@@ -150,6 +152,21 @@ def minilm(layers: int | None = None) -> MultiTask:
         del model.backbone.encoder.layer[layers:]
         model.backbone.config.num_hidden_layers = layers
     return model
+
+
+def roberta(shape: tuple[int, int, int], kind: str) -> MultiTask:
+    """A RoBERTa of this shape with random weights."""
+    import transformers
+
+    layers, width, heads = shape
+    config = transformers.RobertaConfig(
+        vocab_size=50265, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=4 * width,
+        max_position_embeddings=514, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        attn_implementation="sdpa",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    backbone = transformers.RobertaModel(config, add_pooling_layer=False)
+    return MultiTask(backbone, None, "roberta", {}).to(kind)  # rows come as numbers: no tokenizer
 
 
 def trainer(model: MultiTask, mixed: Mixture, recipe: Recipe, device: Device) -> Trainer:

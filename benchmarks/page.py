@@ -37,7 +37,9 @@ def table(name: str, kept: Mapping[str, Any] | None) -> str:
     cells = [[shown(row.get(column)) for column in columns] for row in kept["rows"]]
     lines = [_pipes(columns, cells), ""]
     settings = ", ".join(f"{key.replace('_', ' ')} {shown(value)}" for key, value in kept["settings"].items())
-    return "\n".join([*lines, f"{settings}. {'; '.join(kept['notes'])}.", "", _measured(kept)])
+    notes = "; ".join(kept["notes"])
+    said = f"{settings}. {notes}." if notes else f"{settings}."
+    return "\n".join([*lines, said, "", _measured(kept)])
 
 
 def bars(found: Mapping[str, Any]) -> str:

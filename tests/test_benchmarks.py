@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import batching, collect, common, gpu, page, policies, scaling, startup, step
+from benchmarks import batching, collect, common, gpu, page, policies, scaling, startup, step, tasknet_side
 from benchmarks.common import Bar, Clock, Report
 from benchmarks.mixture import Mixture, lengths, mixture, recorded
 from muppet import tasks
@@ -196,6 +197,14 @@ def test_the_other_trainers_time_is_set_against_the_batches_it_was_fed(count, mi
             assert drawn.last.tolist() == drawn.chosen(turn).tolist() and len(fed) == count
     finally:
         theirs.close()
+
+
+def test_tasknet_that_is_not_there_is_named(artifacts, monkeypatch):  # noqa: F811
+    monkeypatch.delenv("TASKNET_PYTHON", raising=False)
+    assert "not measured: set TASKNET_PYTHON" in tasknet_side.beside(1, 1, 64)
+    monkeypatch.setenv("TASKNET_PYTHON", sys.executable)
+    monkeypatch.setattr("benchmarks.mixture.minilm", lambda layers: MultiTask.load("tiny/bert"))
+    assert re.match("tasknet failed: .*No module named 'tasknet'", tasknet_side.beside(1, 1, 64, rows=8))
 
 
 def test_cost_is_that_of_the_whole_mixture(mixed):

@@ -91,6 +91,49 @@ def test_attention_stays_inside_rows(lengths, copies):
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(ours, theirs, strict=True))
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.floats(0.0, 0.99), st.integers(0, 2**32))
+def test_a_dropout_mask_drops_its_share_and_keeps_the_mean(shape, dropout, seed):
+    torch.manual_seed(seed)
+    mask = packed.kept((*shape, 512), dropout)
+    n, share = mask.numel(), float((mask == 0).float().mean())
+    assert list(mask.shape) == [*shape, 512]
+    assert abs(share - dropout) < 6 * (dropout * (1 - dropout) / n) ** 0.5 + 2**-15
+    assert torch.allclose(mask[mask > 0], torch.tensor(1 / (1 - dropout)), rtol=2e-3)
+    torch.manual_seed(seed)
+    assert torch.equal(packed.kept((*shape, 512), dropout), mask)
+
+
+def test_places_of_a_dropout_mask_are_independent():
+    torch.manual_seed(0)
+    mask = (packed.kept((4, 100_000), 0.3) > 0).float()
+    near = torch.corrcoef(torch.stack([mask.flatten()[i : i - 8] for i in range(8)]))  # four come from one draw
+    assert float((near - torch.eye(8)).abs().max()) < 0.01
+
+
+def test_attention_with_dropout_is_attention_whose_weights_went_through_the_mask():
+    torch.manual_seed(0)
+    query, key = (torch.randn(2, 3, 7, 4, requires_grad=True) for _ in range(2))
+    plain = torch.nn.functional.scaled_dot_product_attention
+    weights, whole = plain(query, key, torch.eye(7).expand(2, 3, 7, 7)), torch.eye(7).expand(2, 3, 7, 7)
+    torch.manual_seed(1)
+    found = packed.dropping(query, key, whole, 0.4, None)
+    torch.manual_seed(1)
+    expected = weights * packed.kept(weights.shape, 0.4)
+    assert torch.allclose(found, expected, atol=1e-6) and 0.2 < float((found == 0).float().mean()) < 0.6
+    ours, theirs = (torch.autograd.grad(out.square().sum(), (query, key)) for out in (found, expected))
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_packed_rows_keep_the_mean_of_their_attention_under_dropout():
+    torch.manual_seed(0)
+    lengths = np.arange(20, 60)
+    batch = pack_rows(np.zeros(lengths.sum(), int), lengths, lengths, 0, CPU)
+    query, key = (torch.randn(lengths.sum(), 4, 8) for _ in range(2))
+    out = packed.by_length([query, key, torch.ones_like(query)], batch.packing, 0.1, None)  # of ones: sums of weights
+    assert 0.995 < float(out.mean()) < 1.005 and float(out.std()) > 0.05
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.data())
 def test_packed_and_padded_batches_hold_the_same_rows(lengths, data):
