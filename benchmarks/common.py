@@ -15,8 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from muppet import result
 from muppet.errors import UserError
+from muppet.paths import write_text
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "pandas")
@@ -78,7 +78,7 @@ class Report:
             **where(),
         }
         path = folder / f"{self.name}.json"
-        result.write_text(path, json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
+        write_text(path, json.dumps(plain, indent=1, ensure_ascii=False) + "\n")
         return path
 
 

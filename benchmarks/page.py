@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS, shown, verdict
-from muppet import result
 from muppet.errors import UserError
+from muppet.paths import write_text
 
 PAGE = Path(__file__).with_name("README.md")
 REGION = re.compile(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", re.DOTALL)
@@ -75,4 +75,4 @@ def _measured(kept: Mapping[str, Any]) -> str:
 
 def write(page: Path = PAGE, folder: Path = RESULTS) -> None:
     """Bring the page up to date."""
-    result.write_text(page, rendered(page.read_text(encoding="utf-8"), folder))
+    write_text(page, rendered(page.read_text(encoding="utf-8"), folder))

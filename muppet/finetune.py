@@ -16,7 +16,8 @@ from muppet.errors import UserError
 from muppet.evaluate import Evaluated, class_map, evaluate
 from muppet.heads import HeadSpec, head_key
 from muppet.model import MultiTask
-from muppet.result import Result, Score, write_text
+from muppet.paths import write_text
+from muppet.result import Result, Score
 from muppet.runs import Finetune, facts, run_id
 from muppet.tasks.task import Generation, Task
 from muppet.train import Place, Progress, Trainer, train

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from muppet import checkpoint, packed, result
+from muppet import checkpoint, packed
 from muppet.batching import Part, Piece, Sampler, SubBatch, assign, micro_batches, packs, unit_weights
 from muppet.collate import make_batch
 from muppet.device import Device
@@ -25,6 +25,7 @@ from muppet.errors import Stopped, UserError
 from muppet.heads import HeadSpec
 from muppet.losses import scale
 from muppet.model import MultiTask
+from muppet.paths import write_text
 from muppet.runs import Recipe, digest
 
 Progress = Callable[[dict[str, Any]], None]
@@ -335,6 +336,6 @@ def _report(place: Place, trainer: Trainer, loss: float, speed: float, progress:
         "tokens_per_second": round(speed, 1),
         "eta_seconds": round(trainer.meter.counts["seconds"] / trainer.step * (trainer.updates - trainer.step), 1),
     }
-    result.write_text(place.folder / "progress.json", json.dumps(told) + "\n")
+    write_text(place.folder / "progress.json", json.dumps(told) + "\n")
     if progress is not None:
         progress(told)

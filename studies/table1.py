@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from muppet.result import read, write_text
+from muppet.paths import write_text
+from muppet.result import read
 from muppet.tasks import A1, ALL, COPIES, SETS, get
 from studies.kit import reference
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from muppet.result import write_text
+from muppet.paths import write_text
 from studies.claims import CLAIMS, get
 from studies.kit import decisions as decide
 from studies.kit import sources

@@ -18,7 +18,8 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
 from muppet import paths
-from muppet.result import SCHEMA, ResultError, Score, read, write_text
+from muppet.paths import write_text
+from muppet.result import SCHEMA, ResultError, Score, read
 from muppet.runs import Prefinetune, Run, parent, run_id
 from studies.kit import reference
 from studies.kit.decisions import option

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from muppet.result import read, unpack_items, write_text
+from muppet.paths import write_text
+from muppet.result import read, unpack_items
 from studies.kit import stats
 from studies.kit.claim import p_text, percent, points
 from studies.kit.collect import Collected, cells_frame

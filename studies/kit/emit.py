@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from muppet.errors import UserError
-from muppet.result import write_text
+from muppet.paths import write_text
 from muppet.runs import Run
 from studies.kit import cost, jobs, preflight, snapshot, submissions
 from studies.kit.cluster import Cluster

@@ -19,7 +19,7 @@ import pandas as pd
 
 from muppet import paths
 from muppet.errors import UserError
-from muppet.result import write_text
+from muppet.paths import write_text
 from muppet.runs import Finetune, Prefinetune
 from studies.kit.study import Study
 

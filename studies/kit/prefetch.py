@@ -20,7 +20,7 @@ from typing import Any
 
 from muppet import mirror, paths
 from muppet.errors import UserError
-from muppet.result import write_text
+from muppet.paths import write_text
 from muppet.runs import Run
 from studies.kit.needs import PACKAGED, Split, as_mirror, configs, folder, manifest, models, splits
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from muppet.result import write_text
+from muppet.paths import write_text
 from studies.kit import profiles
 from studies.kit.study import Study
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from muppet.result import write_text
+from muppet.paths import write_text
 from muppet.runs import Prefinetune, Recipe
 from studies import recipes, table1
 from studies.kit import collect, cost, decisions, load, profiles

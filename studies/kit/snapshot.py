@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from muppet import paths
-from muppet.result import write_text
+from muppet.paths import write_text
 from studies.kit import needs
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from muppet import paths, result
+from muppet import paths
 from muppet.errors import UserError
+from muppet.paths import write_text
 from studies.kit.slurm import Entry
 
 SCHEMA = 1
@@ -81,7 +82,7 @@ def new_id() -> str:
 def write(submission: Submission) -> None:
     """Record a submission, whole."""
     text = json.dumps(dataclasses.asdict(submission), indent=1) + "\n"
-    result.write_text(folder() / submission.id / "submission.json", text)
+    write_text(folder() / submission.id / "submission.json", text)
 
 
 def read_all(profile: str | None = None) -> list[Submission]:

@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from muppet import paths
 from muppet.errors import Stopped, UserError, unknown
-from muppet.result import read, write, write_text
+from muppet.paths import write_text
+from muppet.result import read, write
 from muppet.runs import Finetune, Run, parent, run_id
 from studies.kit.collect import result_path
 from studies.kit.decisions import OVERRIDE

@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from muppet.result import write_text
+from muppet.paths import write_text
 from studies.kit import decisions, figures, profiles
 from studies.kit.claims_render import COMMITTED, TABLES, all_sources, judge
 from studies.kit.decisions import option
