@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.slurm_cluster import Cluster
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -217,9 +215,6 @@ class Grid:
 
 
 Make = Callable[..., Grid]
-asked_for = pytest.mark.skipif(
-    os.environ.get("MUPPET_CLUSTER_TESTS") != "all", reason="waits for minutes: MUPPET_CLUSTER_TESTS=all runs it"
-)
 
 
 def same(one: Grid, local: Grid) -> bool:

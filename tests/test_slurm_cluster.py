@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.slurm_cluster import Cluster, missing
-from tests.slurm_grid import Grid, Make, asked_for, same
+from tests.slurm_grid import Grid, Make, same
 
 pytestmark = pytest.mark.skipif(
     bool(missing()), reason=f"SLURM is not installed ({', '.join(missing())}): python -m tests.slurm_cluster install"
@@ -37,18 +37,15 @@ def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing
     assert same(one, local)
 
 
-@pytest.mark.parametrize("only", ["*/RTE", pytest.param("*", marks=asked_for)])
-def test_smoke_table_3(grid: Make, only: str) -> None:
-    """One column of every row with its three pre-finetunings; the whole table takes minutes and is asked for."""
+def test_smoke_table_3_as_a_whole(grid: Make) -> None:
     one = grid(artefact="table3", profile="smoke", settings="array_parallelism = 2\n")
-    cells = ("--only", only)
-    runs = len(one.states(*cells))
-    assert runs > (80 if only == "*" else 8)
-    one.submit(*cells)
+    runs = len(one.states())
+    assert runs > 80
+    one.submit()
     one.finish(runs, seconds=3600)
-    said = one.submit(*cells)
+    said = one.submit()
     assert "nothing to submit" in said and "pending" not in said and "failed" not in said
-    assert set(state["state"] for state in one.states(*cells).values()) == {"done"}
+    assert set(state["state"] for state in one.states().values()) == {"done"}
 
 
 def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -> None:

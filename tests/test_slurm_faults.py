@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from tests.slurm_cluster import Cluster, missing
-from tests.slurm_grid import Grid, Make, asked_for, same
+from tests.slurm_grid import Grid, Make, same
 
 pytestmark = pytest.mark.skipif(
     bool(missing()), reason=f"SLURM is not installed ({', '.join(missing())}): python -m tests.slurm_cluster install"
@@ -84,7 +84,6 @@ def test_a_node_that_comes_back_with_its_job_makes_two_copies_of_a_run_and_one_r
         cluster.run("scontrol", "update", f"NodeName={node[1]}", "State=RESUME", check=False)
 
 
-@asked_for
 @pytest.mark.parametrize("how", ["requeued by an administrator", "ended by TERM alone", "its process killed"])
 def test_other_ends_of_a_pre_finetuning_cost_nothing_but_time(
     cluster: Cluster, grid: Make, local: Grid, how: str
