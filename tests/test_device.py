@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import replace
 
+import psutil
 import pytest
 import torch
 from hypothesis import assume, given
@@ -113,3 +115,12 @@ def test_forwards_fit_and_hold_a_sub_batch(memory, weights, layers, width, token
     kept = device_module.KEPT_RECOMPUTING if found.gradient_checkpointing else device_module.KEPT
     need = device_module.STATE * weights + found.micro_tokens * copies * width * layers * kept
     assert need <= device_module.MEMORY * memory
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="no glibc: there is nothing to give back")
+def test_memory_that_small_pieces_left_behind_is_given_back():
+    held = [torch.ones(10_000) for _ in range(8_000)]  # 40 kB each: from the heap, and not a mapping of their own
+    held = held[::40]  # what is kept stands between what is free
+    before = psutil.Process().memory_info().rss
+    device_module.release()
+    assert before - psutil.Process().memory_info().rss > 200e6 and all(t.sum() == 10_000 for t in held)
