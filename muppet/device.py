@@ -77,7 +77,8 @@ class Device:
 def release() -> None:
     """Give back what malloc keeps for later (glibc; elsewhere nothing happens).
 
-    No two packed forwards are equally long, and over an hour what they leave behind doubles a process's memory.
+    No two packed forwards are equally long: what they leave behind lies in pieces between what is in use, and adds up
+    over hours.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
