@@ -263,8 +263,8 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
             "Trainer, to 512": (
                 Theirs(model, mixed, single, longest), single, single.flops(model, False, longest), single.share(longest),
             ),
+            WIDE: (Ours(wide, mixed, buckets, Device(packed=True), recipe), buckets, wide_flops, 1.0),
         }  # fmt: skip
-        variants[WIDE] = Ours(wide, mixed, buckets, Device(packed=True), recipe), buckets, wide_flops, 1.0
         if cpu_bf16():
             variants["this project, bf16"] = (way(buckets, Device(packed=True, bf16=True)), buckets, real, 1.0)
         cpu: dict[str, list[float]] = {name: [] for name in variants}
@@ -284,7 +284,7 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
             hint(f"round {number} of {rounds}")
         for variant, *_ in variants.values():
             variant.close()
-        tasknet = tasknet_side.beside(rounds, layers, recipe.max_length)
+        tasknet = tasknet_side.beside(rounds, layers, recipe)
     ours = cpu[OURS]
     rows: list[dict[str, Any]] = []
     for name, (*_, share) in variants.items():

@@ -1,7 +1,8 @@
 """tasknet beside this project, on the same rows: the classification sets of the mixture, 32 rows of one task at a time.
 
 tasknet needs an environment of its own (`python -m venv …` and `pip install tasknet` there), whose Python `TASKNET_PYTHON`
-names; it is started with this file. The two take turns: the other side waits for a line before each of its updates.
+names; it is started with this file, so that nothing but the standard library is imported up here. The two take turns: the
+other side waits for a line before each of its updates.
 """
 
 from __future__ import annotations
@@ -15,25 +16,26 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-ROWS_PER_BATCH = 32
+if TYPE_CHECKING:
+    from muppet.runs import Recipe
+
 UPDATES = 4  # of tasknet, in one turn
 
 
-def beside(rounds: int, layers: int, max_length: int, rows: int = 500) -> str:
+def beside(rounds: int, layers: int, recipe: Recipe, rows: int = 500) -> str:
     """One line: tasknet's real tokens per CPU second, and its CPU time per real token over this project's."""
     python = os.environ.get("TASKNET_PYTHON")
     if not python:
         return "tasknet was not measured: set TASKNET_PYTHON to the Python of an environment that has it"
     from benchmarks.mixture import minilm, mixture, source, trainer
+    from benchmarks.policies import ROWS_PER_BATCH
     from muppet import tasks
     from muppet.device import Device
-    from muppet.runs import Recipe
 
     model = minilm(layers)
     names = [name for name in tasks.SETS["small_mixture"] if tasks.get(name).family == "classification"]
-    recipe = Recipe(lr=1e-5, max_tokens=4400, updates=10_000, max_length=max_length, sub_batches=2)
     with tempfile.TemporaryDirectory(prefix="muppet-tasknet-") as folder:
         here = Path(folder)
         mixed = mixture(model, recipe, names, rows, twins=True)
@@ -43,19 +45,22 @@ def beside(rounds: int, layers: int, max_length: int, rows: int = 500) -> str:
             (here / f"{part.name}.jsonl").write_text(lines, encoding="utf-8")
         model.save(here / "model", "")
         ours = trainer(model, mixed, recipe, Device(packed=True))
-        command = [python, "-P", __file__, folder, str(max_length)]
+        command = [python, "-P", __file__, folder, str(recipe.max_length), str(ROWS_PER_BATCH)]
         env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
         with (here / "log.txt").open("w+") as log:
             pipe = subprocess.PIPE
-            child = subprocess.Popen(command, env=env, cwd=folder, text=True, stdin=pipe, stdout=pipe, stderr=log)
+            try:
+                child = subprocess.Popen(command, env=env, cwd=folder, text=True, stdin=pipe, stdout=pipe, stderr=log)
+            except OSError as error:
+                return f"tasknet failed: TASKNET_PYTHON={python}: {error.strerror}"
             try:
                 spent = _turns(child, ours, rounds)
-            except _Ended:
-                log.seek(0)
-                return f"tasknet failed: {(log.read().strip().splitlines() or ['it said nothing'])[-1][:300]}"
             finally:
                 child.kill()
                 child.wait()
+            if spent is None:
+                log.seek(0)
+                return f"tasknet failed: {(log.read().strip().splitlines() or ['it said nothing'])[-1][:300]}"
     speed = {name: spent[name, "tokens"] / spent[name, "cpu"] for name in ("tasknet", "ours")}
     return (
         f"tasknet, {ROWS_PER_BATCH} rows of one task a batch, on the {len(mixed.parts)} classification sets alone: "
@@ -63,12 +68,9 @@ def beside(rounds: int, layers: int, max_length: int, rows: int = 500) -> str:
     )
 
 
-class _Ended(Exception):
-    """The other side ended before its time."""
-
-
-def _turns(child: Any, ours: Any, rounds: int) -> Counter[tuple[str, str]]:
-    """Sums of CPU seconds and real tokens of both, which take turns; the first turn is to warm up."""
+def _turns(child: Any, ours: Any, rounds: int) -> Counter[tuple[str, str]] | None:
+    """Sums of CPU seconds and real tokens of both, which take turns; the first turn is to warm up. None: the other side
+    ended before its time."""
     from benchmarks.common import clocked
 
     spent: Counter[tuple[str, str]] = Counter()
@@ -84,7 +86,7 @@ def _turns(child: Any, ours: Any, rounds: int) -> Counter[tuple[str, str]]:
             except BrokenPipeError:
                 line = ""
             if not line:
-                raise _Ended
+                return None
             for key, value in json.loads(line).items():
                 found["tasknet", key] = found.get(("tasknet", key), 0.0) + value
         if number:
@@ -105,7 +107,7 @@ def _texts(task: Any, origin: Any, rows: int) -> Iterator[dict[str, Any]]:
 # ---------------------------------------------------------------- the other side, in tasknet's environment
 
 
-def main(folder: Path, max_length: int) -> None:
+def main(folder: Path, max_length: int, rows_per_batch: int) -> None:
     """Train with tasknet; before each update wait for a line, after it print its CPU seconds and real tokens."""
     out, sys.stdout = sys.stdout, sys.stderr  # whatever the libraries print
     import evaluate
@@ -127,7 +129,7 @@ def main(folder: Path, max_length: int) -> None:
         chosen.append(tasknet.Classification(dataset=splits, name=file.stem, s1="s1", s2=second, y="label"))
     settings = {
         "model_name": str(folder / "model"), "max_length": max_length, "batched": True, "max_steps": 100_000, "report_to": [],
-        "per_device_train_batch_size": ROWS_PER_BATCH, "learning_rate": 1e-5, "use_cpu": True, "eval_strategy": "no",
+        "per_device_train_batch_size": rows_per_batch, "learning_rate": 1e-5, "use_cpu": True, "eval_strategy": "no",
         "logging_strategy": "no", "save_strategy": "no", "disable_tqdm": True, "output_dir": str(folder / "out"),
         "max_grad_norm": 0.0,
     }  # fmt: skip
@@ -155,4 +157,4 @@ def main(folder: Path, max_length: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -74,8 +74,8 @@ class Device:
         return torch.cuda.get_device_name() if self.kind == "cuda" else "cpu"
 
 
-def release() -> None:
-    """Give back what malloc keeps for later (glibc; elsewhere nothing happens).
+def release_memory() -> None:
+    """Give the machine back what malloc keeps for later (glibc; elsewhere nothing happens).
 
     No two packed forwards are equally long: what they leave behind lies in pieces between what is in use, and adds up
     over hours.

@@ -19,7 +19,7 @@ from torch import Tensor
 from muppet import checkpoint, packed
 from muppet.batching import Part, Piece, Sampler, SubBatch, assign, micro_batches, packs, unit_weights
 from muppet.collate import make_batch
-from muppet.device import Device, release
+from muppet.device import Device, release_memory
 from muppet.distributed import Processes, Reducer, agree, anyone, together
 from muppet.errors import Stopped, UserError
 from muppet.heads import HeadSpec
@@ -302,8 +302,8 @@ def train(trainer: Trainer, place: Place, progress: Progress | None = None) -> N
         trainer.restore(*found)
         counts = trainer.meter.counts
     started = time.monotonic() - counts["seconds"]
-    released = time.monotonic()
-    before, saved, shown = (counts["real_tokens"], counts["seconds"]), time.monotonic(), 0.0
+    before, shown = (counts["real_tokens"], counts["seconds"]), 0.0
+    saved = released = time.monotonic()
     every = trainer.device.checkpoint_seconds
     with _signals() as caught:
         while trainer.step < trainer.updates:
@@ -317,7 +317,7 @@ def train(trainer: Trainer, place: Place, progress: Progress | None = None) -> N
                 _report(place, trainer, loss, speed, progress)
             if now - released > RELEASE_SECONDS:
                 released = now
-                release()
+                release_memory()
             due = here.first and (now - saved > every or (done and counts["seconds"] > every))
             stop, due = anyone(here, bool(caught), due)
             if stop or due:

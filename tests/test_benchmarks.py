@@ -201,10 +201,12 @@ def test_the_other_trainers_time_is_set_against_the_batches_it_was_fed(count, mi
 
 def test_tasknet_that_is_not_there_is_named(artifacts, monkeypatch):  # noqa: F811
     monkeypatch.delenv("TASKNET_PYTHON", raising=False)
-    assert "not measured: set TASKNET_PYTHON" in tasknet_side.beside(1, 1, 64)
+    assert "not measured: set TASKNET_PYTHON" in tasknet_side.beside(1, 1, SMALL)
     monkeypatch.setenv("TASKNET_PYTHON", sys.executable)
     monkeypatch.setattr("benchmarks.mixture.minilm", lambda layers: MultiTask.load("tiny/bert"))
-    assert re.match("tasknet failed: .*No module named 'tasknet'", tasknet_side.beside(1, 1, 64, rows=8))
+    assert re.match("tasknet failed: .*No module named 'tasknet'", tasknet_side.beside(1, 1, SMALL, rows=8))
+    monkeypatch.setenv("TASKNET_PYTHON", "/no/such/python")
+    assert "TASKNET_PYTHON=/no/such/python: No such file" in tasknet_side.beside(1, 1, SMALL, rows=8)
 
 
 def test_cost_is_that_of_the_whole_mixture(mixed):

@@ -1,5 +1,6 @@
 """What is committed equals a fresh render: no table, figure or page is edited by hand or left behind by the code."""
 
+import os
 import shutil
 import subprocess
 from importlib.metadata import version
@@ -29,6 +30,12 @@ def locked(package: str) -> bool:
     return f"{package}=={version(package)}".lower() in (ROOT / "requirements.lock").read_text(encoding="utf-8").lower()
 
 
+def difference(committed: bytes, fresh: bytes) -> str:
+    """Where two files part, and what follows there in each."""
+    place = len(os.path.commonprefix([committed, fresh]))
+    return f"from byte {place}: {committed[place - 60 : place + 60]!r}, anew {fresh[place - 60 : place + 60]!r}"
+
+
 def test_committed_artefacts_equal_a_fresh_render(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [name for name in tracked() if not name.endswith("README.md")]
     monkeypatch.chdir(tmp_path)
@@ -44,5 +51,6 @@ def test_committed_artefacts_equal_a_fresh_render(tmp_path: Path, monkeypatch: p
     compared = [name for name in names if pixels or Path(name).suffix not in (".png", ".pdf", ".html")]
     fresh = {name: Path(name).read_bytes() if Path(name).is_file() else b"" for name in compared}
     stale = [name for name in compared if fresh[name] != (ROOT / name).read_bytes()]
-    assert not stale, f"rendered anew these differ: {stale}; run `make render`, `make report`, `make reproduction`"
+    seen = {name: difference((ROOT / name).read_bytes(), fresh[name]) for name in stale}
+    assert not stale, f"rendered anew these differ: {seen}; run `make render`, `make report`, `make reproduction`"
     assert {"paper_tables/claims.md", "paper_tables/decisions.md", "paper_tables/table1.md"} <= set(compared)

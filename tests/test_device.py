@@ -122,5 +122,5 @@ def test_memory_that_small_pieces_left_behind_is_given_back():
     held = [torch.ones(10_000) for _ in range(8_000)]  # 40 kB each: from the heap, and not a mapping of their own
     held = held[::40]  # what is kept stands between what is free
     before = psutil.Process().memory_info().rss
-    device_module.release()
+    device_module.release_memory()
     assert before - psutil.Process().memory_info().rss > 200e6 and all(t.sum() == 10_000 for t in held)

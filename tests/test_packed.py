@@ -95,18 +95,18 @@ def test_attention_stays_inside_rows(lengths, copies):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.floats(0.0, 0.99), st.integers(0, 2**32))
 def test_a_dropout_mask_drops_its_share_and_keeps_the_mean(shape, dropout, seed):
     torch.manual_seed(seed)
-    mask = packed.kept((*shape, 512), dropout)
+    mask = packed.dropout_mask((*shape, 512), dropout)
     n, share = mask.numel(), float((mask == 0).float().mean())
     assert list(mask.shape) == [*shape, 512]
     assert abs(share - dropout) < 6 * (dropout * (1 - dropout) / n) ** 0.5 + 2**-15
     assert torch.allclose(mask[mask > 0], torch.tensor(1 / (1 - dropout)), rtol=2e-3)
     torch.manual_seed(seed)
-    assert torch.equal(packed.kept((*shape, 512), dropout), mask)
+    assert torch.equal(packed.dropout_mask((*shape, 512), dropout), mask)
 
 
 def test_places_of_a_dropout_mask_are_independent():
     torch.manual_seed(0)
-    mask = (packed.kept((4, 100_000), 0.3) > 0).float()
+    mask = (packed.dropout_mask((4, 100_000), 0.3) > 0).float()
     near = torch.corrcoef(torch.stack([mask.flatten()[i : i - 8] for i in range(8)]))  # four come from one draw
     assert float((near - torch.eye(8)).abs().max()) < 0.01
 
@@ -117,9 +117,9 @@ def test_attention_with_dropout_is_attention_whose_weights_went_through_the_mask
     plain = torch.nn.functional.scaled_dot_product_attention
     weights, whole = plain(query, key, torch.eye(7).expand(2, 3, 7, 7)), torch.eye(7).expand(2, 3, 7, 7)
     torch.manual_seed(1)
-    found = packed.dropping(query, key, whole, 0.4, None)
+    found = packed.attention_with_dropout(query, key, whole, 0.4, None)
     torch.manual_seed(1)
-    expected = weights * packed.kept(weights.shape, 0.4)
+    expected = weights * packed.dropout_mask(weights.shape, 0.4)
     assert torch.allclose(found, expected, atol=1e-6) and 0.2 < float((found == 0).float().mean()) < 0.6
     ours, theirs = (torch.autograd.grad(out.square().sum(), (query, key)) for out in (found, expected))
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))

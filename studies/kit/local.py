@@ -32,7 +32,7 @@ from studies.kit.plan import Plan, hours
 
 RUNNER = "studies.kit.worker:execute"  # (profile, ids, progress) → outcome by id
 PATIENCE_S = 60.0  # that a stopping run gets for its checkpoint
-AGAIN_S = 2.0  # between looks at a run that another process holds
+AGAIN_S = 2.0  # between looks at a run that another process holds, and the longest wait for a worker
 ASK_ABOVE_S = 3 * 3600.0  # estimated wall time above which YES=1 is asked for
 REPORT_S = 0.5  # between two progress messages of one worker
 
@@ -144,7 +144,8 @@ class Launch:
                             break  # what is left waits for a parent that failed
                         time.sleep(AGAIN_S)
                         continue
-                    for source in wait(list(busy), timeout=AGAIN_S if self.again else None):
+                    # Never for ever: of a Ctrl-C just before the wait, Python hears only after it.
+                    for source in wait(list(busy), timeout=AGAIN_S):
                         self._hear(busy[source])  # type: ignore[index]
                     self.progress.update(total, completed=len(self.tally.outcomes))
             except KeyboardInterrupt:
