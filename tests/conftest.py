@@ -1,7 +1,8 @@
-"""Fixtures that several files share: a SLURM cluster, and grids of runs on it."""
+"""Fixtures that several files share: a SLURM cluster, and grids of runs on it; and a guard around every test."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,14 @@ import pytest
 
 from tests.slurm_cluster import Cluster
 from tests.slurm_grid import Grid
+
+
+@pytest.fixture(autouse=True)
+def same_folder() -> Iterator[None]:
+    """A test that leaves another working directory behind fails itself, and not one that comes after it."""
+    before = os.getcwd()
+    yield
+    assert os.getcwd() == before
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """A flipped option gives other ids to exactly the runs it touches, other scores to exactly the cells it re-reads."""
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -12,6 +12,7 @@ from studies.kit import decisions
 from studies.kit.load import names
 from studies.kit.study import Cell
 
+MODULES = [importlib.import_module(f"studies.{name}") for name in names()]  # before anything is patched
 Cells = dict[tuple[str, str, str, str], Cell]
 ORDERED = {"figure1", "figure2", "figure3"}  # whose mixtures are prefixes of the scale order
 FIVE = ("rte", "boolq", "race", "squad", "mnli")
@@ -19,7 +20,7 @@ FIVE = ("rte", "boolq", "race", "squad", "mnli")
 
 def declared() -> Cells:
     """Every cell of every study under the options in force; one point and one seed of each search say enough."""
-    studies = [importlib.import_module(f"studies.{name}").study() for name in names()]
+    studies = [module.study() for module in MODULES]
     return {(s.name, c.row, c.column, c.metric): c for s in studies for c in s.cells}
 
 
@@ -31,7 +32,7 @@ def ids(cells: Cells) -> dict[str, Run]:
 
 
 @pytest.fixture
-def flip(monkeypatch) -> Callable[[str], Cells]:
+def flip(monkeypatch) -> Iterator[Callable[[str], Cells]]:
     monkeypatch.setattr(recipes, "SEEDS", range(1))
     monkeypatch.setattr(recipes, "EPSILONS", recipes.EPSILONS[:1])
     monkeypatch.setattr(recipes, "DROPOUTS", recipes.DROPOUTS[:1])
@@ -41,7 +42,9 @@ def flip(monkeypatch) -> Callable[[str], Cells]:
         monkeypatch.setenv(decisions.OVERRIDE, override)
         return declared()
 
-    return under
+    recipes.search.cache_clear()  # what was searched in full
+    yield under
+    recipes.search.cache_clear()  # and what was not
 
 
 def stage(run: Run) -> Prefinetune | None:

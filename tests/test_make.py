@@ -76,8 +76,10 @@ def test_a_mistake_is_one_line_and_exit_2(clone: Path, words: list[str], line: s
 
 
 @needs_make
-def test_a_second_make_runs_nothing_and_a_stale_table_is_written_anew(clone: Path) -> None:
-    os.chdir(clone)
+def test_a_second_make_runs_nothing_and_a_stale_table_is_written_anew(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(clone)
     for run in load_studies("smoke", ["table3"])["table3"].runs().values():
         scores = {cell.score: 0.6 for cell in load_studies("smoke", ["table3"])["table3"].cells if run in cell.runs}
         finish(run, scores)
