@@ -138,7 +138,7 @@ def measure(rounds: int = 5, smaller: bool = False) -> Report:
     """Seconds per update by processes, and megabytes by what is trained."""
     short = ["sst2", "mrpc", "qqp", "mnli", "trec", "snli", "copa", "commonsense_qa"]
     base = {"model": "minilm", "layers": 1 if smaller else 2, "datasets": short, "rows": 300, "max_tokens": 512, "max_length": 64,
-            "sub_batches": 16, "updates": rounds + 1}  # fmt: skip
+            "sub_batches": 64, "updates": rounds + 1}  # fmt: skip
     rows, digests = [], []
     with artifacts():
         launch(base | {"updates": 1})  # the token cache is built once
@@ -177,7 +177,7 @@ def measure(rounds: int = 5, smaller: bool = False) -> Report:
     return Report(
         name="scaling",
         rows=rows,
-        settings={"model": "MiniLM (times: 2 of its layers)", "rounds": rounds, "time_max_tokens": 512, "time_sub_batches": 16, "source": source()},
+        settings={"model": "MiniLM (times: 2 of its layers)", "rounds": rounds, "time_max_tokens": 512, "time_sub_batches": 64, "source": source()},
         bars=[
             Bar(what=f"peak GB, MiniLM and {len(names)} datasets", bar=3.0, at_least=False, measured=worst / 1e9),
             Bar(what="CPU speed-up of 2 processes", bar=1.9, measured=float(rows[1]["CPU speed-up"])),  # type: ignore[arg-type]
