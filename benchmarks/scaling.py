@@ -177,7 +177,8 @@ def measure(rounds: int = 5, smaller: bool = False) -> Report:
     return Report(
         name="scaling",
         rows=rows,
-        settings={"model": "MiniLM (times: 2 of its layers)", "rounds": rounds, "time_max_tokens": 512, "time_sub_batches": 64, "source": source()},
+        settings={"model": "MiniLM (times: 2 of its layers)", "rounds": rounds,
+                  "time_max_tokens": base["max_tokens"], "time_sub_batches": base["sub_batches"], "source": source()},
         bars=[
             Bar(what=f"peak GB, MiniLM and {len(names)} datasets", bar=3.0, at_least=False, measured=worst / 1e9),
             Bar(what="CPU speed-up of 2 processes", bar=1.9, measured=float(rows[1]["CPU speed-up"])),  # type: ignore[arg-type]

@@ -18,7 +18,9 @@ def same_folder() -> Iterator[None]:
     """A test that leaves another working directory behind fails itself, and not one that comes after it."""
     before = os.getcwd()
     yield
-    assert os.getcwd() == before
+    after = os.getcwd()
+    os.chdir(before)
+    assert after == before
 
 
 @pytest.fixture(scope="module")

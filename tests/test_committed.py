@@ -33,7 +33,8 @@ def locked(package: str) -> bool:
 def difference(committed: bytes, fresh: bytes) -> str:
     """Where two files part, and what follows there in each."""
     place = len(os.path.commonprefix([committed, fresh]))
-    return f"from byte {place}: {committed[place - 60 : place + 60]!r}, anew {fresh[place - 60 : place + 60]!r}"
+    around = slice(max(0, place - 60), place + 60)
+    return f"from byte {place}: {committed[around]!r}, anew {fresh[around]!r}"
 
 
 def test_committed_artefacts_equal_a_fresh_render(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
