@@ -13,9 +13,9 @@ import numpy as np
 from benchmarks import policies
 from benchmarks.common import Bar, Report
 from benchmarks.mixture import Mixture, artifacts, minilm, mixture
-from muppet.batching import SubBatch, assign, micro_batches, packs
-from muppet.device import MICRO_TOKENS
 from muppet.runs import Recipe
+from muppet.runtime.device import MICRO_TOKENS
+from muppet.training.batching import SubBatch, assign, micro_batches, packs
 
 RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=1, max_length=512)
 WORKERS = (1, 2, 4, 8, 16, 32, 64)

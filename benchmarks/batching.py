@@ -24,13 +24,13 @@ import torch
 from benchmarks import policies, tasknet_side
 from benchmarks.common import ROUNDS, Bar, Report, clocked, cpu_bf16, hint, median
 from benchmarks.mixture import SHAPES, Mixture, artifacts, flops_per_token, minilm, mixture, roberta, trainer
-from muppet import stage
-from muppet.batching import SubBatch
-from muppet.collate import Batch, Segment, fields
-from muppet.device import Device
-from muppet.losses import scale
-from muppet.model import MultiTask
+from muppet.model.batch import Batch, Segment, fields
+from muppet.model.losses import scale
+from muppet.model.multitask import MultiTask
 from muppet.runs import Recipe
+from muppet.runtime.device import Device
+from muppet.stages import opening
+from muppet.training.batching import SubBatch
 
 RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=10_000, max_length=512, sub_batches=2)
 PASSES = 2  # batches of one turn, and of one update, for every variant
@@ -252,7 +252,7 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
         real, padded = buckets.flops(model, packed=True), buckets.flops(model, packed=False)
         way = partial(Ours, model, mixed, recipe=recipe)
         wide = roberta((layers, *SHAPES["base"][1:]), "cpu")
-        stage.add_missing_heads(wide, mixed.specs, 0)
+        opening.add_missing_heads(wide, mixed.specs, 0)
         wide_flops = buckets.flops(wide, packed=True)
         variants: dict[str, tuple[Ours | Theirs, Drawn, np.ndarray, float]] = {
             OURS: (way(buckets, Device(packed=True)), buckets, real, 1.0),

@@ -25,7 +25,7 @@ PROFILE = "bench"
 
 def make(count: int, start: int = 0) -> None:
     """Write the results of `count` fine-tunings as runs leave them: two scores with intervals, one with its items."""
-    from studies.kit.collect import result_path
+    from studies.kit.ledger.results import result_path
 
     random = np.random.default_rng(0)
     with mock.patch("os.fsync"):  # ten thousand flushes to disk are no part of collecting
@@ -66,7 +66,7 @@ def scratch() -> Iterator[Path]:
 
 def collect(count: int) -> None:
     """Read the profile, and check that nothing is missing."""
-    from studies.kit.collect import read_all
+    from studies.kit.ledger.results import read_all
 
     found = read_all(PROFILE)
     assert len(found.done) == count and not found.refused, (len(found.done), len(found.refused))
@@ -74,7 +74,7 @@ def collect(count: int) -> None:
 
 def measure(rounds: int = ROUNDS, counts: Sequence[int] = COUNTS) -> Report:
     """CPU and wall seconds for each number of results."""
-    import studies.kit.collect  # noqa: F401 - its import is startup's business
+    import studies.kit.ledger.results  # noqa: F401 - its import is startup's business
 
     rows: list[dict[str, Any]] = []
     found, size = {}, 0

@@ -102,7 +102,7 @@ def _rounded(value: Any) -> Any:
 
 def where() -> dict[str, Any]:
     """Machine, versions, commit; nothing that names a host or a person."""
-    from muppet.record import CODE
+    from muppet.stages.record import CODE
 
     versions = {"python": platform.python_version()}
     for name in PACKAGES:
@@ -118,7 +118,7 @@ def machine() -> dict[str, Any]:
     import psutil
     import torch
 
-    from muppet.record import cpu
+    from muppet.stages.record import cpu
 
     return {
         "cpu": cpu(),

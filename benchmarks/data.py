@@ -16,14 +16,15 @@ import torch
 
 from benchmarks.common import ROUNDS, Bar, Report, interleave, median, need, ratio
 from benchmarks.mixture import artifacts, minilm, source
-from muppet import stage, tasks
-from muppet.batching import Part
-from muppet.collate import make_batch
-from muppet.data import encode
-from muppet.examples import examples
-from muppet.model import MultiTask
-from muppet.sources import load_rows
+from muppet import tasks
+from muppet.data.cache import encode
+from muppet.data.sources import load_rows
+from muppet.families.roles import examples
+from muppet.model.batch import make_batch
+from muppet.model.multitask import MultiTask
+from muppet.stages import opening
 from muppet.tasks.task import Task
+from muppet.training.batching import Part
 
 CPU = torch.device("cpu")
 BATCH = 32
@@ -32,8 +33,8 @@ CALLS = 200  # batches collated in one turn
 
 def texts(task: Task, rows: int) -> tuple[list[str], list[str]]:
     """The texts and pairs of a classification task, as a user of `datasets` would tokenise them."""
-    loaded = load_rows(task, stage.train_split(task), source=source(), cap=rows)
-    found = list(examples(task, stage.train_split(task), loaded.rows, Counter()))
+    loaded = load_rows(task, opening.train_split(task), source=source(), cap=rows)
+    found = list(examples(task, opening.train_split(task), loaded.rows, Counter()))
     return [example["text"] for example in found], [example["pair"] for example in found]
 
 
@@ -49,7 +50,7 @@ def tokenisers(model: MultiTask, task: Task, rows: int, folder: Path) -> dict[st
     def cache() -> None:
         place = folder / str(time.monotonic_ns())
         with mock.patch.dict("os.environ", MUPPET_ARTIFACTS=str(place)):
-            encode(task, stage.train_split(task), tokenizer, max_length=128, source=source(), cap=rows)
+            encode(task, opening.train_split(task), tokenizer, max_length=128, source=source(), cap=rows)
         shutil.rmtree(place)
 
     def map_with(batched: bool) -> None:
@@ -70,8 +71,8 @@ def collators(model: MultiTask, task: Task, rows: int) -> tuple[dict[str, Callab
     import datasets
     from transformers import DataCollatorWithPadding
 
-    encoded = encode(task, stage.train_split(task), model.tokenizer, max_length=128, source=source(), cap=rows)
-    part, spec = Part(encoded=encoded, units=stage.subset(encoded)[0]), stage.make_spec(task, encoded, "shared")
+    encoded = encode(task, opening.train_split(task), model.tokenizer, max_length=128, source=source(), cap=rows)
+    part, spec = Part(encoded=encoded, units=opening.subset(encoded)[0]), opening.make_spec(task, encoded, "shared")
     random = np.random.default_rng(0)
     chosen = [random.choice(part.units, size=min(BATCH, len(part.units)), replace=False) for _ in range(CALLS)]
     bounds = list(zip(encoded.offsets[:-1].tolist(), encoded.offsets[1:].tolist(), strict=True))

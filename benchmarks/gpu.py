@@ -18,9 +18,9 @@ from benchmarks.batching import Drawn
 from benchmarks.common import ROUNDS, Bar, Report, hint, median
 from benchmarks.mixture import SHAPES, Mixture, artifacts, flops_per_token, mixture, roberta, trainer
 from benchmarks.step import difference
-from muppet.device import Device
-from muppet.model import MultiTask
+from muppet.model.multitask import MultiTask
 from muppet.runs import R3F, Recipe
+from muppet.runtime.device import Device
 
 RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=10_000, max_length=512)
 MICRO = (8192, 16384, 32768, 65536)

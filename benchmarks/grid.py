@@ -59,7 +59,7 @@ def declare(count: int) -> dict[str, Finetune]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run it in a folder of its own, print the shares and keep them."""
     from benchmarks.common import RESULTS
-    from studies.kit.jobs import WORTHWHILE_S
+    from studies.kit.launch.slurm.arrays import WORTHWHILE_S
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.grid", description=__doc__)
     parser.add_argument("--runs", type=int, default=2000)
@@ -106,9 +106,12 @@ def report(seconds: Mapping[str, float], count: int, per_job: int, out: Path) ->
 
 def measure(count: int, per_job: int) -> dict[str, float]:
     """Seconds of each phase."""
-    from studies.kit import cluster, collect, cost, status, submit
-    from studies.kit.jobs import WORTHWHILE_S
-    from studies.kit.plan import plan
+    from studies.kit import cost
+    from studies.kit.launch import status
+    from studies.kit.launch.plan import plan
+    from studies.kit.launch.slurm import cluster, submit
+    from studies.kit.launch.slurm.arrays import WORTHWHILE_S
+    from studies.kit.ledger import results
     from studies.kit.study import Cell, Study
 
     seconds: dict[str, float] = {}
@@ -140,7 +143,7 @@ def measure(count: int, per_job: int) -> dict[str, float]:
     assert sent.submission is not None and len(sent.sent) == count and not sent.refused
     assert sum(len(array.runs) for array in sent.submission.arrays) == jobs
     seconds["submit: pack, snapshot, sbatch, look again"] = lap() - submit.CONFIRM_S  # in which jobs run already
-    folder = collect.result_path(PROFILE, next(iter(runs))).parent
+    folder = results.result_path(PROFILE, next(iter(runs))).parent
     while not folder.is_dir() or sum(1 for name in os.listdir(folder) if name.endswith(".json")) < count:
         time.sleep(0.2)
     finish(sent.job_ids)
@@ -148,7 +151,7 @@ def measure(count: int, per_job: int) -> dict[str, float]:
     report = status.look(runs, PROFILE)
     assert {state.state for state in report.states.values()} == {"done"}
     seconds["status: one look at everything"] = lap()
-    frame = collect.cells_frame(study, PROFILE)
+    frame = results.cells_frame(study, PROFILE)
     assert set(frame["state"]) == {"measured"} and int(frame["runs_done"].sum()) == count
     seconds["collect: into cells"] = lap()
     alone += scheduler_alone(jobs - jobs // 2)

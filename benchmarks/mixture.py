@@ -18,17 +18,18 @@ import numpy as np
 import torch
 
 from benchmarks.common import need
-from muppet import stage, tasks
-from muppet.batching import Part
-from muppet.data import Encoded
-from muppet.device import Device
-from muppet.distributed import Processes
+from muppet import tasks
+from muppet.data.cache import Encoded
 from muppet.errors import UserError
-from muppet.heads import HeadSpec
-from muppet.model import MultiTask
+from muppet.model.heads import HeadSpec
+from muppet.model.multitask import MultiTask
 from muppet.runs import Prefinetune, Recipe, Source
+from muppet.runtime.device import Device
+from muppet.runtime.distributed import Processes
+from muppet.stages import opening
 from muppet.tasks.task import Task
-from muppet.train import Trainer
+from muppet.training.batching import Part
+from muppet.training.train import Trainer
 
 MINILM = "all-MiniLM-L6-v2"
 LENGTHS = Path(__file__).with_name("lengths.json")
@@ -74,8 +75,8 @@ def mixture(
         for origin in ("hub", "twins") if twins else ("hub",):
             run = Prefinetune(model=model.found, tasks=(task,), recipe=recipe, source=origin, train_rows=rows)
             try:
-                split = stage.train_split(task)
-                found.append(stage.open_split(run, task, split, model, Processes(), cap=rows, evaluation=False))
+                split = opening.train_split(task)
+                found.append(opening.open_split(run, task, split, model, Processes(), cap=rows, evaluation=False))
                 break
             except UserError:
                 missing.append(task.name)
@@ -87,9 +88,9 @@ def mixture(
 
 
 def _mixture(model: MultiTask, recipe: Recipe, found: Sequence[Encoded], note: str) -> Mixture:
-    parts = [Part(encoded=encoded, units=stage.subset(encoded)[0]) for encoded in found]
-    specs = [stage.make_spec(encoded.task, encoded, recipe.heads) for encoded in found]
-    stage.add_missing_heads(model, specs, 0)
+    parts = [Part(encoded=encoded, units=opening.subset(encoded)[0]) for encoded in found]
+    specs = [opening.make_spec(encoded.task, encoded, recipe.heads) for encoded in found]
+    opening.add_missing_heads(model, specs, 0)
     return Mixture(parts=parts, specs=specs, note=note)
 
 

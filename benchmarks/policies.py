@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from muppet.batching import Deck, Part, SubBatch
 from muppet.runs import Recipe
+from muppet.training.batching import Deck, Part, SubBatch
 
 ROWS_PER_BATCH = 32  # the usual batch size; a question of four choices is four rows
 

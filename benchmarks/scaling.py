@@ -18,8 +18,8 @@ import numpy as np
 from benchmarks.common import Bar, Report, hint, median
 from benchmarks.mixture import artifacts, minilm, mixture, source
 from muppet import paths, tasks
-from muppet.batching import Part
 from muppet.errors import UserError
+from muppet.training.batching import Part
 
 ROOT = Path(__file__).parents[1]
 FULL = 4_800_000  # examples of the paper's mixture (§3.2)
@@ -54,11 +54,11 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
     """Inside a process: some updates → seconds of each, tokens, peak memory."""
     import torch
 
-    from muppet.device import Device
-    from muppet.distributed import processes
-    from muppet.model import MultiTask
+    from muppet.model.multitask import MultiTask
     from muppet.runs import Recipe
-    from muppet.train import Trainer
+    from muppet.runtime.device import Device
+    from muppet.runtime.distributed import processes
+    from muppet.training.train import Trainer
 
     torch.set_num_threads(1)
     recipe = Recipe(

@@ -19,7 +19,7 @@ FIRST_STEP = """
 import sys
 from benchmarks.mixture import source
 from muppet import tasks
-from muppet.prefinetune import prefinetune
+from muppet.stages.prefinetune import prefinetune
 from muppet.runs import Prefinetune, Recipe
 recipe = Recipe(lr=1e-5, max_tokens=256, updates=1, max_length=48, sub_batches=1)
 names = tasks.SETS["small_mixture"] if source() == "twins" else sys.argv[2].split(",")

@@ -9,9 +9,9 @@ import torch
 
 from benchmarks.common import ROUNDS, Bar, Report, interleave, median, ratio
 from benchmarks.mixture import artifacts, minilm, mixture, trainer
-from muppet.device import Device
 from muppet.runs import R3F, Recipe
-from muppet.train import Trainer
+from muppet.runtime.device import Device
+from muppet.training.train import Trainer
 
 RECIPE = Recipe(lr=1e-5, max_tokens=128, updates=10_000, max_length=48)
 NAMES = ("sst2", "mrpc", "qqp", "mnli", "trec", "snli", "copa")  # short rows, so that 64 sub-batches take seconds

@@ -32,7 +32,7 @@ def beside(rounds: int, layers: int, recipe: Recipe, rows: int = 500) -> str:
     from benchmarks.mixture import minilm, mixture, source, trainer
     from benchmarks.policies import ROWS_PER_BATCH
     from muppet import tasks
-    from muppet.device import Device
+    from muppet.runtime.device import Device
 
     model = minilm(layers)
     names = [name for name in tasks.SETS["small_mixture"] if tasks.get(name).family == "classification"]
@@ -96,8 +96,8 @@ def _turns(child: Any, ours: Any, rounds: int) -> Counter[tuple[str, str]] | Non
 
 def _texts(task: Any, origin: Any, rows: int) -> Iterator[dict[str, Any]]:
     """The same rows as text."""
-    from muppet.examples import examples
-    from muppet.sources import load_rows
+    from muppet.data.sources import load_rows
+    from muppet.families.roles import examples
 
     kept = load_rows(task, task.train, source=origin, cap=rows).rows
     for example in examples(task, task.train, kept, Counter()):

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if argv is None else argv)
     try:
         if given[:1] == ["data"]:
-            from muppet.data_cli import main as data
+            from muppet.cli.data import main as data
 
             return data(given[1:])
         args = _parser().parse_args(given)
@@ -131,7 +131,7 @@ def _prefinetune(args: argparse.Namespace) -> int:
         source="twins" if args.twins else "hub",
         train_rows=args.rows,
     )
-    from muppet.prefinetune import prefinetune
+    from muppet.stages.prefinetune import prefinetune
 
     with _alone(_id(run)):
         with _bar("pre-finetuning") as progress:
@@ -170,8 +170,8 @@ def _finetune(args: argparse.Namespace) -> int:
         train_rows=args.rows,
         evaluation_rows=args.rows,
     )
-    from muppet.finetune import finetune
     from muppet.paths import run_dir
+    from muppet.stages.finetune import finetune
 
     model = run_dir(_id(run)) / "model"
     with _alone(_id(run)):
@@ -199,7 +199,7 @@ def _print_losses(training: Any) -> None:
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from muppet.predict import predictions, read_rows
+    from muppet.stages.predict import predictions, read_rows
 
     if args.file is None:
         rows = read_rows(sys.stdin, "standard input")
@@ -223,7 +223,7 @@ def _export(args: argparse.Namespace) -> int:
             args.run,
             [p.parents[1].name for p in artifacts().glob("runs/*/model/config.json")],
         )
-    from muppet.model import MultiTask
+    from muppet.model.multitask import MultiTask
 
     model = MultiTask.load(str(source))
     _copy(source, args.out)
@@ -268,9 +268,9 @@ def _copy(source: Path, out: Path) -> None:
 
 def _deliver(result: Any, model: Path | None, out: Path) -> int:
     """Copy the model to `out` and put the result beside it; then the run's checkpoints are no longer needed."""
-    from muppet.distributed import is_first
     from muppet.paths import model_dir, run_dir
     from muppet.result import write
+    from muppet.runtime.distributed import is_first
 
     if is_first():
         _copy(model or model_dir(result.id), out)
@@ -291,8 +291,8 @@ def _alone(run: str) -> Iterator[None]:
     """Hold a run, so that a second command with the same arguments does not write into its folder."""
     from filelock import FileLock, Timeout
 
-    from muppet.distributed import is_first
     from muppet.paths import run_dir
+    from muppet.runtime.distributed import is_first
 
     if not is_first():
         yield

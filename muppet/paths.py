@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]  # the checkout, or the folder that the packages are installed in
+
 
 def artifacts() -> Path:
     """`$MUPPET_ARTIFACTS`, or `artifacts/` in the current folder."""

@@ -83,7 +83,7 @@ class Recipe:
 class Prefinetune:
     """One pre-finetuning: a pre-trained model trained on many tasks at once."""
 
-    model: str  # a hub id, a folder, or `tiny/…` (muppet.tiny)
+    model: str  # a hub id, a folder, or `tiny/…` (muppet.synthetic.models)
     tasks: tuple[Task, ...]
     recipe: Recipe
     seed: int = 0

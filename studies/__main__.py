@@ -17,22 +17,22 @@ from typing import TYPE_CHECKING
 from muppet.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from studies.kit.collect import Collected
+    from studies.kit.ledger.results import Collected
     from studies.kit.study import Study
 
 COMMANDS = {
     "table1": "studies.table1:main",
-    "claims": "studies.kit.claims_render:main",
-    "decisions": "studies.kit.claims_render:decisions",
-    "plan": "studies.kit.plan:main",
-    "status": "studies.kit.status:main",
-    "retry": "studies.kit.control:retry",
-    "cancel": "studies.kit.control:cancel",
-    "logs": "studies.kit.control:logs",
-    "prefetch": "studies.kit.prefetch:main",
-    "doctor": "studies.kit.doctor:main",
-    "report": "studies.kit.report.page:main",
-    "reproduction": "studies.kit.reproduction:main",
+    "claims": "studies.pages.claims:main",
+    "decisions": "studies.pages.claims:decisions",
+    "plan": "studies.kit.launch.plan:main",
+    "status": "studies.kit.launch.status:main",
+    "retry": "studies.kit.launch.control:retry",
+    "cancel": "studies.kit.launch.control:cancel",
+    "logs": "studies.kit.launch.control:logs",
+    "prefetch": "studies.kit.fetch.prefetch:main",
+    "doctor": "studies.kit.launch.doctor:main",
+    "report": "studies.pages.report.page:main",
+    "reproduction": "studies.pages.reproduction:main",
     "bench": "benchmarks.__main__:main",
 }
 BESIDE = ("table1", "decisions", "claims")  # what `render` writes beside the artefacts
@@ -119,14 +119,14 @@ def function(command: str) -> Callable[[argparse.Namespace], int]:
 def bring_up_to_date(names: tuple[str, ...], args: argparse.Namespace) -> int:
     """Run what is missing of artefacts `names`; 1 when a run failed."""
     from studies.kit import load
-    from studies.kit.plan import plan
+    from studies.kit.launch.plan import plan
 
     studies = load.cut(load.load_studies(args.profile, names), args.only)
     if args.no_run:
         return 0
     made, status = plan(studies, args.profile), 0
     if args.launcher == "slurm":
-        status = importlib.import_module("studies.kit.submit").submit(studies, args.profile, args)
+        status = importlib.import_module("studies.kit.launch.slurm.submit").submit(studies, args.profile, args)
     elif made.to_do:
         status = run_here(made, args)
     for name in sorted(made.given_up):
@@ -137,8 +137,8 @@ def bring_up_to_date(names: tuple[str, ...], args: argparse.Namespace) -> int:
 
 def run_here(made: object, args: argparse.Namespace) -> int:
     """The local launcher."""
-    from studies.kit import local
-    from studies.kit.plan import Plan, hours
+    from studies.kit.launch import local
+    from studies.kit.launch.plan import Plan, hours
 
     assert isinstance(made, Plan)
     jobs = args.jobs or local.default_jobs()
@@ -158,40 +158,44 @@ def run_here(made: object, args: argparse.Namespace) -> int:
 
 def render_named(name: str, args: argparse.Namespace) -> int:
     """Render one artefact and show its cells, or those that ONLY names; 2 when one of its results is refused."""
-    from studies.kit import collect, load
+    from studies.kit import load
+    from studies.kit.ledger import results
 
-    study, collected = load.load_studies(args.profile, [name])[name], collect.read_all(args.profile)
+    study, collected = load.load_studies(args.profile, [name])[name], results.read_all(args.profile)
     render_one(study, args.profile, collected, shown=study.only(args.only))
     return refused(collected, {name: study})
 
 
 def render_one(study: Study, profile: str, collected: Collected, *, shown: Study | None = None) -> None:
     """Write one artefact from what is there, and print those of a table's cells that `shown` has."""
-    from studies.kit import collect, render
+    from studies.kit.ledger import results
+    from studies.pages import tables
 
-    frame = collect.cells_frame(study, profile, collected)
+    frame = results.cells_frame(study, profile, collected)
     if study.kind == "table":
         here = {path: why for path, why in collected.refused.items() if _stem(path) in study.runs()}
-        written = render.render(study, profile, frame, refused=here)
+        written = tables.render(study, profile, frame, refused=here)
         if shown:
-            render.terminal(shown, profile, frame)
+            tables.terminal(shown, profile, frame)
     else:
-        written = importlib.import_module("studies.kit.figures").render(study, profile, frame)
+        written = importlib.import_module("studies.pages.figures").render(study, profile, frame)
     print("wrote " + ", ".join(map(str, written)))
 
 
 def render_all(args: argparse.Namespace) -> int:
     """Everything that can be rendered from what is there: artefacts, statistics, Table 1, decisions, claims."""
-    from studies.kit import collect, comparison, load
+    from studies.kit import load
+    from studies.kit.ledger import results
+    from studies.pages import statistics
 
     studies = load.load_studies(args.profile)
-    collected = collect.read_all(args.profile)
+    collected = results.read_all(args.profile)
     for study in studies.values():
         render_one(study, args.profile, collected)
-    print(f"wrote {comparison.write(studies, args.profile, collected)}")
+    print(f"wrote {statistics.write(studies, args.profile, collected)}")
     strange = sorted(collected.done - load.runs(studies.values()).keys())
     for name in strange[:SHOWN]:
-        print(f"of no declared run, so in no table: {collect.result_path(args.profile, name)}", file=sys.stderr)
+        print(f"of no declared run, so in no table: {results.result_path(args.profile, name)}", file=sys.stderr)
     if strange:
         why = "made under another DECIDE or by another version of the recipes"
         print(f"{len(strange)} results of no declared run in all: {why}", file=sys.stderr)

@@ -17,7 +17,7 @@ from pathlib import Path
 from muppet.paths import write_text
 from muppet.result import read
 from muppet.tasks import A1, ALL, COPIES, SETS, get
-from studies.kit import reference
+from studies.kit.ledger import reference
 
 FOLDER = Path("paper_tables")
 # Where the catalogue's first evaluation split is a test split, but a labelled validation split exists.

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from muppet import tasks
-from muppet.data import Encoded
+from muppet.data.cache import Encoded
 from muppet.runs import Prefinetune, Recipe
 from muppet.tasks.task import Generation, Task
 
@@ -62,19 +62,19 @@ def mixture(names: str, model: str = "tiny/roberta", *, rows: int = ROWS, seed: 
 
 def make_trainer(run: Prefinetune, device: Any = None) -> Any:
     """The trainer of a pre-finetuning, before its first update."""
-    from muppet import stage
-    from muppet.batching import Part
-    from muppet.device import Device
-    from muppet.distributed import Processes
-    from muppet.train import Trainer
+    from muppet.runtime.device import Device
+    from muppet.runtime.distributed import Processes
+    from muppet.stages import opening
+    from muppet.training.batching import Part
+    from muppet.training.train import Trainer
 
-    model = stage.load(run.model, run.recipe, run.seed)
+    model = opening.load(run.model, run.recipe, run.seed)
     here, parts, specs = Processes(), [], []
     for task in run.tasks:
-        encoded = stage.open_split(run, task, "train", model, here, cap=run.train_rows, evaluation=False)
-        parts.append(Part(encoded=encoded, units=stage.subset(encoded)[0]))
-        specs.append(stage.make_spec(task, encoded, run.recipe.heads))
-    stage.add_missing_heads(model, specs, run.seed)
+        encoded = opening.open_split(run, task, "train", model, here, cap=run.train_rows, evaluation=False)
+        parts.append(Part(encoded=encoded, units=opening.subset(encoded)[0]))
+        specs.append(opening.make_spec(task, encoded, run.recipe.heads))
+    opening.add_missing_heads(model, specs, run.seed)
     return Trainer(model, parts, specs, run.recipe, run.seed, device or Device(), here)
 
 

@@ -7,9 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muppet.errors import UserError
-from studies.claims import CLAIMS, curves, get
-from studies.kit import sources
-from studies.kit.claim import Number, Part, Source, judged, universal
+from studies.claims import CLAIMS, curves, get, sources
+from studies.claims.claim import Number, Part, Source, judged, universal
 
 # Checked by hand against Tables 1 to 6 once; the code computes them.
 ON_PAPER = {

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from muppet.errors import UserError
-from studies.claims import CLAIMS
-from studies.kit import claims_render, decisions, sources
+from studies.claims import CLAIMS, sources
+from studies.kit import decisions
+from studies.pages import claims as claims_render
 
 ROOT = Path(claims_render.__file__).resolve().parents[2]
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from muppet.errors import UserError
 from muppet.runs import Finetune, Prefinetune, Recipe
 from muppet.tasks import get
-from studies.kit import cluster
-from studies.kit.cluster import Cluster, Stage
+from studies.kit.launch.slurm import cluster
+from studies.kit.launch.slurm.cluster import Cluster, Stage
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=200_000)

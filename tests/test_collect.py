@@ -14,7 +14,8 @@ from muppet import result
 from muppet.result import Score
 from muppet.runs import run_id
 from muppet.tasks import get
-from studies.kit import collect, worker
+from studies.kit.launch import worker
+from studies.kit.ledger import results
 from studies.kit.study import Cell, Study
 from tests.kit import PARENT, child, finish, small_study
 
@@ -36,12 +37,12 @@ def cell_of(frame: pd.DataFrame, row: str, column: str) -> pd.Series:
 def test_a_row_per_score_and_the_prefinetuning_counts_as_done() -> None:
     finish(PARENT)
     finish(child(), {"rte/validation/accuracy": 0.5, "rte/held_out/accuracy": 0.4})
-    frame = collect.runs_frame("smoke")
+    frame = results.runs_frame("smoke")
     assert frame[["run", "key", "value"]].values.tolist() == [
         [run_id(child()), "rte/held_out/accuracy", 0.4],
         [run_id(child()), "rte/validation/accuracy", 0.5],
     ]
-    assert collect.read_all("smoke").done == {run_id(PARENT), run_id(child())}
+    assert results.read_all("smoke").done == {run_id(PARENT), run_id(child())}
 
 
 def spoil_truncated(text: str) -> str:
@@ -92,7 +93,7 @@ def test_a_bad_file_is_refused_by_name_and_the_rest_goes_on(spoil, why: str) -> 
     bad, good = finish(child(), 0.5), finish(child(seed=1), 0.6)
     bad.write_text(spoil(bad.read_text()))
     for _ in range(2):  # read, then from the cache
-        found = collect.read_all("smoke")
+        found = results.read_all("smoke")
         assert found.done == {run_id(child(seed=1))}
         ((path, message),) = found.refused.items()
         assert path == str(bad) and str(bad) in message and why in message
@@ -102,47 +103,47 @@ def test_a_bad_file_is_refused_by_name_and_the_rest_goes_on(spoil, why: str) -> 
 def test_a_renamed_file_is_refused() -> None:
     path = finish(child(), 0.5)
     path.rename(path.with_name("finetune-other-0123456789ab.json"))
-    assert "or not the file's name" in next(iter(collect.read_all("smoke").refused.values()))
+    assert "or not the file's name" in next(iter(results.read_all("smoke").refused.values()))
 
 
 def test_the_cache_gives_what_the_files_gave_and_follows_every_change() -> None:
     paths = [finish(child(seed=seed), 0.1 * seed) for seed in range(5)]
-    first = collect.read_all("smoke").frame
-    pd.testing.assert_frame_equal(collect.read_all("smoke").frame, first)
+    first = results.read_all("smoke").frame
+    pd.testing.assert_frame_equal(results.read_all("smoke").frame, first)
     paths[0].unlink()
     finish(child(seed=1), 0.9)
     finish(child(seed=7), 0.7)
-    after = collect.read_all("smoke").frame.set_index("run")["value"]
+    after = results.read_all("smoke").frame.set_index("run")["value"]
     expected = {1: 0.9, 2: 0.2, 3: 0.3, 4: 0.4, 7: 0.7}
     assert after.to_dict() == pytest.approx({run_id(child(seed=s)): v for s, v in expected.items()})
 
 
 def test_a_broken_or_foreign_cache_is_read_past(tmp_path) -> None:
     finish(child(), 0.5)
-    collect.read_all("smoke")
+    results.read_all("smoke")
     (cache,) = (tmp_path / "artifacts" / "cache").glob("collected-smoke.json")
     cache.write_bytes(b"no cache")
-    assert len(collect.read_all("smoke").frame) == 1
+    assert len(results.read_all("smoke").frame) == 1
 
 
 def test_a_cache_is_not_read_from_another_folder(tmp_path, monkeypatch) -> None:
     finish(child(), 0.5)
-    collect.read_all("smoke")
+    results.read_all("smoke")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    assert collect.read_all("smoke").frame.empty
+    assert results.read_all("smoke").frame.empty
 
 
 def test_a_read_only_cache_folder_costs_nothing_but_time(tmp_path, monkeypatch) -> None:
     finish(child(), 0.5)
     monkeypatch.setattr(os, "replace", lambda *a: (_ for _ in ()).throw(OSError("read-only")))
-    assert len(collect.read_all("smoke").frame) == 1
+    assert len(results.read_all("smoke").frame) == 1
 
 
 def test_profiles_are_kept_apart() -> None:
     finish(child(), 0.5, profile="mini")
-    assert collect.read_all("smoke").frame.empty and len(collect.read_all("mini").frame) == 1
-    assert set(collect.cells_frame(small_study(), "smoke")["state"]) == {"pending"}
+    assert results.read_all("smoke").frame.empty and len(results.read_all("mini").frame) == 1
+    assert set(results.cells_frame(small_study(), "smoke")["state"]) == {"pending"}
 
 
 # ---------------------------------------------------------------- cells
@@ -159,7 +160,7 @@ def test_every_state_of_a_cell() -> None:
     bad = finish(child(init="tiny/roberta", task="sst2"), 0.5)
     bad.write_text("")
     worker.fail(run_id(PARENT), "no space")
-    frame = collect.cells_frame(study, "smoke")
+    frame = results.cells_frame(study, "smoke")
     states = {(row, column): state for row, column, state in frame[["row", "column", "state"]].values}
     assert states == {
         ("RoBERTa-B", "RTE"): "measured",
@@ -176,7 +177,7 @@ def test_every_state_of_a_cell() -> None:
 def test_a_measured_cell_holds_paper_difference_n_seeds_and_both_intervals() -> None:
     for seed, value in enumerate((0.60, 0.70)):
         finish(child(init="tiny/roberta", seed=seed), value, n=277)
-    cell = cell_of(collect.cells_frame(small_study(seeds=3), "smoke"), "RoBERTa-B", "RTE")
+    cell = cell_of(results.cells_frame(small_study(seeds=3), "smoke"), "RoBERTa-B", "RTE")
     assert (cell["printed"], cell["paper"], cell["n"]) == ("78.7", pytest.approx(0.787), 277)
     assert cell["value"] == pytest.approx(0.65) and cell["difference"] == pytest.approx(0.65 - 0.787)
     assert (cell["seeds_done"], cell["seeds_total"], cell["runs_done"], cell["runs_total"]) == (2, 3, 2, 3)
@@ -186,7 +187,7 @@ def test_a_measured_cell_holds_paper_difference_n_seeds_and_both_intervals() -> 
 
 def test_one_seed_has_no_seed_interval() -> None:
     finish(child(init="tiny/roberta"), 0.6)
-    cell = cell_of(collect.cells_frame(small_study(), "smoke"), "RoBERTa-B", "RTE")
+    cell = cell_of(results.cells_frame(small_study(), "smoke"), "RoBERTa-B", "RTE")
     assert pd.isna(cell["seed_low"]) and pd.isna(cell["seed_high"])
 
 
@@ -214,10 +215,10 @@ def test_protocols_equal_their_definitions(grid) -> None:
     def of(lr: float, which: int) -> list[float]:
         return [grid[lr, seed][which] for seed in range(3)]
 
-    picked = collect.reduce(cell, scores, "paper")
+    picked = results.reduce(cell, scores, "paper")
     values = [scores[name, cell.score].value for name in picked]
     assert median(values) == max(median(of(lr, 1)) for lr in LRS)
-    picked = collect.reduce(cell, scores, "honest")
+    picked = results.reduce(cell, scores, "honest")
     held = [scores[name, cell.select].value for name in picked]
     assert len(picked) == 3 and fmean(held) == max(fmean(of(lr, 0)) for lr in LRS)
 
@@ -226,7 +227,7 @@ def test_honest_measures_nothing_without_held_out_scores_to_select_by() -> None:
     study = small_study(seeds=1, lrs=LRS)
     for lr in LRS:
         finish(child(init="tiny/roberta", lr=lr), 0.5)
-    frame = collect.cells_frame(study, "smoke", protocols=collect.PROTOCOLS)
+    frame = results.cells_frame(study, "smoke", protocols=results.PROTOCOLS)
     here = frame[(frame["row"] == "RoBERTa-B") & (frame["column"] == "RTE")]
     assert dict(zip(here["protocol"], here["state"])) == {"paper": "measured", "honest": "pending"}
 
@@ -235,7 +236,7 @@ def test_a_half_done_search_is_not_judged_by_its_luckiest_run() -> None:
     for seed in range(2):
         finish(child(init="tiny/roberta", lr=LRS[0], seed=seed), 0.5)
     finish(child(init="tiny/roberta", lr=LRS[1], seed=0), 0.99)
-    cell = cell_of(collect.cells_frame(small_study(seeds=2, lrs=LRS), "smoke"), "RoBERTa-B", "RTE")
+    cell = cell_of(results.cells_frame(small_study(seeds=2, lrs=LRS), "smoke"), "RoBERTa-B", "RTE")
     assert cell["value"] == 0.5 and (cell["runs_done"], cell["runs_total"]) == (3, 6)
 
 
@@ -243,11 +244,11 @@ def test_several_keys_are_their_mean_weighted_by_n() -> None:
     run = child(init="tiny/roberta")
     finish(run, {"a/dev/accuracy": 0.2, "b/dev/accuracy": 0.8}, n=100)
     cell = Cell(row="r", column="c", runs=(run,), score="a/dev/accuracy + b/dev/accuracy")
-    frame = collect.cells_frame(Study(name="x", title="x", kind="table", cells=(cell,)), "smoke")
+    frame = results.cells_frame(Study(name="x", title="x", kind="table", cells=(cell,)), "smoke")
     assert frame["value"][0] == pytest.approx(0.5) and frame["n"][0] == 200
     assert 0.45 < frame["low"][0] < 0.5 < frame["high"][0] < 0.55  # narrower than either part's ± 0.05
     absent = replace(cell, score="a/dev/accuracy + c/dev/accuracy")
-    frame = collect.cells_frame(Study(name="x", title="x", kind="table", cells=(absent,)), "smoke")
+    frame = results.cells_frame(Study(name="x", title="x", kind="table", cells=(absent,)), "smoke")
     assert frame["state"][0] == "pending"
 
 
@@ -257,14 +258,14 @@ def test_folds_count_only_together() -> None:
     cell = Cell(row="r", column="c", runs=tuple(runs), score="rte/validation/accuracy", folds=True)
     study = Study(name="x", title="x", kind="table", cells=(cell,))
     finish(runs[0], 0.2, n=100)
-    assert collect.cells_frame(study, "smoke")["state"][0] == "pending"
+    assert results.cells_frame(study, "smoke")["state"][0] == "pending"
     finish(runs[1], 0.8, n=200)
-    frame = collect.cells_frame(study, "smoke")
+    frame = results.cells_frame(study, "smoke")
     assert frame["value"][0] == pytest.approx(0.6) and frame["n"][0] == 300 and frame["seeds_total"][0] == 1
 
 
 def test_a_dirty_commit_is_marked() -> None:
     finish(child(init="tiny/roberta"), 0.5, environment={"dirty": True})
     finish(child(init="tiny/roberta", task="sst2"), 0.5, environment={"dirty": False})
-    frame = collect.cells_frame(small_study(), "smoke")
+    frame = results.cells_frame(small_study(), "smoke")
     assert bool(cell_of(frame, "RoBERTa-B", "RTE")["dirty"]) and not bool(cell_of(frame, "RoBERTa-B", "SST-2")["dirty"])

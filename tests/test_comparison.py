@@ -4,8 +4,10 @@ import pytest
 
 from muppet import result
 from muppet.runs import facts, run_id
-from studies.kit import collect, comparison, decisions
+from studies.kit import decisions
+from studies.kit.ledger import results
 from studies.kit.load import load_studies
+from studies.pages import statistics
 
 N = 200
 RIGHT = {"RoBERTa-B": 120, "RoBERTa-B + MUPPET": 150}  # of the first items; MUPPET gets those and 30 more
@@ -33,12 +35,12 @@ def table3(tmp_path, monkeypatch):
                     cost={},
                     environment={},
                 )
-                result.write(kept, collect.result_path("mini", run))
+                result.write(kept, results.result_path("mini", run))
     return study
 
 
 def test_a_known_difference(table3, tmp_path):
-    path = comparison.write({"table3": table3}, "mini", collect.read_all("mini"))
+    path = statistics.write({"table3": table3}, "mini", results.read_all("mini"))
     text = path.read_text(encoding="utf-8")
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| RoBERTa")
@@ -57,8 +59,8 @@ def test_a_known_difference(table3, tmp_path):
 
 
 def test_no_item_scores_no_paired_test(table3):
-    frame = collect.cells_frame(table3, "mini", collect.read_all("mini"))
-    (gain,) = comparison.gains(table3, frame, lambda name, key: None)
+    frame = results.cells_frame(table3, "mini", results.read_all("mini"))
+    (gain,) = statistics.gains(table3, frame, lambda name, key: None)
     assert gain.over_items is None and gain.over_seeds is not None
     assert gain.difference == pytest.approx(0.15)
 
@@ -67,5 +69,5 @@ def test_nothing_measured_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
     studies = load_studies("smoke", ["table3"])
-    text = comparison.write(studies, "smoke", collect.read_all("smoke")).read_text(encoding="utf-8")
+    text = statistics.write(studies, "smoke", results.read_all("smoke")).read_text(encoding="utf-8")
     assert "Nothing is measured yet." in text

@@ -15,13 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muppet import data_cli, sources
+from muppet.cli import data
+from muppet.data import sources
+from muppet.data.sources import converted, load_rows, peek
+from muppet.data.treebank import rows as treebank_rows
 from muppet.errors import Absent, UserError
-from muppet.examples import examples, locate
-from muppet.sources import converted, load_rows, peek
+from muppet.families.roles import examples, locate
 from muppet.tasks import ALL, Task, get
 from muppet.tasks.task import TENTHS
-from muppet.treebank import rows as treebank_rows
 
 
 @pytest.fixture(autouse=True)
@@ -335,12 +336,12 @@ def test_misplaced_answers_are_moved_and_absent_ones_dropped():
 def test_check_counts_and_names_what_does_not_fit(alone, capsys):
     put(alone, "nyu-mll/glue", "rte", train=rte(30), validation=rte(5), test=rte(4, label=-1))
     put(alone, "stranger/data", "default", train=[{"x": 1}])
-    assert data_cli.main(["check"]) == 0
+    assert data.main(["check"]) == 0
     out = capsys.readouterr().out
     assert "2 configurations in" in out and "0 mismatches" in out and "no task reads stranger/data/default" in out
     assert "4 no label" in out and "[CLS] a 0 [SEP] b 0 [SEP]" in out
     put(alone, "nyu-mll/glue", "rte", train=rte(30), validation=[{"sentence1": "a", "sentence": "b", "label": 0}])
-    assert data_cli.main(["check", "rte"]) == 1
+    assert data.main(["check", "rte"]) == 1
     assert "mismatch: rte validation" in capsys.readouterr().out
 
 
@@ -352,27 +353,27 @@ def test_check_reads_further_configurations_where_a_task_can(alone, capsys):
     text = (folder / "README.md").read_text()
     more = "- config_name: axb\n  data_files:\n  - split: test\n    path: axb/test.parquet\n---\n"
     (folder / "README.md").write_text(text.replace("---\n# text", more))
-    assert data_cli.main(["check"]) == 0
+    assert data.main(["check"]) == 0
     out = capsys.readouterr().out
     assert "wsc (wsc.fixed)" in out and "2 configurations" in out and "1 of them read; 0 mismatches" in out
     assert "no task reads aps/super_glue/axb" in out
 
 
 def test_list_and_show(alone, capsys):
-    assert data_cli.main(["list"]) == 0
+    assert data.main(["list"]) == 0
     out = capsys.readouterr().out
     assert all(name in out for name in ALL) and "unique_45: 45" in out
     for name in ("cola", "stsb", "race", "squad_v2", "xsum", "conll2000", "ptb_parsing"):
-        assert data_cli.main(["show", name, "--twins", "--rows", "2"]) == 0
+        assert data.main(["show", name, "--twins", "--rows", "2"]) == 0
         assert "[CLS]" in capsys.readouterr().out
-    assert data_cli.main(["show", "colla", "--twins"]) == 2
+    assert data.main(["show", "colla", "--twins"]) == 2
     assert "did you mean 'cola'" in capsys.readouterr().err
-    assert data_cli.main(["show", "cola", "--rows", "0"]) == 2
+    assert data.main(["show", "cola", "--rows", "0"]) == 2
 
 
 def test_show_with_a_models_tokens(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
-    assert data_cli.main(["show", "rte", "--twins", "--rows", "2", "--model", "tiny/roberta"]) == 0
+    assert data.main(["show", "rte", "--twins", "--rows", "2", "--model", "tiny/roberta"]) == 0
     assert "<s>" in capsys.readouterr().out
 
 
@@ -382,7 +383,7 @@ MIRROR = os.environ.get("MUPPET_HUB")
 @pytest.mark.skipif(not MIRROR, reason="MUPPET_HUB is not set")
 def test_every_configuration_of_the_mirror_passes(monkeypatch, capsys):
     monkeypatch.setenv("MUPPET_HUB", str(MIRROR))
-    assert data_cli.main(["check"]) == 0
+    assert data.main(["check"]) == 0
     out = capsys.readouterr().out
     assert ", 0 mismatches" in out.replace(";", ",")
     assert "no task reads" not in out

@@ -11,10 +11,10 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from muppet import device as device_module
-from muppet.device import Device
 from muppet.errors import UserError
 from muppet.runs import R3F
+from muppet.runtime import device as device_module
+from muppet.runtime.device import Device
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 

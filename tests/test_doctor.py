@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from muppet.errors import UserError
-from studies.kit import doctor, preflight, slurm
+from studies.kit.launch import doctor
+from studies.kit.launch.slurm import controller, preflight
 
 
 @pytest.fixture(autouse=True)
@@ -17,7 +18,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("MUPPET_HUB", raising=False)
-    monkeypatch.setattr(slurm, "installed", lambda: False)
+    monkeypatch.setattr(controller, "installed", lambda: False)
 
 
 def found(about: str) -> doctor.Finding:
@@ -54,19 +55,19 @@ def test_a_mirror_that_is_none_and_a_disk_that_is_full_are_problems(monkeypatch:
 
 
 def test_a_scheduler_is_asked_and_its_silence_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slurm, "installed", lambda: True)
+    monkeypatch.setattr(controller, "installed", lambda: True)
 
     def away(name: str | None) -> tuple[str, int | None]:
-        raise slurm.Unreachable("sinfo: the SLURM controller does not answer")
+        raise controller.Unreachable("sinfo: the SLURM controller does not answer")
 
-    monkeypatch.setattr(slurm, "partition_limit", away)
+    monkeypatch.setattr(controller, "partition_limit", away)
     assert found("scheduler").state == "note" and "does not answer" in found("scheduler").found
     (tmp_path / "cluster.toml").write_text("gpus_per_node = 0\n")
     assert found("scheduler").state == "problem" and "LAUNCHER=local" in found("scheduler").do
     (tmp_path / "cluster.toml").unlink()
-    monkeypatch.setattr(slurm, "partition_limit", lambda name: ("gpu", 120))
-    monkeypatch.setattr(slurm, "max_array", lambda: 1001)
-    monkeypatch.setattr(slurm, "hosts", lambda: {"node1"})
+    monkeypatch.setattr(controller, "partition_limit", lambda name: ("gpu", 120))
+    monkeypatch.setattr(controller, "max_array", lambda: 1001)
+    monkeypatch.setattr(controller, "hosts", lambda: {"node1"})
     monkeypatch.setattr(preflight, "visible", lambda hosts: None)
     assert found("scheduler").found == "SLURM answers: partition gpu (at most 120 min), 1 machines, arrays below 1001"
     assert found("cluster.toml").state == "note" and "cluster.example.toml" in found("cluster.toml").do

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from muppet import tiny
-from muppet.data import Encoded, encode
+from muppet.data.cache import Encoded, encode
+from muppet.data.sources import load_rows
 from muppet.errors import UserError
-from muppet.examples import examples
-from muppet.segments import Segmenter, tokenizer_identity
-from muppet.sources import load_rows
+from muppet.families.roles import examples
+from muppet.families.segments import Segmenter, tokenizer_identity
+from muppet.synthetic import models as tiny
+from muppet.synthetic.twins import corpus
+from muppet.synthetic.twins import rows as twin_rows
 from muppet.tasks import ALL, get
-from muppet.twins import corpus
-from muppet.twins import rows as twin_rows
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_the_second_time_is_read_and_not_built(tokenizers, monkeypatch):
     given = dict(max_length=48, source="twins", cap=17)
     first = encode(get("qnli"), "train", tokenizers["roberta"], **given)
     stamp = (first.folder / "meta.json").stat().st_mtime_ns
-    monkeypatch.setattr("muppet.data._build", None)
+    monkeypatch.setattr("muppet.data.cache._build", None)
     second = encode(get("qnli"), "train", tokenizers["roberta"], **given)
     assert same(first, second) and (second.folder / "meta.json").stat().st_mtime_ns == stamp
     assert isinstance(second.tokens, np.memmap)
@@ -263,7 +263,7 @@ def test_the_tokenizers_state_is_left_alone_and_no_part_of_its_identity(tokenize
     tokenizer = tokenizers["roberta"]
     before = tokenizer_identity(tokenizer)
     tokenizer("a b c", truncation=True, max_length=3, padding="max_length")
-    from muppet import segments
+    from muppet.families import segments
 
     segments._identities.clear()
     assert tokenizer_identity(tokenizer) == before != tokenizer_identity(tokenizers["bert"])
@@ -292,7 +292,7 @@ def test_a_failed_build_leaves_nothing(tokenizers, folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     before = set((folder / "cache").iterdir())
-    monkeypatch.setattr("muppet.layouts.Writer.finish", full)
+    monkeypatch.setattr("muppet.families.layout.Writer.finish", full)
     with pytest.raises(UserError, match="token cache .* cannot be written .*No space left.*MUPPET_ARTIFACTS"):
         encode(get("mrpc"), "train", tokenizers["roberta"], max_length=32, source="twins", cap=9)
     assert set((folder / "cache").iterdir()) == before

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from muppet.errors import UserError
-from studies.kit import figures
 from studies.kit.study import Cell, Study
+from studies.pages import figures
 
 SCALES = (0, 10, 16, 40)
 

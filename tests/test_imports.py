@@ -44,7 +44,7 @@ except SystemExit as end:
 
 
 def test_values_load_nothing_heavy(tmp_path: Path) -> None:
-    assert loaded("import muppet.runs, muppet.tasks, muppet.result, muppet.twins", tmp_path) == set()
+    assert loaded("import muppet.runs, muppet.tasks, muppet.result, muppet.synthetic.twins", tmp_path) == set()
 
 
 def test_the_method_never_imports_the_study() -> None:

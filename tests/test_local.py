@@ -12,9 +12,9 @@ import pytest
 from muppet import paths
 from muppet.errors import UserError
 from muppet.runs import parent, run_id
-from studies.kit import local
-from studies.kit.collect import failures, result_path
-from studies.kit.plan import plan
+from studies.kit.launch import local
+from studies.kit.launch.plan import plan
+from studies.kit.ledger.results import failures, result_path
 from tests.kit import PARENT, child, finish, small_study
 
 

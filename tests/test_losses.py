@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muppet.collate import IGNORED, make_batch
-from muppet.losses import MASKED, Decisions, check_n, cross_entropy, scale, symmetric_kl
+from muppet.model.batch import IGNORED, make_batch
+from muppet.model.losses import MASKED, Decisions, check_n, cross_entropy, scale, symmetric_kl
 from muppet.runs import R3F
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
@@ -100,7 +100,7 @@ def test_regression_is_left_unscaled(artifacts):  # noqa: F811
 @pytest.mark.parametrize("model", ["tiny/roberta", "tiny/bart", "tiny/t5"])
 def test_r3f_gradient_is_that_of_two_plain_forwards(artifacts, monkeypatch, model, noise, detach):  # noqa: F811
     """One concatenated forward against: forward, forward with noise added to the embeddings, sum of the losses."""
-    from muppet import r3f as module
+    from muppet.model import r3f as module
 
     r3f = R3F(noise=noise, eps=0.1, weight=0.7, detach=detach)
     names = "mnli commonsense_qa squad" + ("" if model == "tiny/roberta" else " xsum")

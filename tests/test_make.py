@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from studies import __main__ as cli
-from studies.kit import collect
+from studies.kit.ledger import results
 from studies.kit.load import load_studies
 from tests.kit import finish
 
@@ -140,7 +140,7 @@ def test_a_full_disk_is_one_line(folder: Path, capsys, monkeypatch: pytest.Monke
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "paper_tables")
 
-    monkeypatch.setattr("studies.kit.render.write_text", full)
+    monkeypatch.setattr("studies.pages.tables.write_text", full)
     assert cli.main(["table3", "--no-run"]) == 2
     assert capsys.readouterr().err.startswith("error: [Errno 28] No space left on device")
 
@@ -159,7 +159,7 @@ def test_render_leaves_a_newcomer_s_tree_clean(folder: Path) -> None:
     """What a smoke run writes is ignored by git."""
     ignored = (ROOT / ".gitignore").read_text().split()
     assert {"results/smoke/", "paper_tables/smoke/", "figures/smoke/", "artifacts/", ".venv/"} <= set(ignored)
-    assert collect.result_path("smoke", "finetune-x").parts[:2] == ("results", "smoke")
+    assert results.result_path("smoke", "finetune-x").parts[:2] == ("results", "smoke")
 
 
 def test_all_brings_the_pages_up_to_date_too(folder: Path, capsys) -> None:

@@ -10,18 +10,18 @@ import pytest
 import torch
 import transformers
 
-from muppet import tiny
-from muppet.batching import Part
-from muppet.collate import make_batch
-from muppet.device import Device
-from muppet.distributed import Processes
 from muppet.errors import UserError
-from muppet.evaluate import evaluate, predict
-from muppet.heads import HeadSpec
-from muppet.model import MultiTask
-from muppet.pretrained import find
-from muppet.stage import open_split, subset
+from muppet.model.batch import make_batch
+from muppet.model.heads import HeadSpec
+from muppet.model.multitask import MultiTask
+from muppet.model.pretrained import find
+from muppet.runtime.device import Device
+from muppet.runtime.distributed import Processes
+from muppet.stages.evaluate import evaluate, predict
+from muppet.stages.opening import open_split, subset
+from muppet.synthetic import models
 from muppet.tasks.task import Generation
+from muppet.training.batching import Part
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")
@@ -95,20 +95,20 @@ def test_dropout_is_the_recipes_while_training_and_the_models_own_in_its_folder(
 
 
 def test_tiny_models_are_built_once_and_the_same_everywhere(tmp_path, monkeypatch):
-    first = tiny.folder("tiny/roberta")
+    first = models.folder("tiny/roberta")
     monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
-    second = tiny.folder("tiny/roberta")
+    second = models.folder("tiny/roberta")
     assert first != second
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
     assert not [place for place in second.parent.iterdir() if place.name.startswith(".")]
     with pytest.raises(UserError, match="unknown tiny model 'tiny/robert': did you mean 'tiny/roberta'"):
-        tiny.folder("tiny/robert")
+        models.folder("tiny/robert")
 
 
 def test_models_are_looked_for_in_the_mirror_before_the_hub(tmp_path, monkeypatch):
     """A released checkpoint is a folder under $MUPPET_HUB/models; here one of the same shape, made tiny."""
-    shutil.copytree(tiny.folder("tiny/muppet-roberta"), tmp_path / "models" / "facebook" / "muppet-roberta-base")
+    shutil.copytree(models.folder("tiny/muppet-roberta"), tmp_path / "models" / "facebook" / "muppet-roberta-base")
     monkeypatch.setenv("MUPPET_HUB", str(tmp_path))
     assert find("facebook/muppet-roberta-base") == str(tmp_path / "models" / "facebook" / "muppet-roberta-base")
     model = MultiTask.load("facebook/muppet-roberta-base")
@@ -124,11 +124,11 @@ def test_what_cannot_be_loaded_is_one_clear_error(tmp_path):
     gpt = tmp_path / "gpt"
     transformers.GPT2Config(n_layer=1, n_head=1, n_embd=8, vocab_size=50).save_pretrained(gpt)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(tiny.folder("tiny/roberta") / name, gpt)
+        shutil.copy(models.folder("tiny/roberta") / name, gpt)
     with pytest.raises(UserError, match="neither an encoder nor an encoder–decoder"):
         MultiTask.load(str(gpt))
     holed = tmp_path / "holed"
-    shutil.copytree(tiny.folder("tiny/roberta"), holed)
+    shutil.copytree(models.folder("tiny/roberta"), holed)
     from safetensors.torch import load_file, save_file
 
     weights = load_file(holed / "model.safetensors")
@@ -161,7 +161,7 @@ def test_a_failed_save_leaves_the_old_folder(tmp_path, monkeypatch):
     def full(*_args, **_more):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("muppet.model.save_file", full)
+    monkeypatch.setattr("muppet.model.multitask.save_file", full)
     with pytest.raises(OSError, match="No space"):
         model.save(tmp_path / "model", "second")
     assert [place.name for place in tmp_path.iterdir()] == ["model"]
@@ -199,7 +199,7 @@ def test_generation_is_deterministic_and_batching_does_not_change_it(kind, tmp_p
 
 
 def test_summaries_need_a_decoder_and_say_so():
-    from muppet import stage
+    from muppet.stages import opening
 
     with pytest.raises(UserError, match="xsum is a summarization task, and .* has no decoder"):
-        stage.fits(MultiTask.load("tiny/roberta"), mixture("xsum").tasks[0])
+        opening.fits(MultiTask.load("tiny/roberta"), mixture("xsum").tasks[0])

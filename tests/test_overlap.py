@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muppet import data_cli, leakage
+from muppet.audit import leakage
+from muppet.audit.overlap import GRAM, WORDS, audit, copies, grams, read, texts, whole, words
+from muppet.cli import data as data_cli
 from muppet.errors import UserError
-from muppet.overlap import GRAM, WORDS, audit, copies, grams, read, texts, whole, words
 from muppet.result import Result, Score, pack_items, write
 from muppet.runs import Finetune, Prefinetune, Recipe, facts, run_id
+from muppet.synthetic.twins import rows as twin_rows
 from muppet.tasks import get
-from muppet.twins import rows as twin_rows
 
 SENTENCE = st.lists(st.sampled_from("a b c d".split()), max_size=40).map(" ".join)
 

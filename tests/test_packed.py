@@ -8,13 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muppet import packed
-from muppet.batching import SubBatch, packs
-from muppet.collate import pack_rows, pad_rows, ranges
-from muppet.device import Device
 from muppet.errors import UserError
-from muppet.model import MultiTask
+from muppet.model import encoder
+from muppet.model.batch import pack_rows, pad_rows, ranges
+from muppet.model.multitask import MultiTask
 from muppet.runs import R3F
+from muppet.runtime.device import Device
+from muppet.training.batching import SubBatch, packs
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 CPU = torch.device("cpu")
@@ -23,7 +23,7 @@ FAMILIES = "mnli stsb commonsense_qa squad_v2 conll2000"
 
 def gradients(trainer):
     """The gradient of the first update, and its losses by dataset."""
-    from muppet.batching import unit_weights
+    from muppet.training.batching import unit_weights
 
     batches = trainer.sampler.update(0)
     weights = unit_weights(batches, "sub_batch")
@@ -65,7 +65,7 @@ def test_r3f_has_the_same_gradient_packed_and_padded(artifacts):  # noqa: F811
 
 def test_r3f_noise_reaches_the_second_copy_alone(artifacts):  # noqa: F811
     model = MultiTask.load("tiny/roberta").eval()
-    packed.enable(model)
+    encoder.enable(model)
     lengths = np.array([4, 9, 2])
     batch = pack_rows(np.arange(15) + 9, lengths, lengths, model.pad, CPU)
     states = model.encode_rows(batch, R3F(eps=0.1)).states
@@ -81,7 +81,7 @@ def test_attention_stays_inside_rows(lengths, copies):
     batch = pack_rows(np.arange(sum(lengths)), np.array(lengths), np.array(lengths), 0, CPU)
     packing, generator = batch.packing.repeated(copies), torch.Generator().manual_seed(0)
     qkv = [torch.randn(copies * sum(lengths), 2, 8, generator=generator, requires_grad=True) for _ in range(3)]
-    out = [kernel(qkv, packing, 0.0, None) for kernel in (packed.by_length, packed.nested)]
+    out = [kernel(qkv, packing, 0.0, None) for kernel in (encoder.by_length, encoder.nested)]
     rows = zip(packing.starts.tolist(), packing.own.tolist(), strict=True)
     for start, n in rows:
         alone = [x[start : start + n].transpose(0, 1) for x in qkv]
@@ -95,18 +95,18 @@ def test_attention_stays_inside_rows(lengths, copies):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.floats(0.0, 0.99), st.integers(0, 2**32))
 def test_a_dropout_mask_drops_its_share_and_keeps_the_mean(shape, dropout, seed):
     torch.manual_seed(seed)
-    mask = packed.dropout_mask((*shape, 512), dropout)
+    mask = encoder.dropout_mask((*shape, 512), dropout)
     n, share = mask.numel(), float((mask == 0).float().mean())
     assert list(mask.shape) == [*shape, 512]
     assert abs(share - dropout) < 6 * (dropout * (1 - dropout) / n) ** 0.5 + 2**-15
     assert torch.allclose(mask[mask > 0], torch.tensor(1 / (1 - dropout)), rtol=2e-3)
     torch.manual_seed(seed)
-    assert torch.equal(packed.dropout_mask((*shape, 512), dropout), mask)
+    assert torch.equal(encoder.dropout_mask((*shape, 512), dropout), mask)
 
 
 def test_places_of_a_dropout_mask_are_independent():
     torch.manual_seed(0)
-    mask = (packed.dropout_mask((4, 100_000), 0.3) > 0).float()
+    mask = (encoder.dropout_mask((4, 100_000), 0.3) > 0).float()
     near = torch.corrcoef(torch.stack([mask.flatten()[i : i - 8] for i in range(8)]))  # four come from one draw
     assert float((near - torch.eye(8)).abs().max()) < 0.01
 
@@ -117,9 +117,9 @@ def test_attention_with_dropout_is_attention_whose_weights_went_through_the_mask
     plain = torch.nn.functional.scaled_dot_product_attention
     weights, whole = plain(query, key, torch.eye(7).expand(2, 3, 7, 7)), torch.eye(7).expand(2, 3, 7, 7)
     torch.manual_seed(1)
-    found = packed.attention_with_dropout(query, key, whole, 0.4, None)
+    found = encoder.attention_with_dropout(query, key, whole, 0.4, None)
     torch.manual_seed(1)
-    expected = weights * packed.dropout_mask(weights.shape, 0.4)
+    expected = weights * encoder.dropout_mask(weights.shape, 0.4)
     assert torch.allclose(found, expected, atol=1e-6) and 0.2 < float((found == 0).float().mean()) < 0.6
     ours, theirs = (torch.autograd.grad(out.square().sum(), (query, key)) for out in (found, expected))
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))
@@ -130,7 +130,7 @@ def test_packed_rows_keep_the_mean_of_their_attention_under_dropout():
     lengths = np.arange(20, 60)
     batch = pack_rows(np.zeros(lengths.sum(), int), lengths, lengths, 0, CPU)
     query, key = (torch.randn(lengths.sum(), 4, 8) for _ in range(2))
-    out = packed.by_length([query, key, torch.ones_like(query)], batch.packing, 0.1, None)  # of ones: sums of weights
+    out = encoder.by_length([query, key, torch.ones_like(query)], batch.packing, 0.1, None)  # of ones: sums of weights
     assert 0.995 < float(out.mean()) < 1.005 and float(out.std()) > 0.05
 
 
@@ -159,7 +159,7 @@ def test_ranges_of_bounds(sizes, data):
 
 def test_compiled_code_is_not_made_anew_for_other_lengths(artifacts):  # noqa: F811
     model = MultiTask.load("tiny/roberta").eval()
-    packed.enable(model)
+    encoder.enable(model)
     batches = [
         pack_rows(np.arange(sum(n)) + 9, np.array(n), np.array(n), model.pad, CPU) for n in ([5, 3], [2, 9, 4], [7])
     ]
@@ -188,7 +188,7 @@ def test_compiled_code_is_not_made_anew_for_other_lengths(artifacts):  # noqa: F
 )
 def test_models_that_cannot_be_packed_are_refused_and_padded_by_default(model, reason, artifacts):  # noqa: F811
     with pytest.raises(UserError, match=reason):
-        packed.enable(MultiTask.load(model))
+        encoder.enable(MultiTask.load(model))
     with pytest.raises(UserError, match=reason):
         make_trainer(mixture("mnli", model), Device(packed=True))
     trainer = make_trainer(mixture("mnli", model), Device())
@@ -198,7 +198,7 @@ def test_models_that_cannot_be_packed_are_refused_and_padded_by_default(model, r
 @pytest.mark.parametrize("kernel", ["sdpa", "eager"])
 def test_other_attention_kernels_are_refused(kernel, artifacts):  # noqa: F811
     model = MultiTask.load("tiny/roberta")
-    packed.enable(model)
+    encoder.enable(model)
     model.backbone.set_attn_implementation(kernel)
     batch = pack_rows(np.arange(9) + 9, np.array([4, 5]), np.array([4, 5]), model.pad, CPU)
     with pytest.raises(UserError, match=f"attention '{kernel}' would attend across packed rows"):
@@ -210,15 +210,15 @@ def test_a_wrong_belief_about_a_model_is_found_out(model, artifacts, monkeypatch
     """RoBERTa taken for a model that counts from 0 (shifted positions), ModernBERT for one without local attention."""
     loaded = MultiTask.load(model)
     before = loaded.backbone.config._attn_implementation
-    monkeypatch.setattr(packed, "POSITIONS_FROM_0", ("roberta", "modernbert"))
+    monkeypatch.setattr(encoder, "POSITIONS_FROM_0", ("roberta", "modernbert"))
     with pytest.raises(UserError, match="packed and padded states differ"):
-        packed.enable(loaded)
+        encoder.enable(loaded)
     assert loaded.backbone.config._attn_implementation == before
 
 
 def test_a_model_found_out_is_padded_unless_packing_was_demanded(artifacts, monkeypatch, capsys):  # noqa: F811
     run = mixture("mnli", "tiny/roberta", dropout=0.0, attention_dropout=0.0)
-    monkeypatch.setattr(packed, "POSITIONS_FROM_0", ("roberta",))
+    monkeypatch.setattr(encoder, "POSITIONS_FROM_0", ("roberta",))
     with pytest.raises(UserError, match="packed and padded states differ"):
         make_trainer(run, Device(packed=True))
     trainer = make_trainer(run, Device())
@@ -232,12 +232,12 @@ def test_padded_batches_and_saved_models_do_not_change(artifacts, tmp_path):  # 
     lengths = np.array([3, 8])
     batch = pad_rows(np.arange(11) + 9, lengths, lengths, model.pad, CPU)
     before = model.encode_rows(batch).states
-    packed.enable(model)
+    encoder.enable(model)
     assert torch.equal(model.encode_rows(batch).states, before)
     model.save(tmp_path / "model", "card")
     again = MultiTask.load(str(tmp_path / "model"))
     assert again.backbone.config._attn_implementation == "sdpa"
-    assert packed.KERNEL not in (tmp_path / "model" / "config.json").read_text()
+    assert encoder.KERNEL not in (tmp_path / "model" / "config.json").read_text()
 
 
 # ---------------------------------------------------------------- what goes into a forward

@@ -6,15 +6,14 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from muppet import paths
 from muppet.runs import run_id
-from studies.kit import plan as planning
-from studies.kit import worker
-from studies.kit.plan import plan
+from studies.kit.launch import plan as planning
+from studies.kit.launch import worker
+from studies.kit.launch.plan import plan
 from tests.kit import PARENT, child, finish, small_study
 
 
@@ -123,7 +122,7 @@ def test_no_frame_is_made_to_plan_or_to_watch(command: str) -> None:
     code = "import sys; from studies.__main__ import main; sys.exit(main(sys.argv[1:]) or 'pandas' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code, command, "--artefact", "table3"],
-        env=os.environ | {"PYTHONPATH": str(Path(planning.__file__).parents[2])},
+        env=os.environ | {"PYTHONPATH": str(paths.ROOT)},
         capture_output=True,
         text=True,
     )

@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from muppet import tiny, twins
 from muppet.errors import UserError
 from muppet.runs import Finetune, Prefinetune, Recipe
+from muppet.synthetic import models as tiny
+from muppet.synthetic import twins
 from muppet.tasks import get
-from studies.kit import needs, prefetch, snapshot
+from studies.kit.fetch import needs, prefetch
+from studies.kit.launch.slurm import snapshot
 
 RECIPE = Recipe(lr=1e-3, max_tokens=256, max_length=64, updates=2, sub_batches=2)
 MODEL = "someone/small"

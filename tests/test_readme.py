@@ -20,7 +20,7 @@ def test_every_make_target_exists() -> None:
 
 @pytest.mark.parametrize("line", re.findall(r"python -m muppet (.*)", TEXT))
 def test_every_command_line_parses(line: str) -> None:
-    if not line.startswith("data"):  # parsed by muppet.data_cli
+    if not line.startswith("data"):  # parsed by muppet.cli.data
         _parser().parse_args(line.partition(" < ")[0].split())
 
 

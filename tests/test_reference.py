@@ -7,8 +7,8 @@ import pytest
 
 from muppet.errors import UserError
 from studies import recipes
-from studies.kit import reference
-from studies.kit.stats import grim
+from studies.kit.ledger import reference
+from studies.kit.ledger.stats import grim
 
 SECOND = Path(__file__).parent / "second_transcription"
 HEADER = ",".join(reference.COLUMNS)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from studies.kit import claims_render, decisions, reproduction
+from studies.kit import decisions
+from studies.pages import claims, reproduction
 from studies.recipes import TABLE7, TABLE8
 from tests.made_results import write_results
 
@@ -30,7 +31,7 @@ def test_before_any_run_it_says_that_nothing_is_measured() -> None:
     for part in ("Scope", "Methodology", "Results", "What was easy", "What was difficult", "Communication"):
         assert f"**{part}" in page
     assert "At profile `mini` no cell is measured yet." in page
-    judged = claims_render.judge(claims_render.all_sources(("mini",)))
+    judged = claims.judge(claims.all_sources(("mini",)))
     fails = sum(f.verdict == "FAILS" for _, findings in judged for s, f in findings if s.label == "paper")
     assert f"{fails} fail" in page and all(f"| {claim.id} " in page for claim, _ in judged)
     assert all(option.name in page for option in decisions.load().options.values())

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from muppet import checkpoint, paths
-from muppet.device import Device
-from muppet.distributed import Processes
+from muppet import paths
 from muppet.errors import UserError
 from muppet.runs import run_id
-from muppet.train import Place, train
+from muppet.runtime import checkpoint
+from muppet.runtime.device import Device
+from muppet.runtime.distributed import Processes
+from muppet.training.train import Place, train
 from tests.core import artifacts, finish, launch, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")

@@ -17,7 +17,8 @@ from tests.slurm_grid import Grid, Make, same
 pytestmark = pytest.mark.skipif(
     bool(missing()), reason=f"SLURM is not installed ({', '.join(missing())}): python -m tests.slurm_cluster install"
 )
-PARENT, CHILD = "from muppet.prefinetune import", "from muppet.finetune import"  # where a worker turns to either stage
+# Where a worker turns to either stage.
+PARENT, CHILD = "from muppet.stages.prefinetune import", "from muppet.stages.finetune import"
 
 
 def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing(

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from muppet.errors import UserError
 from muppet.runs import Finetune, Prefinetune, Recipe, Run, run_id
 from muppet.tasks import get
-from studies.kit import cost, jobs, preflight, slurm, submissions
-from studies.kit.cluster import Cluster, Stage
-from studies.kit.submissions import Sent, Submission
+from studies.kit import cost
+from studies.kit.launch.slurm import arrays as jobs
+from studies.kit.launch.slurm import controller, preflight, submissions
+from studies.kit.launch.slurm.cluster import Cluster, Stage
+from studies.kit.launch.slurm.submissions import Sent, Submission
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = Recipe(lr=1e-3, max_tokens=256, updates=20, sub_batches=2)
@@ -83,8 +85,8 @@ def test_packing_spares_starts_but_uses_the_width() -> None:
 # ---------------------------------------------------------------- the record and the queue
 
 
-def entry(job: str, name: str, state: str = "RUNNING", reason: str = "None", restarts: int = 0) -> slurm.Entry:
-    return slurm.Entry(job=job, name=name, state=state, reason=reason, restarts=restarts, used="1:00", nodes="n1")
+def entry(job: str, name: str, state: str = "RUNNING", reason: str = "None", restarts: int = 0) -> controller.Entry:
+    return controller.Entry(job=job, name=name, state=state, reason=reason, restarts=restarts, used="1:00", nodes="n1")
 
 
 def sent(name: str, *runs: tuple[str, ...], job: str | None = "7") -> Sent:
@@ -133,8 +135,8 @@ def test_records_survive_the_disk_and_a_damaged_one_is_named(tmp_path: Path, mon
 
 def test_squeues_lines_are_read_with_their_spaces() -> None:
     values = ("45_3", "48", "muppet-1-0", "PENDING", "launch failed requeued held", "2", "0:00", "")
-    line = "".join(value.ljust(width) for value, (_, width) in zip(values, slurm.FIELDS, strict=True))
-    (read,) = slurm.parse_queue(line + "\n\n")
+    line = "".join(value.ljust(width) for value, (_, width) in zip(values, controller.FIELDS, strict=True))
+    (read,) = controller.parse_queue(line + "\n\n")
     assert (read.job, read.state, read.restarts, read.held, read.active) == ("45_3", "PENDING", 2, True, True)
 
 
@@ -143,24 +145,27 @@ def test_squeues_lines_are_read_with_their_spaces() -> None:
     [
         (
             "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)",
-            slurm.Unreachable,
+            controller.Unreachable,
         ),
-        ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", slurm.Unreachable),
-        ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination", slurm.Refused),
+        ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", controller.Unreachable),
+        (
+            "sbatch: error: Batch job submission failed: Invalid account or account/partition combination",
+            controller.Refused,
+        ),
         (
             "sbatch: error: QOSMaxSubmitJob\nsbatch: error: Batch job submission failed: Job violates policy",
-            slurm.Refused,
+            controller.Refused,
         ),
     ],
 )
 def test_no_answer_and_no_are_told_apart(text: str, kind: type[UserError]) -> None:
-    assert type(slurm.failure("sbatch", text)) is kind
+    assert type(controller.failure("sbatch", text)) is kind
 
 
 def test_a_controller_that_is_away_is_asked_again_but_a_refusal_is_final(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUPPET_PATIENCE", "30")
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    tries = iter([slurm.Unreachable("away"), slurm.Unreachable("away"), None])
+    tries = iter([controller.Unreachable("away"), controller.Unreachable("away"), None])
 
     def act() -> str:
         if (problem := next(tries)) is not None:
@@ -168,13 +173,13 @@ def test_a_controller_that_is_away_is_asked_again_but_a_refusal_is_final(monkeyp
         return "7"
 
     said: list[str] = []
-    assert slurm.retrying(act, said.append) == "7" and len(said) == 2
+    assert controller.retrying(act, said.append) == "7" and len(said) == 2
 
     def refuse() -> str:
-        raise slurm.Refused("no")
+        raise controller.Refused("no")
 
-    with pytest.raises(slurm.Refused):
-        slurm.retrying(refuse, said.append)
+    with pytest.raises(controller.Refused):
+        controller.retrying(refuse, said.append)
 
 
 # ---------------------------------------------------------------- before anything is sent
@@ -256,8 +261,8 @@ def start(
     """The job of an array's element, as a written-out script starts it."""
     (folder / "work.py").write_text(WORK)
     code = (
-        "import sys, studies.kit.job as job\n"
-        "import studies.kit.node as node\n"
+        "import sys, studies.kit.launch.slurm.job as job\n"
+        "import studies.kit.launch.slurm.node as node\n"
         "job.PATIENCE_S = node.PATIENCE_S = 3.0\n"
         "ids = tuple(sys.argv[1].split(','))\n"
         f"job.Job(profile='smoke', ids=ids, parents=tuple(map({parents or {}!r}.get, ids)), runner={runner!r})()\n"
@@ -288,7 +293,7 @@ def test_a_run_that_crashes_or_raises_fails_alone_and_three_times_is_enough(tmp_
 
 
 def test_a_warning_before_python_listens_is_not_the_end(tmp_path: Path) -> None:
-    from studies.kit import snapshot
+    from studies.kit.launch.slurm import snapshot
 
     python = snapshot.interpreter(tmp_path / "python", {"SAID": 'it\'s "quoted"'})
     code = "import os, signal; os.kill(os.getpid(), signal.SIGUSR2); print(os.environ['SAID'])"  # no handler yet
@@ -327,7 +332,7 @@ def test_a_signal_outside_of_training_leaves_no_failure_and_a_restart_goes_on(
 
 
 def test_starts_that_never_get_further_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from studies.kit import job
+    from studies.kit.launch.slurm import job
 
     monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
     folder = tmp_path / "runs/finetune-x-0"
@@ -343,7 +348,7 @@ def test_starts_that_never_get_further_are_given_up(tmp_path: Path, monkeypatch:
 
 
 def test_a_start_that_ends_in_order_leaves_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from studies.kit import job
+    from studies.kit.launch.slurm import job
 
     monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
     one, note = job.Job(profile="smoke", ids=("a",), parents=(None,)), tmp_path / "runs/a/started.json"
@@ -354,7 +359,7 @@ def test_a_start_that_ends_in_order_leaves_no_note(tmp_path: Path, monkeypatch: 
 
 
 def test_a_requeue_outlasts_a_controller_that_restarts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    from studies.kit import node
+    from studies.kit.launch.slurm import node
 
     script = tmp_path / "scontrol"
     script.write_text(
@@ -373,7 +378,7 @@ def test_a_requeue_outlasts_a_controller_that_restarts(tmp_path: Path, monkeypat
 
 
 def test_submitting_from_inside_a_job_hands_on_none_of_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    from studies.kit import submit
+    from studies.kit.launch.slurm import submit
 
     for name in ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_CONF", "RANK"):
         monkeypatch.setenv(name, "1")
@@ -383,7 +388,7 @@ def test_submitting_from_inside_a_job_hands_on_none_of_its_variables(monkeypatch
 
 
 def test_the_process_group_is_made_from_slurms_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    from studies.kit import node
+    from studies.kit.launch.slurm import node
 
     slurms = {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "77", "SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": "3",
               "SLURM_LOCALID": "1", "SLURM_JOB_NODELIST": "node[03-04]", "SUBMITIT_EXECUTOR": "slurm"}  # fmt: skip

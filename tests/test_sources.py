@@ -6,8 +6,11 @@ import pytest
 
 from muppet import result
 from muppet.runs import digest, facts, run_id
-from studies.kit import claims_render, collect, decisions, profiles, sources
+from studies.claims import sources
+from studies.kit import decisions, profiles
+from studies.kit.ledger import results
 from studies.kit.load import load_studies
+from studies.pages import claims
 
 SCORES = {  # row of table 3 → RTE, CoLA, both SQuADs
     "RoBERTa-B": 0.70,
@@ -24,7 +27,7 @@ def keep(run, scores: dict[str, float], parameters: int) -> None:
             id=run_id(run), facts=plain, data={}, cost={}, environment={}, training={"parameters": parameters},
             scores={key: result.Score(value=value, n=200) for key, value in scores.items()},
         ),
-        collect.result_path("smoke", run),
+        results.result_path("smoke", run),
     )  # fmt: skip
 
 
@@ -62,7 +65,7 @@ def test_rows_and_columns_find_their_place(measured):
 
 def test_claims_are_judged_by_results(measured):
     released, ours = sources.measured("smoke")
-    judged = {source.name: {c.id: c.judge(source) for c in claims_render.CLAIMS} for source in (released, ours)}
+    judged = {source.name: {c.id: c.judge(source) for c in claims.CLAIMS} for source in (released, ours)}
     assert judged["ours"]["C5"].verdict == "HOLDS" and "70.0 → 80.0 (+10.0)" in judged["ours"]["C5"].text
     assert judged["released"]["C5"].verdict == "FAILS" and "70.0 → 75.0 (+5.0)" in judged["released"]["C5"].text
     assert judged["ours"]["C22"].verdict == "HOLDS" and "1,000 before, 1,000 after" in judged["ours"]["C22"].text
@@ -71,7 +74,7 @@ def test_claims_are_judged_by_results(measured):
 
 
 def test_uncommitted_results_stay_out_of_the_committed_file(measured, capsys):
-    claims_render.main(argparse.Namespace(command="claims", only=None, profile="smoke"))
+    claims.main(argparse.Namespace(command="claims", only=None, profile="smoke"))
     assert "ours (smoke): " in capsys.readouterr().out
     tables = measured / "paper_tables"
     assert "ours (smoke)" in (tables / "smoke" / "claims.md").read_text(encoding="utf-8")
@@ -82,7 +85,7 @@ def test_a_bad_result_is_left_out(measured):
     key = ("table3", "RoBERTa-B + MUPPET", "RTE", "accuracy")
     cells = load_studies("smoke", ["table3"])["table3"].cells
     run = next(cell.runs[0] for cell in cells if (cell.row, cell.column) == key[1:3])
-    path = collect.result_path("smoke", run)
+    path = results.result_path("smoke", run)
     path.write_text(path.read_text(encoding="utf-8").replace("0.8", "0.9"), encoding="utf-8")
     _, ours = sources.measured("smoke")
     assert key not in ours.numbers and ("table3", "RoBERTa-B", "RTE", "accuracy") in ours.numbers

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muppet.errors import UserError
-from studies.kit import stats
+from studies.kit.ledger import stats
 
 SCALES = [10, 16, 22, 28, 34, 40, 46]
 

@@ -13,9 +13,10 @@ import pytest
 from muppet.errors import UserError
 from muppet.runs import Finetune, Prefinetune, Recipe, Run, run_id
 from muppet.tasks import get
-from studies.kit import control, slurm, status, submissions
-from studies.kit.slurm import Entry, Unreachable
-from studies.kit.submissions import Sent, Submission
+from studies.kit.launch import control, status
+from studies.kit.launch.slurm import controller, submissions
+from studies.kit.launch.slurm.controller import Entry, Unreachable
+from studies.kit.launch.slurm.submissions import Sent, Submission
 
 RECIPE = Recipe(lr=1e-3, max_tokens=256, updates=20)
 PARENT = Prefinetune(model="tiny/roberta", tasks=(get("rte"),), recipe=RECIPE, source="twins")
@@ -30,7 +31,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
     """Writes a submission of both runs and gives the states under a queue's entries (an exception: no answer)."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MUPPET_ARTIFACTS", "artifacts")
-    monkeypatch.setattr(slurm, "installed", lambda: True)
+    monkeypatch.setattr(controller, "installed", lambda: True)
 
     def see(entries: list[Entry] | Exception, **changes: Any) -> dict[str, status.State]:
         arrays = (
@@ -52,7 +53,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
                 raise entries
             return entries
 
-        monkeypatch.setattr(slurm, "queue", queue)
+        monkeypatch.setattr(controller, "queue", queue)
         return dict(status.look(RUNS, "smoke").states)
 
     return see
@@ -73,7 +74,7 @@ def record(run: str, name: str, **content: Any) -> None:
 def test_nothing_sent_is_missing_and_asks_no_queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MUPPET_ARTIFACTS", raising=False)
-    monkeypatch.setattr(slurm, "queue", lambda: pytest.fail("the queue was asked"))
+    monkeypatch.setattr(controller, "queue", lambda: pytest.fail("the queue was asked"))
     report = status.look(RUNS, "smoke")
     assert {s.state for s in report.states.values()} == {"missing"} and report.unreachable is None
 
@@ -155,7 +156,7 @@ def test_retry_forgets_failures_and_releases_held_jobs(look: Look, monkeypatch: 
     record(P, "started.json", step=1, count=3)
     look([entry(0, "COMPLETED"), entry(1, "PENDING", "job requeued in held state")])
     released: list[str] = []
-    monkeypatch.setattr(slurm, "release", released.extend)
+    monkeypatch.setattr(controller, "release", released.extend)
     assert control.forget(RUNS, "smoke") == {P} and released == ["8"]
     assert not list(Path(f"artifacts/runs/{P}").iterdir())
 

@@ -8,8 +8,9 @@ import pytest
 
 from muppet.errors import UserError
 from muppet.runs import Finetune, Prefinetune, run_id
-from studies.kit import load, reference
+from studies.kit import load
 from studies.kit.decisions import OVERRIDE
+from studies.kit.ledger import reference
 from studies.kit.study import Cell, Study
 from studies.recipes import BART, ROBERTA_B, ROBERTA_L, prefinetuning
 

@@ -8,7 +8,7 @@ import pytest
 
 from muppet.tasks import A1, SETS, get
 from studies import table1
-from studies.kit import reference
+from studies.kit.ledger import reference
 
 
 def test_counts_that_can_be_checked_by_hand():

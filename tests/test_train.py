@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from muppet import record
-from muppet.collate import make_batch
-from muppet.device import Device
-from muppet.distributed import Processes
 from muppet.errors import UserError
-from muppet.losses import scale
+from muppet.model.batch import make_batch
+from muppet.model.losses import scale
 from muppet.runs import Recipe
-from muppet.train import Meter, learning_rate
+from muppet.runtime.device import Device
+from muppet.runtime.distributed import Processes
+from muppet.stages import record
+from muppet.training.train import Meter, learning_rate
 from tests.core import artifacts, make_trainer, mixture, recipe, shared_artifacts  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")
@@ -121,17 +121,17 @@ def test_loss_scalings():
 
 
 def test_dataset_size_scaling_is_inverse_to_size_and_one_on_average():
-    from muppet import stage
-    from muppet.batching import Part
-    from muppet.distributed import Processes
-    from muppet.train import Trainer
+    from muppet.runtime.distributed import Processes
+    from muppet.stages import opening
+    from muppet.training.batching import Part
+    from muppet.training.train import Trainer
 
     base = make_trainer(mixture("mnli rte"))
     parts = [
         Part(encoded=base.parts[0].encoded, units=np.arange(30)),
         Part(encoded=base.parts[1].encoded, units=np.arange(10)),
     ]
-    assert stage.head_key(parts[0].encoded.task) == "mnli"
+    assert opening.head_key(parts[0].encoded.task) == "mnli"
     trainer = Trainer(base.model, parts, base.specs, recipe(loss_scaling="dataset_size"), 0, Device(), Processes())
     assert trainer.size_factor.tolist() == pytest.approx([40 / (2 * 30), 40 / (2 * 10)])
     assert (trainer.size_factor * [30, 10]).sum() / 40 == pytest.approx(1)

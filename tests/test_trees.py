@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from nltk.tree import Tree
 
 from muppet import paths
-from muppet.baselines import lead, majority, majority_tags, right_branching
 from muppet.errors import UserError
+from muppet.families.baselines import lead, majority, majority_tags, right_branching
 from muppet.metrics import bootstrap, score
 from muppet.trees import TreeError, decode, encode, example, normalise, preterminals, read, read_all
 

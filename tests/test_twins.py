@@ -7,11 +7,12 @@ from collections import Counter
 
 import pytest
 
-from muppet import mirror, twins
-from muppet.examples import examples
-from muppet.lexicon import lexicons
-from muppet.overlap import texts, words
-from muppet.sources import load_rows
+from muppet.audit.overlap import texts, words
+from muppet.data import mirror
+from muppet.data.sources import load_rows
+from muppet.families.roles import examples
+from muppet.synthetic import twins
+from muppet.synthetic.lexicon import lexicons
 from muppet.tasks import ALL, get
 from muppet.trees import read as read_tree
 

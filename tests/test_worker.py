@@ -12,8 +12,8 @@ from muppet import paths
 from muppet.errors import UserError
 from muppet.result import ResultError, read
 from muppet.runs import run_id
-from studies.kit import worker
-from studies.kit.collect import result_path
+from studies.kit.launch import worker
+from studies.kit.ledger.results import result_path
 from tests.kit import PARENT, child, finish, result_of
 
 
@@ -82,7 +82,7 @@ def test_a_full_disk_fails_the_run_and_leaves_no_half_result(monkeypatch: pytest
     run = child(init="tiny/roberta")
     monkeypatch.setattr(worker, "declared", lambda profile, ids: [run])
     monkeypatch.setattr("muppet.paths.os.fsync", full)
-    monkeypatch.setattr("muppet.finetune.finetune", lambda run, progress: result_of(run))
+    monkeypatch.setattr("muppet.stages.finetune.finetune", lambda run, progress: result_of(run))
     assert worker.execute("smoke", [run_id(run)]) == {run_id(run): "failed"}
     assert not [path for path in Path.cwd().rglob("*") if path.is_file() and path.name != "lock"]
     assert "No space left on device" in capsys.readouterr().err

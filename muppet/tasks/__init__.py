@@ -83,7 +83,7 @@ def mixture(name: str) -> tuple[Task, ...]:
     if name in ALL:
         return (ALL[name],)
     if name == "here":
-        from muppet.sources import here
+        from muppet.data.sources import here
 
         return here(("classification", "commonsense", "span"))
     if name not in SETS:

@@ -2,7 +2,7 @@
 
 from muppet.errors import unknown
 from studies.claims import comparisons, curves, gains, method
-from studies.kit.claim import Claim
+from studies.claims.claim import Claim
 
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from studies.kit import reference, stats
-from studies.kit.claim import (
+from studies.claims.claim import (
     MODELS,
     ROUGE,
     Claim,
@@ -20,7 +19,8 @@ from studies.kit.claim import (
     points,
     universal,
 )
-from studies.kit.sources import paper
+from studies.claims.sources import paper
+from studies.kit.ledger import reference, stats
 
 ROUNDS = {"A1": 1000, "A2": 1000, "A3": 1200}  # evaluation examples of each round of ANLI
 LARGE = "RoBERTa-L + MUPPET"  # without it a source cannot say who is best

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean, median
 
-from studies.kit import reference, stats
-from studies.kit.claim import (
+from studies.claims.claim import (
     MODELS,
     ROUGE,
     Claim,
@@ -20,6 +19,7 @@ from studies.kit.claim import (
     points,
     universal,
 )
+from studies.kit.ledger import reference, stats
 
 ROBERTA = ("RoBERTa-B", "RoBERTa-L")
 TABLES = ("table3", "table4", "table5", "beyond")  # `beyond`: datasets of a source that the paper has no column for

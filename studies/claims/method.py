@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from statistics import mean
 
-from studies.kit import reference
-from studies.kit.claim import Claim, Finding, Part, Source, judged, not_measured, points
+from studies.claims.claim import Claim, Finding, Part, Source, judged, not_measured, points
+from studies.kit.ledger import reference
 
 WORKERS = 64
 SCALINGS = ("no loss scaling", "scaling by inverse loss", "scaling by dataset size")

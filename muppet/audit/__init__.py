@@ -1,0 +1,1 @@
+"""Whether evaluation texts were seen in training."""

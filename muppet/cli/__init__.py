@@ -1,0 +1,1 @@
+"""The commands of people with a model or data of their own."""

@@ -1,0 +1,200 @@
+"""One split of one task as token arrays: built once per (data, tokenizer, settings), memory-mapped by every run after.
+
+Layouts. A row is the tokenizer's own `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`. A unit is what a sub-batch is
+made of, one or more rows: one row (classification, regression, summarization, tagging, parsing), one row per choice
+(commonsense: text against choice), or one window (span: question against a stretch of the context). All windows are
+kept in training; one that does not hold the whole answer has the span (0, 0), as in common SQuAD practice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from muppet import paths
+from muppet.data.sources import Rows, load_rows
+from muppet.errors import UserError
+from muppet.families.layout import LAYOUTS, Writer
+from muppet.families.roles import dataset_name, examples
+from muppet.families.segments import Segmenter, tokenizer_identity
+from muppet.runs import Source, digest, facts
+from muppet.tasks.task import Task
+
+__all__ = ["Encoded", "Rows", "encode", "encode_rows", "load_rows"]
+
+VERSION = 1  # of the preprocessing: a change of meaning here raises it, and old caches are left behind
+BATCH = 1000  # examples tokenised in one call
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """One split, tokenised. R rows, U units, E examples, T tokens; arrays are read-only maps of the cache's files."""
+
+    task: Task
+    split: str
+    fingerprint: str  # of the data
+    found: str
+    total: int  # rows of the split where it was found, before the cap
+    dropped: dict[str, int]  # rows without an example, by reason
+    notes: dict[str, int]  # what was cut: rows, questions, targets, …
+    n_examples: int
+    folder: Path
+    tokens: np.ndarray  # [T] uint16 or int32
+    offsets: np.ndarray  # [R+1] int64: row r is tokens[offsets[r]:offsets[r+1]]
+    second: np.ndarray  # [R] int32: where in the row the second segment starts; the row's length when there is none
+    unit_rows: np.ndarray  # [U+1] int64: unit u is rows unit_rows[u]..unit_rows[u+1]-1
+    unit_example: np.ndarray  # [U] int32
+    labels: np.ndarray | None = None  # [U] int64 class or right choice; float32 score (regression)
+    spans: np.ndarray | None = None  # [U, 2] int32: first and last token of the answer in the row; (0, 0): none here
+    context: np.ndarray | None = None  # [U, 2] int32: first and one-past-last token of the context in the row
+    char_offsets: np.ndarray | None = None  # [T, 2] int32 characters in the context; only with evaluation=True
+    targets: np.ndarray | None = None  # flat tokens of the summaries
+    target_offsets: np.ndarray | None = None  # [U+1] int64
+    words: np.ndarray | None = None  # flat int32: index in the row of each word's first sub-word; -1: cut off
+    tags: np.ndarray | None = None  # flat int32
+    word_offsets: np.ndarray | None = None  # [U+1] int64
+    tag_names: list[str] | None = None  # what the numbers in `tags` stand for; of parsing: the tags of this split
+
+    def cost(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each unit: tokens of its longest row [U], and its rows [U], both int64."""
+        lengths = np.diff(self.offsets)
+        if len(self.unit_rows) < 2:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        return np.maximum.reduceat(lengths, self.unit_rows[:-1]), np.diff(self.unit_rows)
+
+    def gold(self) -> list[dict[str, Any]]:
+        """Per example, what evaluation compares with: only kept with `evaluation=True`.
+
+        span: id, answers (texts), context. summarization: target. tagging: tokens, tags (names). parsing: tree, tokens,
+        pos_tags. Else: empty dicts.
+        """
+        with open(self.folder / "gold.jsonl", encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+
+def encode(
+    task: Task,
+    split: str,
+    tokenizer: Any,
+    *,
+    max_length: int,
+    source: Source = "hub",
+    cap: int | None = None,
+    evaluation: bool = False,
+) -> Encoded:
+    """Open the split from the cache, building it first when it is not there.
+
+    Concurrent builders are safe: each builds in a folder of its own, and the first to rename it into place wins. A
+    cache whose files are missing or of another size is named, and built again.
+    """
+    rows = load_rows(task, split, source=source, cap=cap)
+    key = digest(
+        {
+            "version": VERSION,
+            "task": facts(task),
+            "split": split,
+            "data": rows.fingerprint,
+            "tokenizer": tokenizer_identity(tokenizer),
+            "max_length": max_length,
+            "evaluation": evaluation,
+        }
+    )
+    place = paths.cache() / f"{task.name}-{split}-{key[:24]}"
+    if place.exists():
+        try:
+            return _open(place, task, split)
+        except _Damaged as error:
+            print(f"token cache {place} is damaged ({error}): building it again", file=sys.stderr)
+            _remove(place)
+    _build(place, task, split, rows, tokenizer, max_length, evaluation)
+    return _open(place, task, split)
+
+
+def encode_rows(task: Task, rows: Rows, tokenizer: Any, *, max_length: int, folder: Path) -> Encoded:
+    """The same for rows in hand, with what evaluation needs; `folder` must not exist yet, and is the caller's."""
+    _build(folder, task, "input", rows, tokenizer, max_length, evaluation=True)
+    return _open(folder, task, "input")
+
+
+class _Damaged(Exception):
+    pass
+
+
+def _open(place: Path, task: Task, split: str) -> Encoded:
+    try:
+        meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
+        arrays = {name: _map(place / f"{name}.bin", *spec) for name, spec in meta.pop("arrays").items()}
+        if (place / "gold.jsonl").stat().st_size != meta.pop("gold_bytes"):
+            raise _Damaged("gold.jsonl has another size")
+        return Encoded(task=task, split=split, folder=place, **meta, **arrays)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _Damaged(str(error)) from None
+
+
+def _map(file: Path, dtype: str, shape: list[int]) -> np.ndarray:
+    if file.stat().st_size != np.dtype(dtype).itemsize * int(np.prod(shape)):
+        raise _Damaged(f"{file.name} has another size")
+    if not all(shape):
+        return np.zeros(shape, dtype)
+    return np.memmap(file, dtype=dtype, mode="r", shape=tuple(shape))
+
+
+def _remove(place: Path) -> None:
+    """Out of the way first, so that no one opens it half-deleted."""
+    aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    try:
+        os.replace(place, aside / "old")
+    except FileNotFoundError:
+        pass
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _build(place: Path, task: Task, split: str, rows: Rows, tokenizer: Any, max_length: int, evaluation: bool) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    try:
+        dropped: Counter[str] = Counter()
+        writer = Writer(building, np.uint16 if len(tokenizer) < 2**16 else np.int32)
+        segmenter = Segmenter(tokenizer, max_length)
+        layout = LAYOUTS[task.family](task, segmenter, writer, evaluation)
+        stream = examples(task, split, rows.rows, dropped)
+        try:
+            while batch := list(islice(stream, BATCH)):
+                layout.add(batch)
+        except UserError as error:
+            raise UserError(f"{error} (found: {rows.found})") from None
+        if layout.n_examples == 0:
+            raise UserError(
+                f"{dataset_name(task)} split {split} has {rows.total} rows but not one example "
+                f"({', '.join(f'{n} × {reason}' for reason, n in dropped.items())}); use a labelled split"
+            )
+        writer.finish(
+            fingerprint=rows.fingerprint,
+            found=rows.found,
+            total=rows.total,
+            dropped=dict(dropped),
+            notes=dict(segmenter.notes),
+            n_examples=layout.n_examples,
+            tag_names=layout.tag_names,
+        )
+        try:
+            os.rename(building, place)
+        except OSError:
+            if not place.is_dir():  # else another builder was first, and built the same
+                raise
+    except OSError as error:
+        raise UserError(
+            f"the token cache {paths.cache()} cannot be written ({error}); free space or move MUPPET_ARTIFACTS"
+        ) from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)

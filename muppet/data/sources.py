@@ -1,0 +1,277 @@
+"""Rows of a task's split: from the mirror folder, the Hub, or the synthetic twins.
+
+Rows are looked for in `$MUPPET_HUB` first, then on the Hub; the licensed Treebank in `$MUPPET_PTB`; twins are made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from muppet import paths
+from muppet.data import mirror, treebank
+from muppet.errors import Absent, UserError
+from muppet.families.roles import dataset_name
+from muppet.runs import Source, digest
+from muppet.tasks.task import PARQUET, Row, Task
+
+TWIN_ROWS = 2000  # of a split without a cap
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Rows of one split, in the dataset's own columns."""
+
+    rows: Sequence[Row]
+    found: str  # mirror, mirror (carved), hub, folder (the Treebank's), twins
+    fingerprint: str  # of the data that `rows` holds: equal data, equal fingerprint on every machine
+    total: int  # rows of the split where it was found, before the cap
+
+
+def load_rows(task: Task, split: str, *, source: Source = "hub", cap: int | None = None) -> Rows:
+    """The rows of `split`, at most `cap` of them: a sample that is the same everywhere, and nested over caps.
+
+    Raises UserError when the split is nowhere (it says what was tried and what to do), is empty, or when a full-size
+    run (`cap=None`) would train on a part of it.
+    """
+    if cap is not None and cap < 1:
+        raise UserError(f"{dataset_name(task)} split {split}: a cap of {cap} rows leaves nothing; give 1 or more")
+    if source == "twins":
+        return _twins(task, split, cap)
+    original = split
+    if task.partition is not None:
+        if split not in dict(task.partition):
+            raise UserError(f"{dataset_name(task)} has no split {split!r}; ours are {', '.join(dict(task.partition))}")
+        original = "train"
+    table, found, fingerprint = _table(task, original)
+    if task.partition is not None:
+        part = partition(task, split, table)
+        table, fingerprint = table.take(part), digest([fingerprint, split, task.partition])
+    total = len(table)
+    if total == 0:
+        raise UserError(f"{dataset_name(task)} split {split} is empty ({found}); nothing can be learnt or scored on it")
+    if cap is None and split == task.train:
+        _whole(task, split, total, found)
+    if cap is not None and cap < total:
+        seed = int(hashlib.sha256(f"{task.path}/{task.config}/{split}".encode()).hexdigest()[:8], 16)
+        table = table.take(np.sort(np.random.default_rng(seed).permutation(total)[:cap]))
+        fingerprint = digest([fingerprint, cap])
+    return Rows(rows=TableRows(table), found=found, fingerprint=fingerprint[:32], total=total)
+
+
+def _whole(task: Task, split: str, total: int, found: str) -> None:
+    """A full-size run never trains on a sample without being told to."""
+    shares = dict(task.partition or {})
+    expected = (task.train_rows or 0) * (len(shares[split]) / 10 if split in shares else 1)
+    if found.endswith("(carved)") or total < 0.99 * expected:
+        raise UserError(
+            f"{dataset_name(task)} split {split}: {'the Hub' if found == 'hub' else paths.mirror()} holds {total} of "
+            f"{task.train_rows} rows ({found}); a full-size run needs them all: "
+            + (
+                "get the original and put it in a mirror folder"
+                if found == "hub"
+                else "unset MUPPET_HUB to use the Hub"
+            )
+            + ", or cap the rows (the mini profile does)"
+        )
+
+
+def peek(task: Task, split: str, n: int = 200) -> Rows:
+    """What `data check` reads: all rows of what is on this machine, the first `n` of the Hub's."""
+    original = "train" if task.partition is not None else split
+    if task.path == "local/ptb" or mirror.files(task.path, task.config, original):
+        if task.partition is not None:
+            return load_rows(task, split, cap=10**9)
+        table, found, fingerprint = _table(task, split)
+        return Rows(rows=TableRows(table), found=found, fingerprint=fingerprint, total=len(table))
+    rows = list(islice(_open_hub(task, original, streaming=True), n))
+    return Rows(rows=rows, found="hub", fingerprint="", total=len(rows))
+
+
+class TableRows(Sequence[Row]):
+    """The rows of an Arrow table as dicts, made when they are asked for."""
+
+    def __init__(self, table: Any) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> TableRows: ...
+    def __getitem__(self, index: int | slice) -> Row | TableRows:
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            assert step == 1
+            return TableRows(self.table.slice(start, max(0, stop - start)))
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self.table.slice(index, 1).to_pylist()[0]
+
+    def __iter__(self) -> Iterator[Row]:
+        for start in range(0, len(self), 1000):
+            yield from self.table.slice(start, 1000).to_pylist()
+
+
+def carved(task: Task) -> bool:
+    """Whether the mirror stands in for a missing train split with a configuration that re-divides labelled rows.
+
+    All splits of the task are then read from it, so that its training rows are never evaluated on.
+    """
+    return (
+        task.carved is not None
+        and task.train is not None
+        and not mirror.files(task.path, task.config, task.train)
+        and bool(mirror.files(task.path, task.carved, task.train))
+    )
+
+
+def here(families: Collection[str]) -> tuple[Task, ...]:
+    """The tasks of these families whose training rows the mirror holds. Raises Absent when there are none."""
+    from muppet.tasks import ALL
+
+    found = tuple(
+        task
+        for task in ALL.values()
+        if task.family in families and task.train and (mirror.files(task.path, task.config, task.train) or carved(task))
+    )
+    if not found:
+        raise Absent("no training rows are on this machine; set MUPPET_HUB to a mirror folder")
+    return found
+
+
+def _table(task: Task, split: str) -> tuple[Any, str, str]:
+    """The split as an Arrow table, where it was found, and its fingerprint."""
+    if task.path == "local/ptb":
+        import pyarrow as pa
+
+        return pa.Table.from_pylist(treebank.rows(split)), "folder", treebank.fingerprint(split)
+    instead = carved(task)
+    files = mirror.files(task.path, task.carved if instead else task.config, split)
+    if not files and instead:
+        files, instead = mirror.files(task.path, task.config, split), False
+    if not files:
+        return _hub(task, split)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        tables = [pq.read_table(file) for file in files]
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(
+            f"{files[0].parent}: cannot be read as parquet ({str(error).splitlines()[0]}); get it again"
+        ) from None
+    table = pa.concat_tables(tables, promote_options="default")
+    return (
+        table,
+        "mirror (carved)" if instead else "mirror",
+        digest([_file_digest(f, f.stat().st_mtime_ns) for f in files]),
+    )
+
+
+@lru_cache(maxsize=None)
+def _file_digest(file: Path, _changed: int) -> str:
+    with open(file, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _hub(task: Task, split: str) -> tuple[Any, str, str]:
+    loaded = _open_hub(task, split, streaming=False)
+    checksums = loaded.info.download_checksums or {}  # names the commit and every file
+    plain = json.loads(json.dumps([checksums, task.path, task.config, split], default=str, sort_keys=True))
+    return loaded.with_format("arrow")[:], "hub", digest(plain)
+
+
+def _open_hub(task: Task, split: str, *, streaming: bool) -> Any:
+    tried = f"{mirror.folder(task.path) or (paths.mirror() or '$MUPPET_HUB (unset)')}"
+    if task.path.startswith("local/"):
+        raise Absent(f"{dataset_name(task)} split {split}: not in {tried}, and it is not on the Hub; {task.note}")
+    path, config, revision = task.hub or (task.path, task.config, task.revision or "main")
+    import datasets
+
+    _probe_hub()
+    try:
+        if revision == PARQUET:
+            from huggingface_hub import HfFileSystem
+
+            shards = converted(HfFileSystem(), path, config, split)
+            return datasets.load_dataset("parquet", data_files={"rows": shards}, split="rows", streaming=streaming)
+        return datasets.load_dataset(path, config, revision=revision, split=split, streaming=streaming)
+    except Exception as error:  # the Hub's client raises some twenty kinds; all mean that the split cannot be had
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise Absent(
+            f"{dataset_name(task)} split {split} cannot be loaded: tried the mirror ({tried}) and the Hub ({path}, "
+            f"revision {revision}: {reason}); set MUPPET_HUB to a mirror that has it, or go online and "
+            f"run `python -m muppet data check {task.name}`"
+        ) from None
+
+
+@lru_cache(maxsize=None)
+def _probe_hub() -> None:
+    """Ask once whether the Hub answers; if not, its clients use their caches alone instead of retrying for long."""
+    import datasets
+    import huggingface_hub
+
+    if huggingface_hub.constants.HF_HUB_OFFLINE:
+        return
+    try:
+        huggingface_hub.get_session().head(huggingface_hub.constants.ENDPOINT, timeout=5)
+    except Exception as error:
+        print(f"the Hub does not answer ({error}): only what is on this machine is used", file=sys.stderr)
+        huggingface_hub.constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+
+
+def converted(filesystem: Any, path: str, config: str | None, split: str) -> list[str]:
+    """The files of a split on the Hub's conversion branch: `<config>/<split>/*.parquet`.
+
+    A repository with a single configuration may call it otherwise; a split that is too large for the conversion is
+    called `partial-<split>`, and its missing rows are then noticed by their number.
+    """
+    root = f"datasets/{path}@{PARQUET.replace('/', '%2F')}"
+    names = [entry["name"].rsplit("/", 1)[-1] for entry in filesystem.ls(root) if entry["type"] == "directory"]
+    name = names[0] if len(names) == 1 else config or "default"
+    for folder in (split, f"partial-{split}"):
+        if found := sorted(filesystem.glob(f"{root}/{name}/{folder}/*.parquet")):
+            return [f"hf://{file}" for file in found]
+    raise FileNotFoundError(f"no {name}/{split} on {PARQUET}; it has {', '.join(sorted(names))}")
+
+
+def partition(task: Task, split: str, table: Any) -> np.ndarray:
+    """Indices of the rows of `split` when only `train` exists: tenths of the rows in order of their content's hash.
+
+    Equal rows are neighbours in that order, so copies stay on one side of a cut (but for one row at each cut).
+    """
+    assert task.partition is not None
+    hashes = [
+        hashlib.sha256(json.dumps(row, sort_keys=True, default=str).encode()).digest() for row in TableRows(table)
+    ]
+    order = np.array(sorted(range(len(hashes)), key=hashes.__getitem__), dtype=np.int64)
+    edges = [len(order) * tenth // 10 for tenth in range(11)]
+    kept = [order[edges[tenth] : edges[tenth + 1]] for tenth in dict(task.partition)[split]]
+    return np.sort(np.concatenate(kept))
+
+
+def _twins(task: Task, split: str, cap: int | None) -> Rows:
+    from muppet.synthetic import twins
+
+    n = cap or TWIN_ROWS
+    rows = twins.rows(task, split, n)
+    return Rows(
+        rows=rows,
+        found="twins",
+        fingerprint=digest(["twins", twins.VERSION, task.name, split, n])[:32],
+        total=len(rows),
+    )

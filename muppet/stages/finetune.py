@@ -1,0 +1,163 @@
+"""The second stage: one dataset, from a pre-trained or pre-finetuned model, and its evaluation (paper §4)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from muppet import paths
+from muppet.errors import UserError
+from muppet.model.heads import HeadSpec, head_key
+from muppet.model.multitask import MultiTask
+from muppet.paths import write_text
+from muppet.result import Result, Score
+from muppet.runs import Finetune, facts, run_id
+from muppet.runtime.device import Device
+from muppet.runtime.distributed import Processes, processes, together
+from muppet.stages import opening, record
+from muppet.stages.card import card
+from muppet.stages.evaluate import Evaluated, class_map, evaluate
+from muppet.stages.trivial import trivial
+from muppet.tasks.task import Generation, Task
+from muppet.training.batching import Part
+from muppet.training.train import Place, Progress, Trainer, train
+
+
+def finetune(
+    run: Finetune, *, progress: Progress | None = None, device: Device | None = None, save: Path | None = None
+) -> Result:
+    """Train on `run.task`, score all its evaluation splits (and `held_out`, and the tasks of `run.evaluate_on`).
+
+    Predictions go to `predictions.jsonl` in the run's folder; with `save` the model and its head go to that folder.
+    Raises UserError for what the user can mend, `train.Stopped` after a signal.
+    """
+    started, device, name = time.monotonic(), device or Device.detect(), run_id(run)
+    folder = paths.run_dir(name)
+    here = processes(device.kind)
+    with together(here):
+        model = opening.load(_start(run), run.recipe, run.seed)
+    parts, held_out = _parts(run, model, here)
+    spec = _head(run, model, parts[0].encoded.task, opening.make_spec(run.task, parts[0].encoded, run.recipe.heads))
+    trainer = Trainer(model, parts, [spec] * len(parts), run.recipe, run.seed, device, here)
+    train(trainer, Place(run=name, folder=folder), progress)
+    found = [(opening.train_split(part.encoded.task), part) for part in parts]
+    evaluated: dict[tuple[str, str], Evaluated] = {}
+    beside: dict[str, float] = {}
+    if held_out is not None:
+        evaluated[run.task.name, "held_out"] = evaluate(model, held_out, spec, "held_out", device, here)
+    for task in (run.task, *(run.evaluate_on or ())):
+        for split in task.evaluation:
+            encoded = opening.open_split(run, task, split, model, here, cap=run.evaluation_rows, evaluation=True)
+            part = Part(encoded=encoded, units=opening.subset(encoded)[0])
+            evaluated[task.name, split] = evaluate(model, part, spec, split, device, here)
+            plain = trivial(parts[0], part, spec, model.tokenizer)
+            beside |= {f"{task.name}/{split}/{metric}": value for metric, value in plain.items()}
+            found.append((split, part))
+    result = Result(
+        id=name,
+        facts=facts(run),
+        scores=_scores(evaluated),
+        data=record.data(found),
+        training=record.training(trainer)
+        | {
+            "head": None if spec is None else spec.key,
+            "metrics": {f"{t}/{s}": one.settings for (t, s), one in evaluated.items()},
+            "trivial": beside,
+        },
+        cost=record.cost(trainer, time.monotonic() - started),
+        environment=record.environment(model, here),
+    )
+    with together(here):
+        if here.first:
+            lines = [json.dumps(line, ensure_ascii=False) for one in evaluated.values() for line in one.lines]
+            write_text(folder / "predictions.jsonl", "".join(line + "\n" for line in lines))
+            if save is not None:
+                if spec is None:
+                    model.generation = run.task.generation or Generation()
+                model.save(save, card(run, result))
+    return result
+
+
+def _scores(evaluated: dict[tuple[str, str], Evaluated]) -> dict[str, Score]:
+    return {
+        f"{task}/{split}/{metric}": score
+        for (task, split), one in evaluated.items()
+        for metric, score in one.scores.items()
+    }
+
+
+def _start(run: Finetune) -> str:
+    """The name or folder of the model to start from."""
+    if isinstance(run.init, str):
+        return run.init
+    folder = paths.model_dir(run_id(run.init))
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: the pre-finetuned model is not there; run {run_id(run.init)} first")
+    return str(folder)
+
+
+def _parts(run: Finetune, model: MultiTask, here: Processes) -> tuple[list[Part], Part | None]:
+    """The datasets to train on, and what is held out of the task's own training rows."""
+    mixture: Sequence[tuple[Task, int]] = run.train_on or ((run.task, 1),)
+    for task, weight in mixture:
+        if task.family != run.task.family or task.classes != run.task.classes:
+            raise UserError(f"{task.name} cannot train the head of {run.task.name}: another family, or other classes")
+        if weight < 1:
+            raise UserError(
+                f"{task.name} has weight {weight} in `train_on`; a weight is a whole number of passes, 1 or more"
+            )
+    parts, held_out = [], None
+    for task, weight in mixture:
+        opening.fits(model, task)
+        share = run.held_out if task.name == run.task.name else None
+        # Tags and their words are kept for the trivial baseline; held-out rows are evaluated on.
+        keep = share is not None or task.family == "tagging"
+        encoded = opening.open_split(
+            run, task, opening.train_split(task), model, here, cap=run.train_rows, evaluation=keep
+        )
+        units, away = opening.subset(encoded, held_out=share, fraction=run.fraction, draw=run.draw)
+        part = Part(encoded=encoded, units=units, weight=weight)
+        opening.check_candidates(part)
+        parts.append(part)
+        if share is not None:
+            held_out = Part(encoded=encoded, units=away)
+    if run.held_out is not None and held_out is None:
+        raise UserError(f"`held_out` is a share of {run.task.name}'s training rows, which `train_on` does not hold")
+    for task in run.evaluate_on or ():
+        if task.family != run.task.family:
+            raise UserError(
+                f"{task.name} ({task.family}) cannot be scored with the head of {run.task.name} ({run.task.family})"
+            )
+    return parts, held_out
+
+
+def _head(run: Finetune, model: MultiTask, task: Task, spec: HeadSpec | None) -> HeadSpec | None:
+    """Keep the pre-finetuned head of the dataset, or the shared one of its family, or put on a fresh one."""
+    have = model.specs()
+    if spec is None:
+        model.heads.clear()
+        return None
+    kept: HeadSpec | None = None
+    if run.reuse_head:
+        keys = [key for key in (head_key(task, "per_dataset"), head_key(task, "shared")) if key in have]
+        if not keys:
+            raise UserError(
+                f"reuse_head: {model.found} has no head for {run.task.name}; it has {', '.join(sorted(have)) or 'none'}"
+            )
+        kept = have[keys[0]]  # type: ignore[index]
+        if kept.outputs != spec.outputs or (kept.classes and kept.classes != spec.classes):
+            raise UserError(
+                f"reuse_head: the head {kept.key!r} of {model.found} has other classes than {run.task.name}"
+            )
+    for key in have:
+        if kept is None or key != kept.key:
+            del model.heads[key]
+    if kept is None:
+        model.add_head(spec, run.seed)
+        kept = spec
+    if kept.family == "classification":
+        for other in run.evaluate_on or ():
+            class_map(kept, other)
+    return kept

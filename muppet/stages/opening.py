@@ -1,0 +1,128 @@
+"""What both stages do before and after training: data in, heads on, numbers out."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from muppet.data.cache import Encoded, encode
+from muppet.errors import UserError
+from muppet.model.batch import null_counted
+from muppet.model.heads import HeadSpec, head_key
+from muppet.model.losses import check_n
+from muppet.model.multitask import MultiTask
+from muppet.runs import Recipe, Run
+from muppet.runtime.distributed import Processes, together
+from muppet.tasks.task import Task
+from muppet.training.batching import Part
+
+
+def open_split(
+    run: Run, task: Task, split: str, model: MultiTask, here: Processes, *, cap: int | None, evaluation: bool
+) -> Encoded:
+    """The split's token cache; the first process builds it, the others then open it."""
+    limit = model.positions()
+    if limit is not None and run.recipe.max_length > limit:
+        raise UserError(
+            f"max_length={run.recipe.max_length} is more than the {limit} positions of {model.found};"
+            " lower the recipe's max_length"
+        )
+    found: list[Encoded] = []
+    for turn in (here.first, not here.first):
+        with together(here):
+            if turn:
+                found.append(
+                    encode(
+                        task,
+                        split,
+                        model.tokenizer,
+                        max_length=run.recipe.max_length,
+                        source=run.source,
+                        cap=cap,
+                        evaluation=evaluation,
+                    )
+                )
+    return found[0]
+
+
+def train_split(task: Task) -> str:
+    """The split that `task` is trained on; raises UserError when it has none."""
+    if task.train is None:
+        raise UserError(f"{task.name} has no training split; it can only be evaluated on")
+    return task.train
+
+
+def fits(model: MultiTask, task: Task) -> None:
+    """Raise UserError when the model cannot learn the task's family."""
+    if task.family == "summarization" and not model.seq2seq:
+        raise UserError(
+            f"{task.name} is a summarization task, and {model.found} has no decoder; use BART, Marian or T5"
+        )
+
+
+def make_spec(task: Task, encoded: Encoded, heads: Any) -> HeadSpec | None:
+    """The head that `task` trains, as its data says; None for summarization."""
+    key = head_key(task, heads)
+    if key is None:
+        return None
+    if task.family == "regression":
+        labels = np.asarray(encoded.labels)
+        return HeadSpec(key=key, family=task.family, outputs=1, low=float(labels.min()), high=float(labels.max()))
+    if task.family in ("commonsense", "span"):
+        return HeadSpec(key=key, family=task.family, outputs=2 if task.family == "span" else 1)
+    classes = encoded.tag_names if task.family in ("tagging", "parsing") else task.classes
+    if not classes:
+        raise UserError(f"{task.name}: a {task.family} task declares its classes; add `classes` to the task")
+    check_n(len(classes), task.name)
+    return HeadSpec(key=key, family=task.family, outputs=len(classes), classes=tuple(classes))
+
+
+def check_candidates(part: Part) -> None:
+    """Refuse units for which Eq. 1 divides by ln 1: a question of one choice, a context of one token."""
+    encoded = part.encoded
+    if encoded.task.family == "commonsense":
+        n = np.diff(encoded.unit_rows)[part.units]
+    elif encoded.task.family == "span":
+        assert encoded.context is not None
+        n = (encoded.context[:, 1] - encoded.context[:, 0])[part.units] + null_counted(encoded, part.units)
+    else:
+        return
+    worst = int(n.argmin())
+    check_n(int(n[worst]), f"{part.name}, example {int(encoded.unit_example[part.units[worst]])}")
+
+
+def subset(
+    encoded: Encoded, *, held_out: float | None = None, fraction: float | None = None, draw: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(training units, held-out units): whole examples. The held-out share is the same in every run of a task;
+    fractions are nested within one `draw` (paper §5.3; reading P34) and are of what is not held out."""
+    for name, share in (("held_out", held_out), ("fraction", fraction)):
+        if share is not None and not 0 < share <= 1:
+            raise UserError(f"{encoded.task.name}: `{name}` is {share}; give a share in (0, 1]")
+    key = zlib.crc32(encoded.task.name.encode())
+    count = encoded.n_examples
+    order = np.random.default_rng([key, 1]).permutation(count)
+    away = order[: max(1, round(held_out * count))] if held_out else order[:0]
+    rest = np.setdiff1d(np.arange(count), away)
+    if fraction is not None:
+        again = np.random.default_rng([key, 2, draw or 0]).permutation(len(rest))
+        rest = rest[again[: max(1, round(fraction * len(rest)))]]
+    if not len(rest):
+        raise UserError(f"{encoded.task.name}: nothing is left to train on ({count} examples, held_out={held_out})")
+    example = np.asarray(encoded.unit_example)
+    return np.flatnonzero(np.isin(example, rest)), np.flatnonzero(np.isin(example, away))
+
+
+def add_missing_heads(model: MultiTask, specs: Sequence[HeadSpec | None], seed: int) -> None:
+    """Give the model a fresh head for every spec whose key it does not have."""
+    for spec in specs:
+        if spec is not None and spec.key not in model.heads:
+            model.add_head(spec, seed)
+
+
+def load(name: str, recipe: Recipe, seed: int) -> MultiTask:
+    """The model with the recipe's dropout."""
+    return MultiTask.load(name, seed=seed, dropout=recipe.dropout, attention_dropout=recipe.attention_dropout)

@@ -1,0 +1,58 @@
+"""The first stage: one model, many datasets at once (paper §3)."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from muppet import paths
+from muppet.errors import UserError
+from muppet.result import Result
+from muppet.runs import Prefinetune, facts, run_id
+from muppet.runtime.device import Device
+from muppet.runtime.distributed import processes, together
+from muppet.stages import opening, record
+from muppet.stages.card import card
+from muppet.training.batching import Part
+from muppet.training.train import Place, Progress, Trainer, train
+
+
+def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: Device | None = None) -> Result:
+    """Train `run.model` on all of `run.tasks`; leaves the model, with its heads, in `paths.model_dir(run_id(run))`.
+
+    Returns the result without scores (the heads are scored by fine-tuning). Raises UserError for what the user can
+    mend, `train.Stopped` after a signal: the same call goes on from the checkpoint.
+    """
+    started, device, name = time.monotonic(), device or Device.detect(), run_id(run)
+    twice = [task for task, count in Counter(task.name for task in run.tasks).items() if count > 1]
+    if twice or not run.tasks:
+        raise UserError(f"a pre-finetuning takes each task once, and at least one; twice: {', '.join(twice) or 'none'}")
+    here = processes(device.kind)
+    with together(here):
+        model = opening.load(run.model, run.recipe, run.seed)
+    model.heads.clear()
+    parts, specs = [], []
+    for task in run.tasks:
+        opening.fits(model, task)
+        split = opening.train_split(task)
+        encoded = opening.open_split(run, task, split, model, here, cap=run.train_rows, evaluation=False)
+        part = Part(encoded=encoded, units=opening.subset(encoded)[0])
+        opening.check_candidates(part)
+        parts.append(part)
+        specs.append(opening.make_spec(task, encoded, run.recipe.heads))
+    opening.add_missing_heads(model, specs, run.seed)
+    trainer = Trainer(model, parts, specs, run.recipe, run.seed, device, here)
+    train(trainer, Place(run=name, folder=paths.run_dir(name)), progress)
+    result = Result(
+        id=name,
+        facts=facts(run),
+        scores={},
+        data=record.data([(opening.train_split(part.encoded.task), part) for part in parts]),
+        training=record.training(trainer),
+        cost=record.cost(trainer, time.monotonic() - started),
+        environment=record.environment(model, here),
+    )
+    with together(here):
+        if here.first:
+            model.save(paths.model_dir(name), card(run, result))
+    return result

@@ -1,0 +1,149 @@
+"""What a result says beside its scores: how the training went, what it cost, and on what it ran."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from muppet.model.multitask import MultiTask
+from muppet.runtime.device import Device
+from muppet.runtime.distributed import Processes, gather
+from muppet.training.batching import Part
+from muppet.training.train import Trainer
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "rouge-score",
+    "seqeval",
+)
+
+
+def training(trainer: Trainer) -> dict[str, Any]:
+    """Updates; loss overall and by dataset (over the first and last fifth of what was seen of it, scaled as trained);
+    passes over each."""
+    meter, passes = trainer.meter, trainer.sampler.passes(trainer.updates)
+    datasets = {
+        part.name: {
+            **_ends(meter.ends(index)),
+            "examples": len(np.unique(part.encoded.unit_example[part.units])),
+            "units": len(part.units),
+            "epochs": round(passes[index], 4),
+        }
+        for index, part in enumerate(trainer.parts)
+    }
+    return {
+        "updates": trainer.updates,
+        **_ends(meter.ends(None)),
+        "datasets": datasets,
+        "parameters": sum(p.numel() for p in trainer.parameters),
+        "found": Path(trainer.model.found).name if Path(trainer.model.found).is_dir() else trainer.model.found,
+    }
+
+
+def _ends(losses: tuple[float | None, float | None]) -> dict[str, float | None]:
+    return dict(zip(("first_loss", "last_loss"), losses, strict=True))
+
+
+def cost(trainer: Trainer, seconds: float) -> dict[str, Any]:
+    """Of all processes; `seconds` is this call's wall time; tokens, FLOPs and CPU time are the whole training's."""
+    counts, here = trainer.meter.counts, trainer.here
+    memory = gather(here, peak_memory(trainer.device))
+    return {
+        "seconds": round(seconds, 2),
+        "training_seconds": round(counts["seconds"], 2),
+        "cpu_seconds": round(counts["cpu_seconds"], 2),
+        "tokens": int(counts["real_tokens"]),
+        "padded_tokens": int(counts["padded_tokens"]),
+        "flops": float(counts["flops"]),
+        "device": trainer.device.name,
+        "bf16": trainer.device.bf16,
+        "micro_tokens": trainer.device.micro_tokens,
+        "processes": here.count,
+        "threads": torch.get_num_threads(),
+        "peak_memory_bytes": int(max(memory)),
+    }
+
+
+def peak_memory(device: Device) -> int:
+    """Bytes: of the GPU where there is one, else of the process."""
+    if device.kind == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def data(parts: Sequence[tuple[str, Part]]) -> dict[str, dict[str, Any]]:
+    """By `task/split`: what was found where, and what was left out."""
+    return {
+        f"{part.name}/{split}": {
+            "rows": part.encoded.total,
+            "examples": part.encoded.n_examples,
+            "units": len(part.units),
+            "fingerprint": part.encoded.fingerprint,
+            "found": part.encoded.found,
+            "dropped": part.encoded.dropped,
+            "notes": part.encoded.notes,
+        }
+        for split, part in parts
+    }
+
+
+def environment(model: MultiTask, here: Processes) -> dict[str, Any]:
+    """Versions, commit, hardware."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        **CODE,
+        "platform": platform.platform(),
+        "cpu": cpu(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "model_commit": getattr(model.backbone.config, "_commit_hash", None),
+        "attention": getattr(model.backbone.config, "_attn_implementation", None),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _code() -> dict[str, Any]:
+    """The commit of this code, and whether it was changed since."""
+    if commit := os.environ.get("MUPPET_COMMIT"):  # a job's snapshot, outside of git: whoever took it says of what
+        return {"commit": commit, "dirty": os.environ.get("MUPPET_DIRTY", "0") == "1"}
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+
+
+CODE = _code()  # as it is when it is read: hours later another commit may be checked out
+
+
+def cpu() -> str:
+    """The processor's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

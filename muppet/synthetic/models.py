@@ -1,0 +1,186 @@
+"""Tiny random models for tests and the smoke profile: real architectures of two layers, made on the spot, no download.
+
+`tiny/roberta` can stand wherever a model's name can. The weights are a function of the name, the tokenizer is trained
+on the synthetic twins' text; both are built once, under `artifacts/tiny/`. Their own dropout is 0: it costs a tiny
+model half its speed and teaches it nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from muppet import paths
+from muppet.errors import unknown
+
+VERSION = 2  # of what is built; raise it when weights or tokenizer change
+VOCABULARY = 2000
+
+# width, layers, attention heads
+SHAPES: dict[str, tuple[int, int, int]] = {
+    "tiny/roberta": (64, 2, 2),
+    "tiny/roberta-large": (96, 2, 3),
+    "tiny/muppet-roberta": (64, 2, 2),
+    "tiny/muppet-roberta-large": (96, 2, 3),
+    "tiny/bert": (64, 2, 2),
+    "tiny/mpnet": (64, 2, 2),
+    "tiny/electra": (64, 2, 2),
+    "tiny/deberta": (64, 2, 2),
+    "tiny/modernbert": (64, 2, 2),
+    "tiny/bart": (64, 2, 2),
+    "tiny/bart-large": (96, 2, 3),
+    "tiny/marian": (64, 2, 2),
+    "tiny/t5": (64, 2, 2),
+}
+
+
+def folder(name: str) -> Path:
+    """The folder of `name`, built on first use; safe when several processes build it at once.
+
+    Raises UserError with the nearest name when there is no such model.
+    """
+    if name not in SHAPES:
+        raise unknown("tiny model", name, SHAPES)
+    from muppet.synthetic import twins
+
+    place = paths.artifacts() / "tiny" / f"v{VERSION}.{twins.VERSION}" / name.removeprefix("tiny/")
+    if not (place / "config.json").is_file():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+        try:
+            _build(name, temporary)
+            os.chmod(temporary, 0o755)
+            os.rename(temporary, place)
+        except OSError:
+            if not (place / "config.json").is_file():  # else another process was first, with the same bytes
+                raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return place
+
+
+def _build(name: str, place: Path) -> None:
+    import torch
+
+    kind = name.removeprefix("tiny/").removeprefix("muppet-").removesuffix("-large")
+    tokenizer = _tokenizer(kind)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(zlib.crc32(name.encode()))
+        model = MAKERS[kind](tokenizer, *SHAPES[name])
+    model.save_pretrained(place)
+    tokenizer.save_pretrained(place)
+
+
+def _tokenizer(kind: str) -> Any:
+    """A byte-level BPE in RoBERTa's scheme, or a WordPiece in BERT's, trained on the twins' text."""
+    import transformers
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+    from muppet.synthetic import twins
+
+    if kind in ("roberta", "bart", "marian", "t5"):
+        pieces = Tokenizer(models.BPE())
+        pieces.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        trainer = trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            min_frequency=2,
+            special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        pieces.train_from_iterator(twins.corpus(), trainer)
+        model = json.loads(pieces.to_str())["model"]
+        merges = [tuple(pair) for pair in model["merges"]]
+        return transformers.RobertaTokenizer(vocab=model["vocab"], merges=merges, model_max_length=512)
+    # By hand: the library's WordPiece trainer numbers pieces in the order of a hash table, another one in each process.
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    counts: Counter[str] = Counter()
+    for text in twins.corpus():
+        counts.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text)))
+    letters = sorted({letter for word in counts for letter in word})
+    words = sorted((word for word in counts if len(word) > 1), key=lambda word: (-counts[word], word))
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = [*special, *letters, *(f"##{letter}" for letter in letters), *words][:VOCABULARY]
+    return transformers.BertTokenizer(
+        vocab={piece: number for number, piece in enumerate(vocabulary)}, do_lower_case=True, model_max_length=512
+    )
+
+
+def _roberta(t: Any, width: int, layers: int, heads: int) -> Any:
+    import transformers as hf
+
+    # With the language-model head, as the released checkpoints have.
+    return hf.RobertaForMaskedLM(
+        hf.RobertaConfig(
+            vocab_size=len(t), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+            intermediate_size=2 * width, max_position_embeddings=514, type_vocab_size=1, initializer_range=0.05,
+            pad_token_id=t.pad_token_id, bos_token_id=t.bos_token_id, eos_token_id=t.eos_token_id,
+            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+        )
+    )  # fmt: skip
+
+
+def _bert_like(config_name: str, model_name: str, **more: Any) -> Callable[..., Any]:
+    def make(t: Any, width: int, layers: int, heads: int) -> Any:
+        import transformers as hf
+
+        special = {name: getattr(t, name) for name in ("pad_token_id", "cls_token_id", "sep_token_id")}
+        config = getattr(hf, config_name)(
+            vocab_size=len(t), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+            intermediate_size=2 * width, initializer_range=0.05, bos_token_id=None, eos_token_id=None,
+            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+            **({"max_position_embeddings": 512} | special | more),
+        )  # fmt: skip
+        return getattr(hf, model_name)(config)
+
+    return make
+
+
+def _sequence_to_sequence(config_name: str, model_name: str) -> Callable[..., Any]:
+    def make(t: Any, width: int, layers: int, heads: int) -> Any:
+        import transformers as hf
+
+        config = getattr(hf, config_name)(
+            vocab_size=len(t), d_model=width, encoder_layers=layers, decoder_layers=layers,
+            encoder_attention_heads=heads, decoder_attention_heads=heads, encoder_ffn_dim=2 * width,
+            decoder_ffn_dim=2 * width, max_position_embeddings=512, init_std=0.05, pad_token_id=t.pad_token_id,
+            bos_token_id=t.bos_token_id, eos_token_id=t.eos_token_id, decoder_start_token_id=t.eos_token_id,
+            forced_eos_token_id=t.eos_token_id, dropout=0.0,
+        )  # fmt: skip
+        return getattr(hf, model_name)(config)
+
+    return make
+
+
+def _t5(t: Any, width: int, layers: int, heads: int) -> Any:
+    import transformers as hf
+
+    return hf.T5ForConditionalGeneration(
+        hf.T5Config(
+            vocab_size=len(t), d_model=width, d_kv=width // heads, d_ff=2 * width, num_layers=layers, num_heads=heads,
+            pad_token_id=t.pad_token_id, eos_token_id=t.eos_token_id, decoder_start_token_id=t.pad_token_id,
+            dropout_rate=0.0,
+        )
+    )  # fmt: skip
+
+
+MAKERS: dict[str, Callable[..., Any]] = {
+    "roberta": _roberta,
+    "bert": _bert_like("BertConfig", "BertForMaskedLM"),
+    "mpnet": _bert_like("MPNetConfig", "MPNetForMaskedLM", max_position_embeddings=514, pad_token_id=1),
+    "electra": _bert_like("ElectraConfig", "ElectraModel", embedding_size=32),
+    "deberta": _bert_like(
+        "DebertaV2Config", "DebertaV2Model", relative_attention=True, pos_att_type=["c2p", "p2c"], type_vocab_size=0
+    ),
+    "modernbert": _bert_like("ModernBertConfig", "ModernBertModel"),
+    "bart": _sequence_to_sequence("BartConfig", "BartForConditionalGeneration"),
+    "marian": _sequence_to_sequence("MarianConfig", "MarianMTModel"),
+    "t5": _t5,
+}

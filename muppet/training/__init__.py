@@ -1,0 +1,1 @@
+"""One update of many sub-batches, their order, and the loop."""

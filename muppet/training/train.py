@@ -1,0 +1,347 @@
+"""One optimiser step, the same on any number of processes; one loop for both stages; checkpoints and exact resume."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from muppet.errors import Stopped, UserError
+from muppet.model import encoder
+from muppet.model.batch import make_batch
+from muppet.model.heads import HeadSpec
+from muppet.model.losses import scale
+from muppet.model.multitask import MultiTask
+from muppet.paths import write_text
+from muppet.runs import Recipe, digest
+from muppet.runtime import checkpoint
+from muppet.runtime.device import Device, release_memory
+from muppet.runtime.distributed import Processes, Reducer, agree, anyone, together
+from muppet.training.batching import Part, Piece, Sampler, SubBatch, assign, micro_batches, packs, unit_weights
+
+Progress = Callable[[dict[str, Any]], None]
+EMA = 0.99  # of the running loss that `loss_scaling="inverse_loss"` divides by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Whose training this is and where it keeps its files."""
+
+    run: str  # id
+    folder: Path  # the run's folder: checkpoint/, progress.json
+
+
+RELEASE_SECONDS = 60.0  # between giving free memory back: at every update it would cost 8 % of the time
+ENDS = 0.2  # of a dataset's examples, at each end of the training
+BINS = 100  # of the loss curves that a run keeps
+
+
+class Meter:
+    """What training measured: sums of scaled losses by dataset over `BINS` stretches of the updates, tokens, time."""
+
+    def __init__(self, updates: int, datasets: int) -> None:
+        self.updates, self.bins = updates, min(updates, BINS)
+        self.losses = torch.zeros(self.bins, datasets, dtype=torch.float64)
+        self.units = torch.zeros(self.bins, datasets, dtype=torch.int64)
+        self.counts = {"real_tokens": 0.0, "padded_tokens": 0.0, "flops": 0.0, "seconds": 0.0, "cpu_seconds": 0.0}
+
+    def add(self, step: int, losses: Sequence[float], units: Sequence[int]) -> None:
+        """Count update `step`."""
+        place = step * self.bins // self.updates
+        self.losses[place] += torch.tensor(losses, dtype=torch.float64)
+        self.units[place] += torch.tensor(units)
+
+    def ends(self, dataset: int | None, share: float = ENDS) -> tuple[float | None, float | None]:
+        """Mean scaled loss of a dataset, or of all, over the first and the last `share` of its own examples; None: it
+        had no example."""
+        columns = slice(None) if dataset is None else slice(dataset, dataset + 1)
+        losses, units = self.losses[:, columns].sum(dim=1), self.units[:, columns].sum(dim=1)
+        if not units.any():
+            return None, None
+        found = []
+        for order in (torch.arange(self.bins), torch.arange(self.bins).flip(0)):
+            enough = int((units[order].cumsum(0) < share * units.sum()).sum()) + 1
+            found.append(float(losses[order[:enough]].sum() / units[order[:enough]].sum()))
+        return found[0], found[1]
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGTERM and SIGUSR2 (what schedulers send before the end) instead of dying of them."""
+    caught: list[int] = []
+    previous: dict[int, Any] = {}
+    try:
+        for number in (int(signal.SIGTERM), int(signal.SIGUSR2)):
+            previous[number] = signal.signal(number, lambda n, _: caught.append(n))
+    except ValueError:  # not the main thread: the caller's signals stay the caller's
+        pass
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def learning_rate(recipe: Recipe, updates: int, step: int) -> float:
+    """The learning rate of update `step` (from 0): linear warm-up, then linear decay to zero, or constant."""
+    warmup = (
+        recipe.warmup_updates if recipe.warmup_updates is not None else round(updates * (recipe.warmup_share or 0.0))
+    )
+    if step < warmup:
+        return recipe.lr * (step + 1) / warmup
+    if recipe.schedule == "constant":
+        return recipe.lr
+    return recipe.lr * max(0.0, (updates - step) / max(1, updates - warmup))
+
+
+def make_optimizer(model: MultiTask, recipe: Recipe) -> torch.optim.Optimizer:
+    """Adam, AdamW or SGD over all parameters. As in fairseq, weight decay spares neither biases nor layer norms."""
+    parameters = list(model.parameters())
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    kind = torch.optim.AdamW if recipe.decoupled else torch.optim.Adam
+    return kind(
+        parameters,
+        lr=recipe.lr,
+        betas=recipe.adam_betas,
+        eps=recipe.adam_eps,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+class Trainer:
+    """The state of one training: model, optimiser, sampler and what has been measured."""
+
+    def __init__(
+        self,
+        model: MultiTask,
+        parts: Sequence[Part],
+        specs: Sequence[HeadSpec | None],
+        recipe: Recipe,
+        seed: int,
+        device: Device,
+        here: Processes,
+    ) -> None:
+        self.device = model.fitted(device, recipe.max_tokens, 1 if recipe.r3f is None else 2)
+        self.model, self.parts, self.specs, self.recipe, self.seed, self.here = model, parts, specs, recipe, seed, here
+        model.prepare(self.device)
+        self.packed = device.packed is not False and encoder.enable(model, demanded=device.packed is True)
+        self.sampler = Sampler(parts, recipe, seed)
+        self.updates = recipe.updates if recipe.updates is not None else self.sampler.updates(recipe.epochs or 0)
+        self.optimizer = make_optimizer(self.model, recipe)
+        self.parameters = list(self.model.parameters())
+        self.reducer = Reducer(here, self.parameters, model.backbone.named_parameters())
+        self.names = [part.name for part in parts]
+        self.meter = Meter(self.updates, len(parts))
+        self.running = torch.zeros(len(parts))  # mean unscaled loss of each dataset, for inverse_loss
+        self.step = 0
+        examples = np.array([len(part.units) * part.weight for part in parts], dtype=float)
+        self.size_factor = examples.sum() / (len(parts) * examples)  # mean over examples is 1
+        self._flops, self._attention = self.model.flops_per_token()
+
+    # -- one update
+
+    def update(self) -> float:
+        """Take one update on this process's share of the sub-batches → the update's loss, the same on all processes."""
+        batches = self.sampler.update(self.step)
+        weights = unit_weights(batches, self.recipe.averaging)
+        costs = [self._cost(batch) for batch in batches]
+        forwards = self._forwards(batches, weights, costs)
+        mine = assign([sum(piece.cost for piece in pieces) for pieces in forwards], self.here.count)[self.here.rank]
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.updates, self.step)
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        cpu = time.process_time()
+        # Rows: scaled, unscaled, weighted losses of each dataset; last column: real tokens, padded tokens, CPU seconds.
+        totals = torch.zeros(3, len(self.parts) + 1, dtype=torch.float64, device=self.device.torch)
+        for turn, number in enumerate(mine, start=1):
+            if turn == len(mine):
+                self.reducer.last()
+            self._accumulate(forwards[number], number, totals)
+        totals[2, -1] = time.process_time() - cpu
+        table = self.reducer.finish(totals)
+        (scaled, plain, weighted), used = table[:, :-1].tolist(), table[:, -1].tolist()
+        loss = sum(weighted)
+        if not math.isfinite(loss):
+            bad = [name for name, value in zip(self.names, weighted, strict=True) if not math.isfinite(value)]
+            raise UserError(
+                f"update {self.step + 1}: the loss of {', '.join(bad)} is not finite; a lower learning rate may help"
+            )
+        self._apply()
+        units = [0] * len(self.parts)
+        for batch in batches:
+            units[batch.part] += len(batch.units)
+        self._observe(plain, units)
+        self.meter.add(self.step, scaled, units)
+        for name, value in zip(
+            ("real_tokens", "padded_tokens", "cpu_seconds", "flops"), (*used, sum(costs)), strict=True
+        ):
+            self.meter.counts[name] += value
+        self.step += 1
+        return loss
+
+    def _cost(self, batch: SubBatch) -> float:
+        """Floating-point operations of a sub-batch, forward and backward."""
+        copies = 2 if self.recipe.r3f is not None else 1
+        tokens = int(batch.sizes.sum()) if self.packed else batch.tokens
+        return copies * tokens * (self._flops + self._attention * batch.length)
+
+    def _forwards(
+        self, batches: Sequence[SubBatch], weights: Sequence[float], costs: Sequence[float]
+    ) -> list[list[Piece]]:
+        """What goes through the model together, for all processes."""
+        limit = self.device.micro_tokens
+        if self.packed:
+            return packs(batches, weights, costs, limit, self.here.count)
+        kinds = ["summary" if self.specs[batch.part] is None else "rows" for batch in batches]
+        whole = [
+            Piece(part=batch.part, units=batch.units, weight=weight, cost=cost)
+            for batch, weight, cost in zip(batches, weights, costs, strict=True)
+        ]
+        return [[whole[i] for i in sorted(group)] for group in micro_batches(batches, kinds, limit)]
+
+    def _accumulate(self, pieces: Sequence[Piece], number: int, totals: Tensor) -> None:
+        """Add the gradient of some units in one forward. Dropout and noise depend on (seed, update, forward) alone."""
+        torch.manual_seed(
+            int(np.random.SeedSequence([self.seed, self.step, number]).generate_state(1, np.uint64)[0] >> 1)
+        )
+        chosen = [(piece.part, piece.units) for piece in pieces]
+        batch = make_batch(self.parts, self.specs, chosen, self.model.pad, self.device.torch, self.packed)
+        with self.device.autocast():
+            found = self.model(batch, self.specs, self.recipe.r3f, self.recipe.label_smoothing or 0.0)
+        total = torch.zeros((), device=self.device.torch)
+        for segment, losses, piece in zip(batch.segments, found, pieces, strict=True):
+            loss = losses.loss
+            if losses.divergence is not None and self.recipe.r3f is not None:
+                loss = loss + self.recipe.r3f.weight * losses.divergence
+            scaled = self._scaled(segment.part, loss, losses.n).sum()
+            total = total + piece.weight * scaled
+            measured = torch.stack([scaled, losses.loss.sum(), piece.weight * scaled]).detach()
+            totals[:, segment.part] += measured.double()
+        total.backward()
+        totals[0, -1] += batch.tokens
+        totals[1, -1] += batch.ids.numel()
+
+    def _scaled(self, part: int, loss: Tensor, n: Tensor) -> Tensor:
+        kind = self.recipe.loss_scaling
+        if kind == "none":
+            return loss
+        if kind == "dataset_size":
+            return loss * float(self.size_factor[part])
+        if kind == "inverse_loss" and float(self.running[part]) > 0:
+            return loss / float(self.running[part])
+        return scale(loss, n)  # Eq. 1; also until a dataset's loss was first seen
+
+    def _observe(self, plain: Sequence[float], units: Sequence[int]) -> None:
+        for part, (total, count) in enumerate(zip(plain, units, strict=True)):
+            if count:
+                before, now = float(self.running[part]), total / count
+                self.running[part] = now if before == 0 else EMA * before + (1 - EMA) * now
+
+    def _apply(self) -> None:
+        if self.recipe.unused_heads == "zero":
+            for parameter in self.model.heads.parameters():
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+        if self.recipe.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
+        self.optimizer.step()
+
+    # -- saving and resuming
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next update depends on: randomness is a function of the seed and the update's number."""
+        return {
+            "plan": self._plan(),
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "running": self.running,
+            "meter": {"losses": self.meter.losses, "units": self.meter.units, "counts": self.meter.counts},
+        }
+
+    def _plan(self) -> str:
+        """What must be the same for a checkpoint to be continued, beyond the run's id: the data actually found."""
+        data = [[p.name, p.encoded.fingerprint, len(p.units), p.weight] for p in self.parts]
+        return digest([self.updates, data])
+
+    def restore(self, step: int, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint; raises UserError when the data changed under the run."""
+        if state["plan"] != self._plan():
+            raise UserError(
+                "the checkpoint was made on other data (what is found has changed); delete it to start again"
+            )
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.running, self.step = state["running"], step
+        meter = state["meter"]
+        self.meter.losses, self.meter.units, self.meter.counts = meter["losses"], meter["units"], meter["counts"]
+
+
+def train(trainer: Trainer, place: Place, progress: Progress | None = None) -> None:
+    """Run `trainer` to its last update, from the newest checkpoint in `place` if there is one.
+
+    Checkpoints every `device.checkpoint_seconds`. Raises Stopped after SIGTERM or SIGUSR2, once the checkpoint is
+    written; the signal may reach any of the processes.
+    """
+    here, folder, counts = trainer.here, place.folder / "checkpoint", trainer.meter.counts
+    agree(here, f"{place.run} {trainer._plan()}", "run and its data")
+    found = checkpoint.load(folder, place.run)
+    agree(here, str(found and found[0]), "checkpoint to go on from")
+    if found:
+        trainer.restore(*found)
+        counts = trainer.meter.counts
+    started = time.monotonic() - counts["seconds"]
+    before, shown = (counts["real_tokens"], counts["seconds"]), 0.0
+    saved = released = time.monotonic()
+    every = trainer.device.checkpoint_seconds
+    with _signals() as caught:
+        while trainer.step < trainer.updates:
+            loss = trainer.update()
+            now = time.monotonic()
+            counts["seconds"] = now - started
+            done = trainer.step == trainer.updates
+            if here.first and (now - shown > 2 or done):
+                shown = now
+                speed = (counts["real_tokens"] - before[0]) / max(counts["seconds"] - before[1], 1e-9)
+                _report(place, trainer, loss, speed, progress)
+            if now - released > RELEASE_SECONDS:
+                released = now
+                release_memory()
+            due = here.first and (now - saved > every or (done and counts["seconds"] > every))
+            stop, due = anyone(here, bool(caught), due)
+            if stop or due:
+                with together(here):  # a full disk ends the run on every process
+                    if here.first:
+                        checkpoint.save(folder, place.run, trainer.step, trainer.state())
+                saved = time.monotonic()
+            if stop and not done:
+                raise Stopped(
+                    f"{place.run} stopped after update {trainer.step} of {trainer.updates}; run it again to go on"
+                )
+
+
+def _report(place: Place, trainer: Trainer, loss: float, speed: float, progress: Progress | None) -> None:
+    """Tell the caller and `progress.json` how far the training is."""
+    told = {
+        "run": place.run,
+        "step": trainer.step,
+        "steps": trainer.updates,
+        "loss": round(loss, 6),
+        "tokens_per_second": round(speed, 1),
+        "eta_seconds": round(trainer.meter.counts["seconds"] / trainer.step * (trainer.updates - trainer.step), 1),
+    }
+    write_text(place.folder / "progress.json", json.dumps(told) + "\n")
+    if progress is not None:
+        progress(told)

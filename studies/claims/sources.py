@@ -1,0 +1,179 @@
+"""The sources that claims are judged by: the paper's print, an outside replication, released checkpoints, our runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from muppet.result import read
+from muppet.runs import Finetune, Prefinetune, run_id
+from muppet.tasks.task import Task
+from studies.claims.claim import Key, Number, Source
+from studies.kit.ledger import reference
+from studies.kit.study import Cell, Study
+
+if TYPE_CHECKING:
+    from studies.kit.ledger.results import Collected
+
+# Datasets of the outside replication that are columns of the paper; the others stand in the study `beyond`.
+COLUMNS = {
+    "mnli": ("table3", "MNLI"), "qqp": ("table3", "QQP"), "rte": ("table3", "RTE"), "qnli": ("table3", "QNLI"),
+    "mrpc": ("table3", "MRPC"), "sst2": ("table3", "SST-2"), "boolq": ("table4", "BoolQ"),
+}  # fmt: skip
+
+RELEASED = " (released)"
+RESULTS = Path("results")  # `results.RESULTS`, without its import
+FAMILIES = {  # a task's family → that of a column of Tables 3 to 5
+    "classification": "sentence prediction", "regression": "sentence prediction", "commonsense": "commonsense",
+    "span": "MRC", "summarization": "summarization",
+    "tagging": "structured prediction", "parsing": "structured prediction",
+}  # fmt: skip
+
+
+@lru_cache(maxsize=None)
+def paper() -> Source:
+    """The paper's own cells of Tables 3 to 6."""
+    numbers: dict[Key, Number] = {}
+    for k in (3, 4, 5, 6):
+        for cell in reference.table(k):
+            assert cell.value is not None and cell.half is not None
+            number = Number(
+                study=f"table{k}", row=cell.row, column=cell.column, metric=cell.metric, value=cell.value,
+                shown=cell.printed, half=cell.half, n=cell.n,
+            )  # fmt: skip
+            numbers[number.study, cell.row, cell.column, cell.metric] = number
+    return Source(name="paper", label="paper", numbers=numbers, families=families(), train_rows=train_rows())
+
+
+def independent() -> Source:
+    """The outside replication of the released base checkpoint, realigned (decision E3)."""
+    numbers: dict[Key, Number] = {}
+    kinds, rows = families(), train_rows()
+    for line in reference.independent():
+        study, column = COLUMNS.get(line.dataset, ("beyond", line.dataset))
+        kinds.setdefault((study, column), "sentence prediction")
+        if line.train_rows:
+            rows[study, column] = line.train_rows
+        metric = "accuracy" if line.evaluation_rows else "score"
+        for row, value in (("RoBERTa-B", line.base), ("RoBERTa-B + MUPPET", line.realigned)):
+            if value is not None:
+                numbers[study, row, column, metric] = Number(
+                    study=study, row=row, column=column, metric=metric, value=value, shown=f"{100 * value:.2f}",
+                    half=0.00005, n=line.evaluation_rows,
+                )  # fmt: skip
+    return Source(name="independent", label="independent", numbers=numbers, families=kinds, train_rows=rows)
+
+
+def measured(profile: str) -> tuple[Source, Source]:
+    """(released, ours): the cells that the results of `profile` measure. Both hold the same plain base rows.
+
+    A column that the paper does not print stands in the study `beyond`, one metric a dataset.
+    """
+    suffix = "" if profile == "paper" else f" ({profile})"
+    empty = Source(name="released", label=f"released{suffix}", numbers={}, families=families(), train_rows=train_rows())
+    ours = replace(empty, name="ours", label=f"ours{suffix}", declared=_declared())
+    if not any((RESULTS / profile).glob("*/*.json")):
+        return empty, ours
+    from studies.kit.ledger import results  # pandas takes half a second
+    from studies.kit.load import load_studies
+
+    collected = results.read_all(profile)
+    numbers: dict[Key, Number] = {}
+    kinds, rows = families(), train_rows()
+    studies = load_studies(profile)
+    for study in studies.values():
+        places = _places(study)
+        cells = {(cell.row, cell.column, cell.metric): cell for cell in study.cells}
+        frame = results.cells_frame(study, profile, collected)
+        for line in frame[frame["state"] == "measured"].itertuples(index=False):
+            cell, place = cells[line.row, line.column, line.metric], places.get(line.column)
+            if place is None:
+                continue
+            number = Number(
+                study=place, row=line.row, column=line.column, metric=line.metric, value=line.value,
+                shown=f"{100 * line.value:.1f}", n=int(line.n), x=cell.x, seeds=tuple(line.seeds),
+            )  # fmt: skip
+            numbers[place, line.row, line.column, line.metric] = number
+            task, sizes = task_of(cell), _train_rows(cell)
+            kinds[place, line.column] = FAMILIES[task.family]
+            if sizes:
+                rows[place, line.column] = sizes
+    facts = {"parameters": _parameters(studies["table3"], collected)} if "table3" in studies else {}
+    released = {k: n for k, n in numbers.items() if not n.row.endswith("+ MUPPET")}
+    released |= {
+        (study, row.removesuffix(RELEASED), column, metric): replace(n, row=row.removesuffix(RELEASED))
+        for (study, row, column, metric), n in numbers.items()
+        if row.endswith(RELEASED)
+    }
+    own = {k: n for k, n in numbers.items() if not n.row.endswith(RELEASED)}
+    return (
+        replace(
+            empty, numbers={k: n for k, n in released.items() if RELEASED not in k[1]}, families=kinds, train_rows=rows
+        ),
+        replace(ours, numbers=own, families=kinds, train_rows=rows, declared={**ours.declared, **facts}),
+    )
+
+
+def _places(study: Study) -> dict[str, str]:
+    """Column → the study it stands in for claims; of the columns beyond the paper, one for each further dataset."""
+    printed = {task_of(cell).name for cell in study.cells if cell.runs and cell.column not in study.beyond}
+    places = {column: study.name for column in study.columns if column not in study.beyond}
+    for cell in study.cells:
+        if cell.runs and cell.column in study.beyond and task_of(cell).name not in printed:
+            printed.add(task_of(cell).name)
+            places[cell.column] = "beyond"
+    return places
+
+
+def task_of(cell: Cell) -> Task:
+    run = cell.runs[0]
+    assert isinstance(run, Finetune)
+    return run.task
+
+
+def _train_rows(cell: Cell) -> int | None:
+    """Training rows of a cell: the dataset's, or the profile's cap."""
+    run = cell.runs[0]
+    known = [size for size in (run.train_rows, task_of(cell).train_rows) if size]
+    return min(known, default=None)
+
+
+def _parameters(study: Study, collected: Collected) -> dict[str, tuple[int, int]]:
+    """Model → parameters of one fine-tuned model without and with pre-finetuning, the same head on both."""
+    paths = dict(zip(collected.frame["run"], collected.frame["path"], strict=True))
+    counts: dict[tuple[str, str], int] = {}
+    for cell in study.cells:
+        done = next((path for run in cell.runs if (path := paths.get(run_id(run)))), None)
+        if done and (cell.row, cell.column) not in counts:
+            counts[cell.row, cell.column] = int(read(Path(done)).training["parameters"])
+    return {
+        f"{base} on {column}": (counts[base, column], n)
+        for (row, column), n in counts.items()
+        if (base := study.base.get(row, "")) and row == f"{base} + MUPPET" and (base, column) in counts
+    }
+
+
+def _declared() -> dict[str, object]:
+    """Facts of what is declared, before any run: the datasets of the scale curve, those of Table 1 by its headings."""
+    from muppet.tasks import A1, COPIES, SETS
+    from studies.recipes import ROBERTA_B, scales
+
+    sets = {  # an entry that repeats another's rows is that other one
+        x: {COPIES.get(task.name, task.name) for task in run.tasks}
+        for x, run in scales(ROBERTA_B).values()
+        if isinstance(run, Prefinetune)
+    }
+    catalogue = [heading for heading, names in A1.items() for name in names if name in SETS["table1_46"]]
+    return {"scale_sets": sets, "catalogue": catalogue}
+
+
+def families() -> dict[tuple[str, str], str]:
+    """(study, column) → family, for the columns of Tables 3 to 5."""
+    return {(f"table{k}", column): dataset.family for (k, column), dataset in reference.datasets().items()}
+
+
+def train_rows() -> dict[tuple[str, str], int]:
+    """(study, column) → training rows, for the columns of Tables 3 to 5."""
+    return {(f"table{k}", column): dataset.train_rows for (k, column), dataset in reference.datasets().items()}

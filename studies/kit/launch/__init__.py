@@ -1,0 +1,1 @@
+"""Running what is missing: on this machine or on a cluster."""

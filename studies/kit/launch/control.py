@@ -1,0 +1,112 @@
+"""What a person does to a grid under way: try failed runs again, cancel, follow a log."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from muppet import paths
+from muppet.errors import UserError, unknown
+from muppet.runs import Run, parent, run_id
+from studies.kit.launch.slurm import controller, submissions
+from studies.kit.launch.status import chosen, look
+from studies.kit.load import runs as runs_of
+
+GOING = ("running", "queued", "preempted", "held", "unknown")
+
+
+def retry(args: argparse.Namespace) -> int:
+    """`make retry`: run failed runs, and what waits for them, again; let held jobs go."""
+    from studies.kit.launch.plan import plan
+
+    studies = chosen(args)
+    again = forget(runs_of(studies.values()), args.profile)
+    if not again:
+        return 0
+    made = plan(studies, args.profile)
+    kept = {
+        name: run for name, run in made.to_do.items() if name in again or ((up := parent(run)) and run_id(up) in again)
+    }
+    made = dataclasses.replace(made, runs=kept)
+    if args.launcher == "slurm":
+        from studies.kit.launch.slurm.submit import launch
+
+        return launch(made, args)
+    from studies.kit.launch import local
+
+    local.ask(made, args.jobs or local.default_jobs(), args.yes)
+    return 1 if local.run(made, args.jobs).count("failed") else 0
+
+
+def forget(runs: Mapping[str, Run], profile: str) -> set[str]:
+    """Drop the failure records of `runs` and release held jobs → the ids that had failed, or were lost."""
+    states = look(runs, profile).states
+    again = {name for name, state in states.items() if state.state in ("failed", "lost")}
+    for name in again:
+        for record in ("failure.json", "started.json"):
+            (paths.run_dir(name) / record).unlink(missing_ok=True)
+    held = sorted({state.job for state in states.values() if state.state == "held" and state.job})
+    if held:
+        controller.release(held)
+        print(f"released {', '.join(held)}")
+    print(f"{len(again)} failed runs are tried again" if again else "no run has failed")
+    return again
+
+
+def cancel(args: argparse.Namespace) -> int:
+    """`make cancel`: end the jobs that hold runs of the chosen artefacts, found by our records, and no others."""
+    controller.require()
+    runs = runs_of(chosen(args).values())
+    with submissions.lock():
+        sent = submissions.read_all(args.profile)
+        flying = submissions.in_flight(submissions.places(sent, controller.queue()))
+        ours = {name: place for name, place in flying.items() if name in runs}
+        doomed = sorted({place.sent.key(place.element) for place in ours.values()})
+        touched = {place.submission.id for place in ours.values()}
+        for one in sent:  # noted first: a run whose job goes must not look lost
+            if one.id in touched:
+                submissions.write(dataclasses.replace(one, cancelled=time.time()))
+        controller.cancel(whole(doomed, sent))
+    print(f"cancelled {len(doomed)} jobs with {len(ours)} runs" if doomed else "no job of ours waits or runs")
+    return 0
+
+
+def whole(doomed: Sequence[str], sent: Iterable[submissions.Submission]) -> list[str]:
+    """Elements as their array where all of it goes: one name for a thousand jobs."""
+    by_array: dict[str, list[str]] = {}
+    for job in doomed:
+        by_array.setdefault(job.partition("_")[0], []).append(job)
+    sizes = {array.job: len(array.runs) for one in sent for array in one.arrays}
+    return [job for array, jobs in by_array.items() for job in ([array] if len(jobs) == sizes.get(array) else jobs)]
+
+
+def logs(args: argparse.Namespace) -> int:
+    """`make logs RUN=…`: print one run's log, and what is added to it, until the run ends or Ctrl-C."""
+    runs = runs_of(chosen(args).values())
+    if not args.run:
+        raise UserError("name the run: make logs RUN=<id> (make status lists them)")
+    matching = [args.run] if args.run in runs else [one for one in runs if args.run in one]
+    if not matching:
+        raise unknown("run", args.run, runs)
+    if len(matching) > 1:
+        raise UserError(f"RUN={args.run} fits {len(matching)} runs, such as {matching[0]} and {matching[1]}: name one")
+    name, printed, shown = matching[0], 0, None
+    while True:
+        state = look({name: runs[name]}, args.profile).states[name]
+        if state.log != shown or shown is None:
+            shown, printed = state.log or "", 0
+            print(
+                f"{name}: {state.state}" + (f", {state.why}" if state.why else "") + (f", {shown}" if shown else ""),
+                flush=True,
+            )
+        if shown:
+            with Path(shown).open(encoding="utf-8", errors="replace") as file:
+                file.seek(printed)
+                print(file.read(), end="", flush=True)
+                printed = file.tell()
+        if state.state not in GOING:
+            return 0
+        time.sleep(2)

@@ -1,0 +1,388 @@
+"""Runs on this machine: warm worker processes that pay for imports once, each run isolated from the rest.
+
+A child starts as soon as its pre-finetuning is done. A worker that dies (segmentation fault, out of memory) fails its
+one run and is replaced. Ctrl-C keeps what is done; runs under way write a checkpoint and stop.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from muppet import paths
+from muppet.errors import Stopped, UserError
+from muppet.result import read
+from muppet.runs import Prefinetune, parent, run_id
+from studies.kit import cost
+from studies.kit.launch import worker
+from studies.kit.launch.plan import Plan, hours
+from studies.kit.ledger.results import failures, result_path
+
+RUNNER = "studies.kit.launch.worker:execute"  # (profile, ids, progress) → outcome by id
+PATIENCE_S = 60.0  # that a stopping run gets for its checkpoint
+AGAIN_S = 2.0  # between looks at a run that another process holds, and the longest wait for a worker
+ASK_ABOVE_S = 3 * 3600.0  # estimated wall time above which YES=1 is asked for
+REPORT_S = 0.5  # between two progress messages of one worker
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """One process and the run that it does."""
+
+    process: Any
+    connection: Connection
+    run: str | None = None
+    began: float = 0.0
+    bar: Any = None
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What came of each run: `done`, `skipped` (another process did it), `failed`, `waiting` (for a failed parent)."""
+
+    outcomes: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def count(self, *kinds: str) -> int:
+        """How many runs ended in one of `kinds`."""
+        counted = Counter(self.outcomes.values())
+        return sum(counted[kind] for kind in kinds)
+
+
+def gpus() -> list[str]:
+    """The GPUs of this machine that may be used, as CUDA_VISIBLE_DEVICES names them; no torch."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return [name for name in allowed.split(",") if name and name != "-1"]
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60)
+    return [str(i) for i, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
+
+
+def default_jobs() -> int:
+    """A worker per GPU, else two where there are two cores."""
+    return len(gpus()) or min(2, os.cpu_count() or 1)
+
+
+def ask(made: Plan, jobs: int, yes: bool) -> None:
+    """Raise UserError when what is to do takes long here and nobody has said yes."""
+    devices, cores = gpus(), os.cpu_count() or 1
+    took = made.seconds("gpu") / min(jobs, len(devices)) if devices else made.seconds("cpu") / cores
+    if yes or took <= ASK_ABOVE_S:
+        return
+    here = f"{len(devices)} GPU(s)" if devices else f"{cores} CPU core(s) without a GPU"
+    raise UserError(
+        f"PROFILE={made.profile}: {len(made.to_do):,} runs would take about {hours(took)} on this machine ({here}), "
+        f"or {made.seconds('gpu') / 3600:,.0f} GPU-hours. YES=1 runs them here, LAUNCHER=slurm on a cluster; RUN=0 "
+        "renders what is there"
+    )
+
+
+def run(made: Plan, jobs: int | None = None, runner: str = RUNNER) -> Tally:
+    """Do what `made` has to do with `jobs` workers; returns what came of each run.
+
+    `runner` is a `module:function` like `worker.execute`. Raises UserError when a pre-finetuning has a result but its
+    model is gone.
+    """
+    for one in made.to_do.values():
+        if (up := parent(one)) is not None and run_id(up) not in made.to_do:
+            worker.check_parent(made.profile, one)
+    width = max(1, min(jobs or default_jobs(), len(made.to_do)))
+    threads = max(1, (os.cpu_count() or 1) // width)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # workers inherit these
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    return Launch(made, width, runner).loop()
+
+
+class Launch:
+    """One launch: the queue, the workers, the bars."""
+
+    def __init__(self, made: Plan, width: int, runner: str) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self.made, self.width, self.runner, self.devices = made, width, runner, gpus()
+        self.tally = Tally()
+        estimate = {name: cost.seconds(one, made.calibration) for name, one in made.to_do.items()}
+        parents = {run_id(up) for one in made.to_do.values() if (up := parent(one)) is not None}
+        # Parents first; one seed of everything, so that a table fills early; long ones first, so that none lags.
+        self.queue = sorted(made.to_do, key=lambda n: (n not in parents, made.to_do[n].seed, -estimate[n]))
+        self.again: dict[str, float] = {}  # held elsewhere: when to look again
+        self.workers: list[Worker] = []
+        self.console = Console()
+        self.progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(), console=self.console, transient=True,
+        )  # fmt: skip
+        self.labels = _labels(made)
+
+    def loop(self) -> Tally:
+        """Until every run has come to something."""
+        total = self.progress.add_task("runs", total=len(self.made.to_do), note="")
+        with self.progress, _interruptible():
+            try:
+                while self.queue or any(w.run for w in self.workers):
+                    self._assign()
+                    busy = {w.connection: w for w in self.workers if w.run} | {
+                        w.process.sentinel: w for w in self.workers if w.run
+                    }
+                    if not busy:
+                        if not self.again:
+                            break  # what is left waits for a parent that failed
+                        time.sleep(AGAIN_S)
+                        continue
+                    # Never for ever: of a Ctrl-C just before the wait, Python hears only after it.
+                    for source in wait(list(busy), timeout=AGAIN_S):
+                        self._hear(busy[source])  # type: ignore[index]
+                    self.progress.update(total, completed=len(self.tally.outcomes))
+            except KeyboardInterrupt:
+                self.tally.interrupted = True
+                self._stop()
+            finally:
+                self._dismiss()
+        self.tally.outcomes |= dict.fromkeys(self.queue, "stopped" if self.tally.interrupted else "waiting")
+        return self.tally
+
+    # ---------------------------------------------------------------- the queue
+
+    def _assign(self) -> None:
+        """Give every free worker the first run that may start."""
+        while sum(w.run is not None for w in self.workers) < self.width:
+            name = next((n for n in self.queue if self._ready(n)), None)
+            if name is None:
+                return
+            self.queue.remove(name)
+            self.workers = [w for w in self.workers if w.run or w.process.is_alive()]
+            free = next((w for w in self.workers if w.run is None), None) or self._hire()
+            free.run, free.began = name, time.monotonic()
+            free.bar = self.progress.add_task(f"  {self.labels[name]}", total=None, note="")
+            free.connection.send(name)
+
+    def _ready(self, name: str) -> bool:
+        if self.again.get(name, 0) > time.monotonic():
+            return False
+        up = parent(self.made.runs[name])
+        if up is None or run_id(up) not in self.made.to_do:
+            return True
+        return self.tally.outcomes.get(run_id(up)) in ("done", "skipped")
+
+    def _hire(self) -> Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        used = Counter(int(w.process.name.rsplit("-", 1)[-1]) for w in self.workers)
+        place = min(range(self.width), key=lambda i: used[i])
+        if self.devices:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.devices[place % len(self.devices)]
+        arguments = (self.runner, self.made.profile, theirs)
+        process = context.Process(target=serve, args=arguments, name=f"worker-{place}", daemon=True)
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to the whole group; we decide, not it
+        process.start()
+        signal.signal(signal.SIGINT, before)
+        theirs.close()
+        hired = Worker(process=process, connection=ours)
+        self.workers.append(hired)
+        return hired
+
+    # ---------------------------------------------------------------- what workers say
+
+    def _hear(self, one: Worker) -> None:
+        """Take one message of a worker, or its death."""
+        if one.run is None:
+            return
+        try:
+            kind, content = one.connection.recv()
+        except (EOFError, OSError):
+            one.process.join()
+            name, code = one.run, one.process.exitcode
+            worker.fail(name, _death(code))
+            self.workers.remove(one)
+            self._end(one, "failed")
+            return
+        if kind == "progress":
+            step, steps = content.get("step", 0), content.get("steps") or None
+            speed, loss = content.get("tokens_per_second"), content.get("loss")
+            note = " ".join([f"loss {loss:.3f}" if loss else "", f"{speed:,.0f} tokens/s" if speed else ""])
+            self.progress.update(one.bar, completed=step, total=steps, note=note)
+        else:
+            self._end(one, content)
+
+    def _end(self, one: Worker, outcome: str) -> None:
+        name, one.run = one.run, None
+        assert name is not None
+        self.progress.remove_task(one.bar)
+        if outcome == "busy":
+            if name not in self.again:
+                self.console.print(f"[dim]… {self.labels[name]}: another process is at it[/]", highlight=False)
+            self.again[name] = time.monotonic() + AGAIN_S
+            self.queue.append(name)
+            return
+        if outcome == "stopped":  # by somebody else's signal: its checkpoint is there
+            self._say(f"[yellow]…[/] {self.labels[name]}:", "was stopped, and goes on from its checkpoint")
+            self.workers.remove(one)  # it leaves by itself
+            self.queue.append(name)
+            return
+        self.again.pop(name, None)
+        self.tally.outcomes[name] = outcome
+        place = f"[dim]{len(self.tally.outcomes)}/{len(self.made.to_do)}[/]"
+        if outcome == "failed":
+            record = failures([name]).get(name, {"error": "no failure record", "log": ""})
+            error, log = record["error"].split("\n")[0], f"(log: {record['log']})"
+            self._say(f"[red]✗[/] {place} {self.labels[name]}:", error, log)
+            return
+        took = f"{time.monotonic() - one.began:.1f} s" if outcome == "done" else "done by another process"
+        self._say(f"[green]✓[/] {place} {self.labels[name]}", self._score(name), took)
+
+    def _say(self, what: str, *more: str) -> None:
+        """A line on the run that ended; `more` is no markup."""
+        from rich.markup import escape
+
+        self.console.print(what, *(escape(text) for text in more if text), highlight=False, soft_wrap=True)
+
+    def _score(self, name: str) -> str:
+        """The run's first score, for its line."""
+        run = self.made.runs[name]
+        if isinstance(run, Prefinetune):
+            return ""
+        scores = read(result_path(self.made.profile, run)).scores
+        key = run.task.key() if run.task.key() in scores else next(iter(scores), None)
+        return f"{key} {100 * scores[key].value:.1f}" if key else ""
+
+    # ---------------------------------------------------------------- the end
+
+    def _stop(self) -> None:
+        """Ask every worker to write a checkpoint and stop; wait a while."""
+        under_way = [w for w in self.workers if w.run]
+        if under_way:
+            self.console.print(f"stopping: {len(under_way)} run(s) write a checkpoint (Ctrl-C again: do not wait)")
+        for one in self.workers:
+            one.process.terminate()
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            for one in under_way:
+                one.process.join(max(0.0, deadline - time.monotonic()))
+        except KeyboardInterrupt:
+            pass
+        self.queue += [w.run for w in under_way if w.run and w.run not in self.tally.outcomes]
+
+    def _dismiss(self) -> None:
+        for one in self.workers:
+            try:
+                one.connection.send(None)
+            except OSError:
+                pass
+        for one in self.workers:
+            one.process.join(5)
+            if one.process.is_alive():
+                one.process.kill()
+                one.process.join()
+
+
+def _death(code: int | None) -> str:
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        hint = {"SIGKILL": ": out of memory?", "SIGSEGV": ": segmentation fault"}.get(name, "")
+        return f"the worker was ended by {name}{hint}"
+    return f"the worker left with exit status {code}"
+
+
+def _labels(made: Plan) -> dict[str, str]:
+    """A name for each run that a reader of the table knows: its first cell's row and column."""
+    found: dict[str, str] = {}
+    for study in made.studies.values():
+        for cell in study.cells:
+            for one in cell.runs:
+                seeds = f" seed {one.seed}" if len({r.seed for r in cell.runs}) > 1 else ""
+                found.setdefault(run_id(one), f"{cell.row} / {cell.column}{seeds}")
+    for name, one in made.runs.items():
+        if isinstance(one, Prefinetune):
+            found[name] = f"pre-finetuning {one.model} on {len(one.tasks)} datasets"
+    return found
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM is a Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+# ---------------------------------------------------------------- inside a worker
+
+
+def serve(runner: str, profile: str, connection: Connection) -> None:
+    """Do runs as their ids come in, until None comes; SIGTERM stops a run, and SIGINT is ignored from the start."""
+    module, _, function = runner.partition(":")
+    execute = getattr(importlib.import_module(module), function)
+    try:
+        for name in iter(connection.recv, None):
+            log = paths.run_dir(name) / "log.txt"
+            with _written_to(log):
+                outcome = _do(execute, profile, name, connection)
+            connection.send(("outcome", outcome))
+            if outcome == "stopped":
+                return
+    except (EOFError, OSError):
+        return  # the launcher is gone
+
+
+def _do(execute: Callable[..., Mapping[str, str]], profile: str, name: str, connection: Connection) -> str:
+    last = 0.0
+
+    def report(progress: Mapping[str, Any]) -> None:
+        nonlocal last
+        if time.monotonic() - last < REPORT_S:
+            return
+        last = time.monotonic()
+        try:
+            connection.send(("progress", dict(progress)))
+        except OSError:
+            os.kill(os.getpid(), signal.SIGTERM)  # nobody listens any more: checkpoint and stop
+
+    try:
+        return execute(profile, [name], report)[name]
+    except Stopped:
+        return "stopped"
+    except UserError as error:
+        worker.fail(name, error)
+        return "failed"
+
+
+@contextmanager
+def _written_to(log: Path) -> Iterator[None]:
+    """Send what this process prints, C libraries included, to `log`."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for old, descriptor in zip(kept, (1, 2)):
+            os.dup2(old, descriptor)
+            os.close(old)

@@ -1,0 +1,1 @@
+"""The grid as SLURM jobs, through submitit."""

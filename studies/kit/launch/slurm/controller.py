@@ -1,0 +1,192 @@
+"""Speaking with SLURM: the queue in one call, commands that outlast a busy or absent controller, clear refusals."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from muppet.errors import UserError, unknown
+from studies.kit.launch.slurm.cluster import parse_minutes
+
+Answer = TypeVar("Answer")
+
+# What SLURM prints when it could not be asked, as against when it said no.
+TRANSIENT = re.compile(
+    r"unable to contact|timed out|zero bytes were|standby mode|temporarily|connection refused|transport endpoint|"
+    r"configuration source|fetch config|connect failure|connection reset|socket|munge",
+    re.IGNORECASE,
+)
+PATIENCE_S = 90.0  # for which a submission is tried again while the controller is away; $MUPPET_PATIENCE overrides
+ACTIVE = {
+    "PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "REQUEUED", "REQUEUE_HOLD",
+    "REQUEUE_FED", "RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "RESV_DEL_HOLD",
+}  # fmt: skip
+FIELDS = (("JobArrayID", 40), ("JobID", 24), ("Name", 80), ("State", 24), ("Reason", 60), ("RestartCnt", 12),
+          ("TimeUsed", 24), ("NodeList", 120))  # fmt: skip
+
+
+class Unreachable(UserError):
+    """The controller does not answer; nothing is known and nothing was done."""
+
+
+class Refused(UserError):
+    """SLURM answered, and said no."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One job, or one element of an array, as the queue shows it (also a finished one, while SLURM remembers it)."""
+
+    job: str  # `123`, or `123_4`
+    name: str
+    state: str  # SLURM's word: PENDING, RUNNING, …
+    reason: str
+    restarts: int
+    used: str  # time
+    nodes: str
+
+    @property
+    def active(self) -> bool:
+        """Whether it is waiting or running."""
+        return self.state in ACTIVE
+
+    @property
+    def held(self) -> bool:
+        """Whether it waits for a person (`scontrol release`), as after a failed requeue."""
+        return self.state in ("PENDING", "REQUEUE_HOLD", "SPECIAL_EXIT") and "held" in self.reason.lower()
+
+
+def installed() -> bool:
+    """Whether SLURM's commands are on this machine."""
+    return all(shutil.which(name) for name in ("sbatch", "squeue", "scontrol"))
+
+
+def require() -> None:
+    """Raise UserError where there is no SLURM."""
+    if not installed():
+        raise UserError(
+            "LAUNCHER=slurm: no sbatch, squeue and scontrol here; log in to the cluster, or use LAUNCHER=local"
+        )
+
+
+def ask(*command: str, timeout: float = 60) -> str:
+    """A command's output. Raises Unreachable when the controller could not be asked, Refused when it said no."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    except FileNotFoundError:
+        raise UserError(f"{command[0]}: not on this machine") from None
+    except subprocess.TimeoutExpired:
+        raise Unreachable(f"{command[0]} got no answer from the SLURM controller in {timeout:g} s") from None
+    if done.returncode:
+        raise failure(command[0], done.stderr or done.stdout)
+    return done.stdout
+
+
+def failure(program: str, text: str) -> UserError:
+    """The error for what a SLURM command printed."""
+    lines = (
+        [line.strip() for line in text.splitlines() if "rror" in line] or text.strip().splitlines() or ["no message"]
+    )
+    line = lines[-1].removeprefix("sbatch: error: ").removeprefix("Batch job submission failed: ")
+    if TRANSIENT.search(line):
+        return Unreachable(f"{program}: the SLURM controller does not answer ({line})")
+    return Refused(f"{program}: {line}")
+
+
+def patience() -> float:
+    """Seconds for which to try again."""
+    return float(os.environ.get("MUPPET_PATIENCE") or PATIENCE_S)
+
+
+def retrying(action: Callable[[], Answer], say: Callable[[str], None]) -> Answer:
+    """`action()`, tried again while the controller does not answer; the last Unreachable goes through."""
+    end, pause = time.monotonic() + patience(), 1.0
+    while True:
+        try:
+            return action()
+        except Unreachable as error:
+            if time.monotonic() + pause > end:
+                raise
+            say(f"{error}; trying again")
+            time.sleep(pause)
+            pause = min(2 * pause, 15.0)
+
+
+def queue() -> list[Entry]:
+    """This user's jobs, array elements one by one, finished ones too while SLURM remembers them: one call."""
+    form = ",".join(f"{name}:{width}" for name, width in FIELDS)
+    return parse_queue(
+        ask("squeue", "--noheader", "--array", "--states=all", f"--user={getpass.getuser()}", f"--Format={form}")
+    )
+
+
+def parse_queue(text: str) -> list[Entry]:
+    """Entries from squeue's fixed-width lines."""
+    entries = []
+    for line in text.splitlines():
+        cells, at = [], 0
+        for _, width in FIELDS:
+            cells.append(line[at : at + width].strip())
+            at += width
+        job, _, name, state, reason, restarts, used, nodes = cells
+        if job and state:
+            number = int(restarts) if restarts.isdigit() else 0
+            entries.append(
+                Entry(job=job, name=name, state=state, reason=reason, restarts=number, used=used, nodes=nodes)
+            )
+    return entries
+
+
+def max_array(default: int = 1001) -> int:
+    """MaxArraySize of the controller: the greatest index of an array is one below it."""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.MULTILINE)
+    return int(found[1]) if found else default
+
+
+def partition_limit(name: str | None) -> tuple[str, int | None]:
+    """The partition's name (the default one for None) and its time limit in minutes (None: no limit).
+
+    Raises UserError for a partition that is not there, or is down.
+    """
+    known: dict[str, tuple[str, str, bool]] = {}
+    for line in ask("sinfo", "--noheader", "--format=%P|%l|%a").splitlines():
+        label, limit, state = (part.strip() for part in line.split("|"))
+        known[label.rstrip("*")] = (limit, state, label.endswith("*"))
+    chosen = name or next((label for label, (_, _, default) in known.items() if default), None)
+    if chosen is None:
+        raise UserError(
+            "cluster.toml: this cluster has no default partition; set partition = one of: " + ", ".join(sorted(known))
+        )
+    if chosen not in known:
+        raise UserError(f"cluster.toml: partition: {unknown('partition', chosen, known)}")
+    limit, state, _ = known[chosen]
+    if state not in ("up", "drain"):
+        raise UserError(
+            f"cluster.toml: partition {chosen!r} is {state}; choose another, or ask the cluster's administrators"
+        )
+    return chosen, parse_minutes(limit)
+
+
+def hosts() -> set[str]:
+    """The machines that the nodes are."""
+    return set(re.findall(r"NodeHostName=(\S+)", ask("scontrol", "show", "nodes", "--oneliner")))
+
+
+def cancel(jobs: Iterable[str]) -> None:
+    """Cancel the given jobs and array elements, and no others."""
+    ordered = sorted(jobs)
+    for start in range(0, len(ordered), 200):  # a command line has an end
+        ask("scancel", *ordered[start : start + 200])
+
+
+def release(jobs: Iterable[str]) -> None:
+    """Let held jobs go."""
+    for job in jobs:
+        ask("scontrol", "release", job)

@@ -1,0 +1,282 @@
+"""What runs on a node: a job goes through its runs and survives what the cluster does to it.
+
+    python -m studies.kit.launch.slurm.job LIST.json     # the job of one element of an array (SLURM_ARRAY_TASK_ID)
+
+The job holds no state: it can be started any number of times, anywhere. Runs with a result are skipped, others go on
+from their checkpoint. A light process minds a warm one that does the runs one after another; when that one crashes, the
+run at fault is noted and the next process goes on behind it. Signals:
+
+* USR2 (before the time limit, or preemption): the run checkpoints, and the job asks to be queued again;
+* TERM (preemption without USR2, or cancelled): the run checkpoints, and the scheduler decides: a job that it still
+  calls running is queued again, any other waits for its end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from muppet import paths
+from muppet.paths import write_text
+from studies.kit.launch.slurm.node import first, many, process_group, requeue, say, state, where, write_to
+
+RUNNER = "studies.kit.launch.worker:execute"  # (profile, [id]) -> {id: outcome}
+STOPPED = 75  # exit status of the warm process when a run checkpointed because it was told to (EX_TEMPFAIL)
+ATTEMPTS = 3  # failures of one run in one job before it is given up
+STARTS = 5  # of one run that gets no further each time, before it is given up
+GRACE_S = 20.0  # that the first of several processes gets to say why they failed
+AGAIN_S = 5.0  # between looks at a run that another copy of it is doing
+PATIENCE_S = 600.0  # that a job which is told to stop waits for its end
+SIGNALS = {signal.SIGUSR2, signal.SIGTERM}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """The runs `ids` of `profile`, in order, through `runner` (`module:function`); `parents[i]` is `ids[i]`'s."""
+
+    profile: str
+    ids: tuple[str, ...]
+    parents: tuple[str | None, ...]
+    runner: str = RUNNER
+
+    def __call__(self) -> None:
+        """Run what has no result yet. Raises RuntimeError when a run is left without one."""
+        mind = _Minder()
+        process_group()
+        missing = [name for name in self.ids if not self._done(name)]
+        say(f"{len(self.ids)} runs, {len(self.ids) - len(missing)} of them done; {where()}")
+        todo = []
+        for name, parent in zip(self.ids, self.parents, strict=True):
+            if name in missing and parent is not None and not self._done(parent):
+                # Whatever the scheduler said of the parent's job. Not this run's failure: submitted again, it is tried.
+                say(f"{name}: not started, its parent {parent} has no result")
+            elif name in missing:
+                todo.append(name)
+        self._through(todo, mind)
+        left = [name for name in self.ids if not self._done(name)]
+        if left and first():
+            more = f" and {len(left) - 1} more" * (len(left) > 1)
+            raise RuntimeError(f"{len(left)} of {len(self.ids)} runs have no result: {left[0]}{more}")
+
+    def _through(self, todo: list[str], mind: _Minder) -> None:
+        """Do the runs `todo`; each failing one up to ATTEMPTS times."""
+        failed: Counter[str] = Counter()
+        while todo:
+            before = {name: _failure(name) for name in todo}
+            told, status = mind.follow(partial(self._work, todo))
+            current = next((name for name, outcome in told.items() if outcome == "starts"), None)
+            if mind.signal is not None and (current or not told):
+                mind.leave()
+            if not told:
+                raise RuntimeError(
+                    f"the process that does the runs left with status {status} before the first; see above"
+                )
+            if current is not None:  # the process died in it
+                kind = signal.Signals(-status).name if status < 0 else f"exit status {status}"
+                self._fail(
+                    current, f"its process was ended by {kind}" + ": out of memory?" * (status == -signal.SIGKILL)
+                )
+                told[current] = "failed"
+            for name, outcome in told.items():
+                if outcome == "failed":
+                    failed[name] += 1
+                    if _failure(name) == before[name]:
+                        self._fail(name, f"left no failure record; see {paths.run_dir(name) / 'log.txt'}")
+                    say(f"{name}: {_failure(name).get('error', 'failed')}")
+            if many() and any(failed.values()):  # the group's other processes would wait for this one: end them all
+                time.sleep(0 if first() else GRACE_S)  # … when the first has said why
+                raise RuntimeError("a process of the group failed")
+            given_up = {n for n in failed if max(failed[n], int(_failure(n).get("count") or 0)) >= ATTEMPTS}
+            todo = [
+                n for n in todo if told.get(n) not in ("done", "skipped") and n not in given_up and not self._done(n)
+            ]
+            if todo and all(told.get(name) == "busy" for name in todo):
+                time.sleep(AGAIN_S)
+
+    def _work(self, names: Sequence[str], tell: Callable[[str, str], None]) -> None:
+        """In the warm process: do the runs and tell of each how it ended."""
+        module, _, function = self.runner.partition(":")
+        execute = getattr(importlib.import_module(module), function)
+        for name in names:
+            tell("starts", name)
+            if first():
+                write_to(paths.run_dir(name) / "log.txt")
+            try:
+                outcome = self._one(execute, name)
+            except Exception as error:
+                if type(error).__name__ == "Stopped":
+                    raise
+                traceback.print_exc()
+                outcome = "failed"
+            tell(outcome, name)
+
+    def _one(self, execute: Callable[[str, list[str]], dict[str, str] | None], name: str) -> str:
+        """One run → its outcome, with a note of the start that only an orderly end takes away."""
+        if not first():
+            return (execute(self.profile, [name]) or {}).get(name, "done")
+        note = paths.run_dir(name) / "started.json"
+        earlier = _json(note)
+        if _starts(name) > STARTS:
+            step = _json(note)["step"]
+            why = f"started {STARTS} times and never got further than step {step}: killed each time, or short of time"
+            for _ in range(ATTEMPTS):  # so that it is not tried again until a person says so
+                self._fail(name, f"{why}; give its stage more `memory_gb` or `minutes` in cluster.toml")
+            return "failed"
+        outcome = (execute(self.profile, [name]) or {}).get(name, "done")
+        if outcome == "busy" and earlier:  # this start was none
+            write_text(note, json.dumps(earlier) + "\n")
+        else:
+            note.unlink(missing_ok=True)
+        return outcome
+
+    def _done(self, name: str) -> bool:
+        return (Path("results") / self.profile / name.split("-", 1)[0] / f"{name}.json").exists()
+
+    def _fail(self, name: str, error: str) -> None:
+        """A failure record for a run that could not write its own."""
+        from studies.kit.launch import worker
+
+        if first():
+            worker.fail(name, error)
+
+
+class _Minder:
+    """Minds the process that does the work: passes signals on to it and remembers them."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.child: int | None = None
+        for number in SIGNALS:
+            signal.signal(number, self._told)
+
+    def _told(self, number: int, frame: FrameType | None) -> None:
+        say(f"got {signal.Signals(number).name}")
+        if self.signal != signal.SIGTERM:  # the harder one is remembered
+            self.signal = number
+        if self.child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.child, number)
+
+    def follow(self, work: Callable[[Callable[[str, str], None]], None]) -> tuple[dict[str, str], int]:
+        """Run `work` in a child → (run → what was last told of it; the child's exit status, negative for a signal)."""
+        sys.stdout.flush(), sys.stderr.flush()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until both sides know who they are
+        if self.signal is not None:  # told to stop before anything was begun
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            return {}, STOPPED
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reader)
+            _live(work, writer)
+        os.close(writer)
+        self.child = child
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        told: dict[str, str] = {}
+        with os.fdopen(reader, encoding="utf-8") as messages:
+            for line in messages:
+                outcome, _, name = line.rstrip("\n").partition(" ")
+                told[name] = outcome
+                say(f"{name}: {outcome}")
+        _, waited = os.waitpid(child, 0)
+        self.child = None
+        return told, os.waitstatus_to_exitcode(waited)
+
+    def leave(self) -> None:
+        """After the checkpoint: queue this job again where that is ours to ask, then wait for the end."""
+        if first() and (self.signal == signal.SIGUSR2 or state() == "RUNNING"):
+            requeue()
+        time.sleep(PATIENCE_S)  # the scheduler ends us
+        raise RuntimeError("stopped at a checkpoint; submit again to go on")
+
+
+def _live(work: Callable[[Callable[[str, str], None]], None], writer: int) -> None:
+    """The child's whole life: it leaves by a status, never by returning."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        train = sys.modules.get("muppet.training.train")
+        raise (train.Stopped if train else KeyboardInterrupt)(signal.Signals(number).name)
+
+    def tell(outcome: str, name: str) -> None:
+        os.write(writer, f"{outcome} {name}\n".encode())
+
+    status = 1
+    try:
+        for number in SIGNALS:
+            signal.signal(number, stop)  # outside of training; training listens for itself and checkpoints
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        work(tell)
+        status = 0
+    except BaseException as error:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        status = STOPPED if type(error).__name__ in ("Stopped", "KeyboardInterrupt") else 1
+        say(f"stopped: {error}") if status == STOPPED else traceback.print_exc()
+    finally:
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(status)
+
+
+def _starts(name: str) -> int:
+    """Note that `name` is started → how often in a row it was, without getting any further."""
+    record = paths.run_dir(name) / "started.json"
+    step = int(_json(paths.run_dir(name) / "progress.json").get("step") or 0)
+    earlier = _json(record)
+    count = int(earlier.get("count") or 0) + 1 if earlier.get("step") == step else 1
+    write_text(record, json.dumps({"step": step, "count": count, "when": time.time()}) + "\n")
+    return count
+
+
+def _failure(name: str) -> dict[str, Any]:
+    return _json(paths.run_dir(name) / "failure.json")
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_list(
+    path: Path, *, profile: str, runs: Sequence[Sequence[str]], parents: Mapping[str, str], runner: str = RUNNER
+) -> None:
+    """Write what the elements of an array are to run: element i does `runs[i]`."""
+    own = {name: parents[name] for ids in runs for name in ids if name in parents}
+    write_text(path, json.dumps({"profile": profile, "runner": runner, "runs": runs, "parents": own}, indent=1) + "\n")
+
+
+def read_list(path: Path, element: int) -> Job:
+    """The job of one element."""
+    plain = json.loads(path.read_text(encoding="utf-8"))
+    ids = tuple(plain["runs"][element])
+    parents = tuple(map(plain["parents"].get, ids))
+    return Job(profile=plain["profile"], ids=ids, parents=parents, runner=plain["runner"])
+
+
+def main(argv: list[str]) -> int:
+    """Do the job of this element."""
+    try:
+        read_list(Path(argv[0]), int(os.environ.get("SLURM_ARRAY_TASK_ID") or 0))()
+    except RuntimeError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

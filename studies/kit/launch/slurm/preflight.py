@@ -1,0 +1,95 @@
+"""What can be known before anything is submitted, said in one line: folders, disk, parents, models and data."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from muppet import paths
+from muppet.errors import UserError
+from muppet.runs import Run, parent, run_id
+from studies.kit import cost
+from studies.kit.fetch import needs
+from studies.kit.launch.slurm.cluster import Cluster
+from studies.kit.ledger.results import RESULTS, result_path
+
+LOCAL_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
+LOCAL_FILESYSTEMS = ("tmpfs", "ramfs", "devtmpfs")
+
+
+def check(missing: Mapping[str, Run], *, profile: str, settings: Cluster, done: frozenset[str]) -> None:
+    """Raise UserError for a folder that cannot be written, a disk that is too small, a parent whose model is gone, or
+    (for sealed jobs) a model or dataset that was not fetched."""
+    writable(RESULTS / profile)
+    writable(paths.artifacts())
+    room(missing)
+    parents(missing, profile, done)
+    if settings.sealed:
+        needs.require(missing.values(), profile)
+
+
+def writable(folder: Path) -> None:
+    """Raise UserError unless a file can be made in `folder` (or where it would be made)."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(
+            f"{folder.absolute()}: cannot be written ({error.strerror}); results would be lost: free it, or move there"
+        ) from None
+
+
+def room(missing: Mapping[str, Run]) -> None:
+    """Raise UserError when the disk has less room than the runs will need."""
+    needed = sum(cost.estimate(run).disk for run in missing.values()) + 50e6
+    free = shutil.disk_usage(paths.artifacts()).free
+    if free < needed:
+        raise UserError(
+            f"{paths.artifacts().absolute()}: {free / 1e9:.1f} GB free, the {len(missing)} runs need about "
+            f"{needed / 1e9:.1f} GB; free some, or set MUPPET_ARTIFACTS to a larger disk"
+        )
+
+
+def parents(missing: Mapping[str, Run], profile: str, done: frozenset[str]) -> None:
+    """Raise UserError when a finished pre-finetuning that a missing run starts from has lost its model."""
+    for run in missing.values():
+        up = parent(run)
+        if up is None or run_id(up) not in done:
+            continue
+        model = paths.model_dir(run_id(up))
+        if not model.is_dir() or not any(model.iterdir()):
+            raise UserError(
+                f"{model}: the model of a finished pre-finetuning is gone, and {run_id(run)} needs it; restore it, or "
+                f"delete {result_path(profile, up)} to train it again"
+            )
+
+
+def visible(hosts: set[str]) -> None:
+    """Raise UserError when jobs on other machines could not see the folders that they write to."""
+    if not hosts - {socket.gethostname(), socket.gethostname().split(".")[0], "localhost"}:
+        return
+    for folder, name in ((paths.artifacts().absolute(), "MUPPET_ARTIFACTS"), (Path.cwd(), "the working folder")):
+        kind = filesystem(folder)
+        if kind in LOCAL_FILESYSTEMS or any(folder.is_relative_to(local) for local in LOCAL_FOLDERS):
+            raise UserError(
+                f"{folder} ({kind}) is of this machine alone: compute nodes cannot see logs, checkpoints and code "
+                f"in it; put {name} on a shared file system"
+            )
+
+
+def filesystem(folder: Path, mounts: str | None = None) -> str:
+    """The type of the file system that `folder` is on (`ext4`, `nfs4`, `lustre`, …)."""
+    text = Path("/proc/mounts").read_text() if mounts is None else mounts
+    best, kind = "", "unknown"
+    for line in text.splitlines():
+        _, point, what, *_ = line.split()
+        if (folder == Path(point) or folder.is_relative_to(point)) and len(point) >= len(best):
+            best, kind = point, what
+    return kind

@@ -1,0 +1,101 @@
+"""The code as it is at submission, so that edits made while jobs wait change nothing; equal code is kept once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from muppet import paths
+from muppet.paths import write_text
+from studies.kit.fetch import needs
+
+PARTS = ("muppet", "studies", "paper_tables/reference")
+TRAVEL = ("MUPPET_", "HF_", "TRANSFORMERS_", "OMP_", "MKL_", "TOKENIZERS_", "NCCL_", "TORCH_", "CUDA_DEVICE_ORDER")
+SEALED = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+FOLDERS = ("MUPPET_ARTIFACTS", "MUPPET_HUB", "HF_HOME", "HF_HUB_CACHE", "MUPPET_CLUSTER")
+
+
+def take() -> Path:
+    """Copy the code into artifacts/snapshots/<digest of its bytes>, if it is not there yet → that folder."""
+    files = [
+        path
+        for part in PARTS
+        for path in sorted((paths.ROOT / part).rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+    ]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(str(path.relative_to(paths.ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    target = paths.artifacts().absolute() / "snapshots" / digest.hexdigest()[:16]
+    if target.is_dir():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
+    try:
+        for path in files:
+            copy = temporary / path.relative_to(paths.ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        temporary.chmod(0o755)
+        os.rename(temporary, target)
+    except FileExistsError:  # another submission was quicker
+        shutil.rmtree(temporary, ignore_errors=True)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not target.is_dir():
+            raise
+    return target
+
+
+def commit() -> tuple[str, bool]:
+    """The code's git commit and whether files differ from it; ("", True) outside of git."""
+    try:
+        head = subprocess.run(
+            ["git", "-C", str(paths.ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
+        )
+        dirt = subprocess.run(
+            ["git", "-C", str(paths.ROOT), "status", "--porcelain", "--", *PARTS],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "", True
+    return (head.stdout.strip(), bool(dirt.stdout.strip())) if head.returncode == 0 else ("", True)
+
+
+def environment(snapshot: Path, profile: str, *, sealed: bool) -> dict[str, str]:
+    """The variables that a job runs with: ours as they are now, folders absolute, code from the snapshot."""
+    found = {k: v for k, v in os.environ.items() if k.startswith(TRAVEL) and v}
+    found["MUPPET_ARTIFACTS"] = str(paths.artifacts())
+    found |= {name: str(Path(found[name]).absolute()) for name in FOLDERS if name in found}
+    head, dirty = commit()
+    found |= {"MUPPET_COMMIT": head, "MUPPET_DIRTY": str(int(dirty))}
+    # the snapshot goes before everything, the folder that the job stands in is not looked into
+    found |= {
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(snapshot), os.environ.get("PYTHONPATH")))),
+        "PYTHONSAFEPATH": "1",
+    }
+    found |= {"PYTHONUNBUFFERED": "1"}
+    return found | SEALED | needs.for_jobs(profile) if sealed else found
+
+
+def interpreter(path: Path, variables: Mapping[str, str]) -> Path:
+    """Write a `python` that stands in this folder with the given variables, and is deaf to USR2 until Python listens:
+    the signal would kill an interpreter that is still starting."""
+    lines = [
+        "#!/bin/sh",
+        "trap '' USR2",
+        *(f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())),
+    ]
+    lines += [f"cd {shlex.quote(os.getcwd())} || exit 1", f'exec {shlex.quote(sys.executable)} "$@"']
+    write_text(path, "\n".join(lines) + "\n")
+    path.chmod(0o755)
+    return path

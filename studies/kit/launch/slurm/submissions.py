@@ -1,0 +1,151 @@
+"""What was handed to the scheduler: a file per submission in artifacts/submissions, written around each sbatch.
+
+A job is recognised in the queue by its name, which no other job has; ids serve to print and to cancel, for a controller
+that lost its state gives them out again. The truth about a run is its result; this record only says what is in flight.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from muppet import paths
+from muppet.errors import UserError
+from muppet.paths import write_text
+from studies.kit.launch.slurm.controller import Entry
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """One array (or single job) of a submission: element i runs `runs[i]`, in order."""
+
+    name: str
+    runs: tuple[tuple[str, ...], ...]
+    after: str | None = None  # the run that its jobs wait for
+    job: str | None = None  # None: not accepted (yet), or written out for the user to submit
+    folder: str = ""  # logs and pickles
+    resources: str = ""
+    why: str = ""  # not accepted: what the scheduler said
+
+    def key(self, element: int) -> str:
+        """The queue's id of an element."""
+        return f"{self.job}_{element}" if len(self.runs) > 1 else str(self.job)
+
+    def log(self, element: int) -> Path:
+        """The first task's log."""
+        return Path(self.folder) / f"{self.key(element)}_0_log.out"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """One `make … LAUNCHER=slurm`."""
+
+    id: str
+    when: float  # seconds since the epoch
+    profile: str
+    artefacts: tuple[str, ...]
+    snapshot: str
+    arrays: tuple[Sent, ...] = ()
+    cancelled: float | None = None
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a run was last sent."""
+
+    submission: Submission
+    sent: Sent
+    element: int
+    entry: Entry | None  # what the queue says of it; None: nothing
+
+
+def folder() -> Path:
+    """Where submissions are kept."""
+    return paths.artifacts().absolute() / "submissions"
+
+
+def new_id() -> str:
+    """A name for a submission that sorts by time and no other has."""
+    return time.strftime("%Y%m%d-%H%M%S-", time.gmtime()) + secrets.token_hex(2)
+
+
+def write(submission: Submission) -> None:
+    """Record a submission, whole."""
+    text = json.dumps(dataclasses.asdict(submission), indent=1) + "\n"
+    write_text(folder() / submission.id / "submission.json", text)
+
+
+def read_all(profile: str | None = None) -> list[Submission]:
+    """All submissions (of one profile), oldest first."""
+    found = [_read(path) for path in sorted(folder().glob("*/submission.json"))]
+    return [one for one in found if profile in (None, one.profile)]
+
+
+def _read(path: Path) -> Submission:
+    try:
+        plain: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        arrays = tuple(
+            Sent(**(sent | {"runs": tuple(tuple(ids) for ids in sent["runs"])})) for sent in plain.pop("arrays")
+        )
+        return Submission(**(plain | {"arrays": arrays, "artefacts": tuple(plain["artefacts"])}))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
+        raise UserError(
+            f"{path}: not a submission's record ({error}); move it away (runs in flight may then be sent twice)"
+        ) from None
+
+
+@contextmanager
+def lock(wait: float = 600) -> Iterator[None]:
+    """Held while submitting, so that two submissions at once see each other's jobs."""
+    import filelock
+
+    path = folder() / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(path, timeout=wait):
+            yield
+    except filelock.Timeout:
+        raise UserError(
+            f"another submission has held {path} for {wait:g} s; wait for it, or end it if it hangs"
+        ) from None
+
+
+def places(submissions: Iterable[Submission], entries: Iterable[Entry]) -> dict[str, Place]:
+    """Where each run was last sent, joined with the queue. The last submission wins, unless an earlier one is still
+    active; `submissions` come oldest first."""
+    by_name: dict[str, dict[int, Entry]] = {}
+    for entry in entries:
+        _, _, index = entry.job.partition("_")
+        by_name.setdefault(entry.name, {})[int(index) if index.isdigit() else 0] = entry
+    found: dict[str, Place] = {}
+    for submission in submissions:
+        for sent in submission.arrays:
+            listed = by_name.get(sent.name, {})
+            if sent.job is None:  # a refused job stays in the queue for a while, as failed
+                listed = {index: entry for index, entry in listed.items() if entry.active}
+            if sent.job is None and listed:  # accepted, though we never heard: take it up
+                sent = dataclasses.replace(sent, job=next(iter(listed.values())).job.partition("_")[0])
+            for element, ids in enumerate(sent.runs):
+                place = Place(submission=submission, sent=sent, element=element, entry=listed.get(element))
+                for name in ids:
+                    earlier = found.get(name)
+                    if not (
+                        earlier and earlier.entry and earlier.entry.active and not (place.entry and place.entry.active)
+                    ):
+                        found[name] = place
+    return found
+
+
+def in_flight(places: Mapping[str, Place]) -> dict[str, Place]:
+    """The runs whose job waits or runs."""
+    return {name: place for name, place in places.items() if place.entry is not None and place.entry.active}

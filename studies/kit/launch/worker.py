@@ -1,0 +1,184 @@
+"""What a job does, on a cluster or here: look runs up by id, do those without a result, leave a result or a failure.
+
+Runs travel as ids, never as values: the declared studies are the truth, and an id that they do not declare is an error.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Literal
+
+from muppet import paths
+from muppet.errors import Stopped, UserError, unknown
+from muppet.paths import write_text
+from muppet.result import read, write
+from muppet.runs import Finetune, Run, parent, run_id
+from studies.kit.decisions import OVERRIDE
+from studies.kit.ledger.results import result_path
+from studies.kit.load import load_studies, names
+
+Progress = Callable[[dict[str, Any]], None]
+Outcome = Literal["done", "skipped", "busy", "failed"]  # busy: another process holds the run and will leave its result
+TAIL = 20  # lines of a traceback that a failure keeps
+
+
+class Busy(Exception):
+    """Another process is doing this run."""
+
+
+def declared(profile: str, ids: Sequence[str]) -> list[Run]:
+    """The runs called `ids`. Raises UserError for one that no study declares under `profile`."""
+    known: dict[str, Run] = {}
+    for study in names():
+        if known.keys() >= set(ids):
+            break
+        known |= _of(study, profile, os.environ.get(OVERRIDE, ""))
+    for name in ids:
+        if name not in known:
+            raise unknown(f"run under PROFILE={profile}", name, known)
+    return [known[name] for name in ids]
+
+
+@lru_cache(maxsize=32)
+def _of(study: str, profile: str, decisions: str) -> dict[str, Run]:
+    """A study's runs under the decisions in force: loaded once by a process that does many runs."""
+    return load_studies(profile, [study])[study].runs()
+
+
+def execute(profile: str, ids: Sequence[str], progress: Progress | None = None) -> dict[str, Outcome]:
+    """Do the runs called `ids` one after another; one that fails leaves a failure record and the others go on.
+
+    Raises `muppet.errors.Stopped` when a signal ended a run after a clean checkpoint, and UserError for an unknown id.
+    """
+    outcomes: dict[str, Outcome] = {}
+    for name, run in zip(ids, declared(profile, ids)):
+        try:
+            outcomes[name] = execute_one(profile, run, progress)
+        except Stopped:
+            raise
+        except Busy:
+            outcomes[name] = "busy"
+        except Exception as error:
+            if _leads():  # of processes that share the run: they fail together, and that counts once
+                fail(name, error)
+            outcomes[name] = "failed"
+    return outcomes
+
+
+def execute_one(profile: str, run: Run, progress: Progress | None = None) -> Outcome:
+    """Do one run unless its result is there: check the parent, run, write the result last and whole.
+
+    Raises Busy when another process holds the run, UserError when its parent is not there, and whatever the run raises.
+    """
+    path = result_path(profile, run)
+    if path.exists():
+        read(path, run)
+        return "skipped"
+    check_parent(profile, run)
+    with _held(run_id(run)):
+        if path.exists():  # the other holder finished it meanwhile
+            read(path, run)
+            return "skipped"
+        if isinstance(run, Finetune):
+            from muppet.stages.finetune import finetune
+
+            result = finetune(run, progress=progress)
+        else:
+            from muppet.stages.prefinetune import prefinetune
+
+            result = prefinetune(run, progress=progress)
+        if _leads():
+            write(result, path)
+            shutil.rmtree(paths.run_dir(run_id(run)) / "checkpoint", ignore_errors=True)
+            (paths.run_dir(run_id(run)) / "failure.json").unlink(missing_ok=True)
+    return "done"
+
+
+def check_parent(profile: str, run: Run) -> None:
+    """Raise UserError when the pre-finetuning that `run` starts from has no trusted result, or no model any more."""
+    first = parent(run)
+    if first is None:
+        return
+    path, model = result_path(profile, first), paths.model_dir(run_id(first))
+    if not path.exists():
+        raise UserError(f"{run_id(run)}: its pre-finetuning has no result yet ({path}); run that first")
+    read(path, first)
+    if not (model / "config.json").exists():
+        raise UserError(
+            f"{path} is there but the model it speaks of is not ({model}): put the model back, or delete the result "
+            "file to pre-finetune again"
+        )
+
+
+def fail(name: str, error: BaseException | str) -> None:
+    """Leave a failure record for run `name`: what went wrong, how often in a row, and the last lines that say where."""
+    if isinstance(error, BaseException):
+        message = f"{type(error).__name__}: {error}" if not isinstance(error, UserError) else str(error)
+        lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+    else:
+        message, lines = error, _log_tail(name)
+    path = paths.run_dir(name) / "failure.json"
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        before = {}
+    record = {
+        "id": name,
+        "error": message,
+        "traceback": "\n".join(lines[-TAIL:]),
+        "count": before.get("count", 0) + 1 if before.get("error") == message else 1,
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "log": str(paths.run_dir(name) / "log.txt"),
+    }
+    try:
+        write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    except OSError as disk:  # full or read-only: the run has failed all the same
+        print(f"{path}: no failure record could be written ({disk}); {message}", file=sys.stderr)
+
+
+def _log_tail(name: str) -> list[str]:
+    try:
+        with (paths.run_dir(name) / "log.txt").open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 8_000))
+            return file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _leads() -> bool:
+    """Whether this process writes: the first of those that share one run."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+
+
+@contextmanager
+def _held(name: str) -> Iterator[None]:
+    """Hold run `name` for this process and the ones that share the run with it. Raises Busy."""
+    import filelock
+
+    if not _leads():
+        yield
+        return
+    folder = paths.run_dir(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        raise Busy(f"{name} is being done by another process") from None
+    holder = folder / "holder.json"
+    try:
+        write_text(holder, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()

@@ -1,0 +1,1 @@
+"""From results to the cells of the paper."""

@@ -1,0 +1,242 @@
+"""Everything that the report page shows, as plain data: cells with what each source says of them, and the runs behind.
+
+Two files of results give two equal ledgers on every machine: nothing here looks at a clock, a host or an absolute path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from muppet.result import Result, ResultError, read
+from muppet.runs import Finetune, Run, parent, run_id
+from studies.kit import load, profiles
+from studies.kit.ledger import reference, results
+from studies.kit.ledger.results import Collected
+from studies.kit.study import Cell, Study
+
+RELEASED = " (released)"
+PROTOCOL = {
+    "paper": "best point of the search on the evaluation set; the median over its seeds",
+    "honest": "best point of the search on held-out training rows; the mean over its seeds",
+}
+SEARCHED = ("lr", "adam_eps", "dropout")
+CONTRASTS = ("seed", "draw", "fraction")
+Place = tuple[str, str, str, str]  # study, row, column, metric
+
+
+@dataclass(kw_only=True)
+class Ledger:
+    """What the page embeds. `cells` are in declared order; a cell's `ours` has an entry per profile."""
+
+    cells: list[dict[str, Any]] = field(default_factory=list)
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    environments: list[dict[str, str]] = field(default_factory=list)
+    titles: dict[str, str] = field(default_factory=dict)
+    profiles: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """One profile: its studies, its results, and the frame of each study under both protocols."""
+
+    name: str
+    studies: Mapping[str, Study]
+    collected: Collected
+    frames: Mapping[str, Any]  # name → cells_frame
+
+
+def open_profile(name: str) -> Loaded:
+    """Everything that is declared and measured at profile `name`."""
+    studies, collected = load.load_studies(name), results.read_all(name)
+    frames = {key: results.cells_frame(study, name, collected, results.PROTOCOLS) for key, study in studies.items()}
+    return Loaded(name=name, studies=studies, collected=collected, frames=frames)
+
+
+def build(loaded: Sequence[Loaded]) -> Ledger:
+    """The ledger over some profiles; the first one's declaration gives rows and columns."""
+    ledger, places = Ledger(), _places(loaded)
+    others = _others()
+    for place in places:
+        ledger.cells.append(_cell(place, others.get(place, [])))
+    index = {place: i for i, place in enumerate(places)}
+    for place, i in index.items():
+        study, row, column, metric = place
+        ledger.cells[i]["released"] = index.get((study, row + RELEASED, column, metric))
+    for one in loaded:
+        _measure(ledger, index, one)
+    ledger.titles = {name: study.title for name, study in loaded[0].studies.items()}
+    return ledger
+
+
+def _places(loaded: Sequence[Loaded]) -> list[Place]:
+    found: dict[Place, None] = {}
+    for one in loaded:
+        for name, frame in one.frames.items():
+            found |= dict.fromkeys((name, *key) for key in zip(frame["row"], frame["column"], frame["metric"]))
+    order = {name: i for i, name in enumerate(loaded[0].studies)}
+    return sorted(found, key=lambda place: order[place[0]])
+
+
+def _cell(place: Place, others: list[dict[str, str]]) -> dict[str, Any]:
+    study, row, column, metric = place
+    printed = None
+    if study.startswith("table"):
+        cells = reference.table(int(study.removeprefix("table")))
+        printed = next((p for p in cells if (p.row, p.column, p.metric) == (row, column, metric)), None)
+    where = ""
+    if printed:
+        parts = (printed.provenance, printed.split, f"n = {printed.n:,}" if printed.n else "", printed.note)
+        where = "; ".join(part for part in parts if part)
+    return {
+        "study": study, "row": row, "column": column, "metric": metric, "others": others, "ours": {},
+        "paper": printed.value if printed else None, "paper_text": printed.printed if printed else "",
+        "paper_where": where, "shape": "paper only",
+    }  # fmt: skip
+
+
+def _others() -> dict[Place, list[dict[str, str]]]:
+    """What further sources print for the paper's cells."""
+    found: dict[Place, list[dict[str, str]]] = {}
+    for cell in reference.public():
+        place = (f"table{cell.table}", cell.row, cell.column, cell.metric)
+        found.setdefault(place, []).append({"source": cell.provenance, "text": cell.printed})
+    return found
+
+
+def _measure(ledger: Ledger, index: Mapping[Place, int], one: Loaded) -> None:
+    """Put one profile's numbers into the ledger's cells, and the runs they come from beside them."""
+    declared = load.runs(one.studies.values())
+    failed = results.failures(name for name in declared if name not in one.collected.done)
+    protocol = str(results.option("protocol"))
+    for name, study in one.studies.items():
+        cells = {(cell.row, cell.column, cell.metric): cell for cell in study.cells}
+        by_place: dict[tuple[str, str, str], dict[str, Any]] = {}
+        for record in one.frames[name].to_dict("records"):
+            by_place.setdefault((record["row"], record["column"], record["metric"]), {})[record["protocol"]] = record
+        for key, records in by_place.items():
+            target = ledger.cells[index[(name, *key)]]
+            cell = cells.get(key)
+            entry = _ours(records, protocol)
+            if cell is not None and (cell.runs or cell.why != "paper only"):
+                target |= {"shape": "measured", "score": cell.score or target.get("score", ""), "select": cell.select}
+                entry |= _evidence(ledger, one, cell, records, failed)
+            target["ours"][one.name] = entry
+    done = len(declared.keys() & one.collected.done)
+    ledger.profiles.append({
+        "name": one.name, "note": profiles.get(one.name).caption, "done": done, "declared": len(declared),
+        "refused": sorted(one.collected.refused.values()),
+        "failed": [f"{run}: {record.get('error', '')}" for run, record in sorted(failed.items())],
+        "unknown": sorted(one.collected.done - declared.keys()),
+    })  # fmt: skip
+
+
+def _ours(records: Mapping[str, Mapping[str, Any]], protocol: str) -> dict[str, Any]:
+    """Numbers of a cell under the protocol in force, and the other protocol's value. What is empty is left out."""
+    chosen = records[protocol]
+    keep = ("value", "low", "high", "seed_low", "seed_high", "n", "seeds_done", "seeds_total")
+    entry: dict[str, Any] = {name: value for name in keep if (value := _plain(chosen[name])) is not None}
+    entry["state"] = chosen["state"]
+    if chosen["picked"]:
+        entry["picked"] = list(chosen["picked"])
+    entry |= {"dirty": True} if chosen["dirty"] else {}
+    entry |= {"partial": True} if 0 < chosen["runs_done"] < chosen["runs_total"] else {}
+    for name, record in records.items():
+        if name != protocol and _plain(record["value"]) is not None:
+            entry["other"] = [name, _plain(record["value"])]
+    return entry
+
+
+def _evidence(
+    ledger: Ledger, one: Loaded, cell: Cell, records: Mapping[str, Any], failed: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The runs of a cell: those that are done, in full, and a sentence on those that are declared."""
+    ids = [run_id(run) for run in cell.runs]
+    done = [run for run, name in zip(cell.runs, ids) if name in one.collected.done]
+    for run in done:
+        _keep(ledger, one, run)
+    found: dict[str, Any] = {
+        "runs": [run_id(run) for run in done],
+        "search": search(cell.runs),
+        "declared": len(ids),
+        "failures": [f"{name}: {failed[name].get('error', '')}" for name in ids if name in failed],
+        "why": cell.why,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def search(runs: Sequence[Run]) -> str:
+    """What a cell's runs differ in: `lr 1e-05, 2e-05; dropout 0.0, 0.1; 5 seeds`."""
+    parts = []
+    for name in (*SEARCHED, *CONTRASTS):
+        source = [run.recipe if name in SEARCHED else run for run in runs]
+        values = sorted({value for item in source if (value := getattr(item, name, None)) is not None})
+        if name == "seed":
+            parts.append(f"{len(values)} seed{'s' if len(values) != 1 else ''}")
+        elif len(values) > 1 or name in SEARCHED and values:
+            parts.append(f"{name} {', '.join(map(str, values))}")
+    return "; ".join(parts) if runs else ""
+
+
+def _keep(ledger: Ledger, one: Loaded, run: Run) -> None:
+    """Put a finished run, and the pre-finetuning it came from, into the ledger once."""
+    name = run_id(run)
+    if name in ledger.runs:
+        return
+    try:
+        result = read(results.result_path(one.name, run), run)
+    except (ResultError, OSError):
+        return  # refused by name in the profile's notice
+    up = parent(run)
+    ledger.runs[name] = _run(ledger, run, result) | ({"parent": run_id(up)} if up else {})
+    if up:
+        _keep(ledger, one, up)
+
+
+def _run(ledger: Ledger, run: Run, result: Result) -> dict[str, Any]:
+    environment, cost = dict(result.environment), result.cost
+    commit, dirty = str(environment.pop("commit", "") or "unknown"), bool(environment.pop("dirty", False))
+    shown = {name: _text(value) for name, value in sorted(environment.items()) if _text(value)}
+    if shown not in ledger.environments:
+        ledger.environments.append(shown)
+    found: dict[str, Any] = {
+        "id": result.id, "seed": run.seed, "seconds": float(cost.get("seconds") or 0), "tokens": cost.get("tokens"),
+        "device": str(cost.get("device") or ""), "commit": commit[:10], "dirty": dirty,
+        "environment": ledger.environments.index(shown), "updates": result.training.get("updates"),
+        "scores": {key: [score.value, score.low, score.high] for key, score in result.scores.items()},
+        "data": {
+            key: {name: value if isinstance(value, int) else _text(value) for name, value in facts.items()}
+            for key, facts in result.data.items()
+        },
+    }  # fmt: skip
+    if isinstance(run, Finetune):
+        found["searched"] = {name: getattr(run.recipe, name) for name in SEARCHED}
+        if run.fraction is not None:
+            found["searched"] |= {"share": run.fraction, "draw": run.draw}
+    else:
+        found["datasets"] = len(run.tasks)
+    return found
+
+
+def _text(value: Any) -> str:
+    """A fact as a reader sees it: `torch 2.13.0, numpy 2.4.6` for a mapping."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(item)}" for name, item in sorted(value.items()))
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_text, value))
+    return "" if value is None else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """A JSON value for a frame's cell; None for a missing number."""
+    if value is None or value != value:  # NaN
+        return None
+    try:
+        import pandas as pd
+
+        if pd.isna(value):
+            return None
+    except (TypeError, ValueError):
+        pass
+    return value.item() if hasattr(value, "item") else value

@@ -1,0 +1,189 @@
+"""`make report`: one self-contained page, `paper_tables/report.html`, over the profiles whose results are in git.
+
+It opens from the file system, asks no server, and is byte-equal for equal results. Smoke results are not in git, so
+with PROFILE=smoke they go on a page of their own, `paper_tables/smoke/report.html`; the committed page stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import struct
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from muppet.paths import write_text
+from studies.kit import decisions, profiles
+from studies.kit.decisions import option
+from studies.pages import figures
+from studies.pages.claims import COMMITTED, TABLES, all_sources, judge
+from studies.pages.report import content
+from studies.pages.report.content import RELEASED, Ledger, Loaded
+
+SOURCES = ("paper", "independent", "released", "ours")
+SIGNS = {"HOLDS": "✓", "FAILS": "✗", "PARTIAL": "◐", "NOT MEASURED": "–"}
+
+
+def main(args: argparse.Namespace) -> int:
+    """The command: write the pages and print where they are."""
+    profiles.get(args.profile)
+    paths = [write(COMMITTED, TABLES / "report.html")]
+    if args.profile not in COMMITTED:
+        paths.append(write((args.profile,), TABLES / args.profile / "report.html"))
+    for path in paths:
+        print(path)
+    return 0
+
+
+def write(names: Sequence[str], path: Path) -> Path:
+    """Render the page over the profiles `names` to `path`."""
+    write_text(path, render([content.open_profile(name) for name in names]))
+    return path
+
+
+def render(loaded: Sequence[Loaded]) -> str:
+    """The page as text. The first profile with a result is the one shown first."""
+    import jinja2
+
+    loaded = sorted(loaded, key=lambda one: not one.collected.done)
+    ledger = content.build(loaded)
+    claims = claims_shown(loaded)
+    template = jinja2.Environment(autoescape=True, trim_blocks=False).from_string(_asset("page.html.j2"))
+    data = {
+        "cells": ledger.cells, "runs": ledger.runs, "environments": ledger.environments, "titles": ledger.titles,
+        "protocols": content.PROTOCOL, "protocol": str(option("protocol")),
+    }  # fmt: skip
+    return (
+        template.render(
+            style=jinja_safe(_asset("style.css")),
+            script=jinja_safe(_asset("page.js")),
+            data=jinja_safe(_json(data)),
+            all_cells=ledger.cells,
+            profiles=ledger.profiles,
+            sources=SOURCES,
+            claims=claims,
+            tally=tally(claims),
+            tables=[
+                table(ledger, loaded[0], name) for name, study in loaded[0].studies.items() if study.kind == "table"
+            ],
+            figures=[figure for one in loaded for figure in drawn(one)],
+            table1=counted(),
+            decisions=decisions_shown(),
+        )
+        + "\n"
+    )
+
+
+def jinja_safe(text: str) -> Any:
+    """Text that is code or JSON already, not to be escaped."""
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+def table(ledger: Ledger, one: Loaded, name: str) -> dict[str, Any]:
+    """A table study: columns, and per row the indices of its cells; released rows stand inside those they belong to."""
+    study = one.studies[name]
+    place: dict[tuple[str, str], list[int]] = {}
+    for i, cell in enumerate(ledger.cells):
+        if cell["study"] == name:
+            place.setdefault((cell["row"], cell["column"]), []).append(i)
+    rows = [row for row in dict.fromkeys(row for row, _ in place) if not row.endswith(RELEASED)]
+    columns = list(dict.fromkeys(column for _, column in place))
+    head, _, title = study.title.partition(": ")
+    return {
+        "name": name, "title": study.title, "short": head if title else study.title, "note": study.note,
+        "columns": [{"name": column, "beyond": column in study.beyond} for column in columns],
+        "rows": [{"name": row, "cells": [place.get((row, column), []) for column in columns]} for row in rows],
+    }  # fmt: skip
+
+
+def drawn(one: Loaded) -> list[dict[str, Any]]:
+    """The figures of one profile, as PNG in base64 with its size in CSS pixels."""
+    found = []
+    for name, study in one.studies.items():
+        if study.kind == "table":
+            continue
+        frame = one.frames[name]
+        frame = frame[frame["protocol"] == str(option("protocol"))]
+        image = figures.png(study, one.name, frame)
+        width, height = struct.unpack(">II", image[16:24])
+        missing = figures.missing(figures.plotted(study, frame))
+        found.append({
+            "name": name, "profile": one.name, "png": base64.b64encode(image).decode(), "width": width * 2 // 3,
+            "height": height * 2 // 3, "title": study.title, "note": study.note,
+            "alt": f"{study.title}. {missing}".strip(),
+        })  # fmt: skip
+    return found
+
+
+def claims_shown(loaded: Sequence[Loaded]) -> list[dict[str, Any]]:
+    """Every claim with its verdict from each source; ours once per profile."""
+    shown = []
+    for claim, findings in judge(all_sources([one.name for one in loaded])):
+        verdicts: list[dict[str, Any]] = []
+        for source, finding in findings:
+            ran = source.label.partition("(")[2].rstrip(")") or "paper"
+            profile = ran if source.name in ("released", "ours") else None
+            css = {"NOT MEASURED": "none"}.get(finding.verdict, finding.verdict.lower())
+            verdicts.append({
+                "source": source.name, "profile": profile, "verdict": finding.verdict, "because": finding.text,
+                "sign": SIGNS[finding.verdict], "css": css,
+            })  # fmt: skip
+        shown.append({
+            "id": claim.id, "section": claim.section, "quote": claim.quote, "predicate": claim.predicate,
+            "verdicts": verdicts, "words": " ".join(v["verdict"] for v in verdicts),
+        })  # fmt: skip
+    return shown
+
+
+def tally(claims: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """How many claims hold and fail on the sources that no run of ours changes."""
+    counts: dict[str, Counter[str]] = {"paper": Counter(), "independent": Counter()}
+    for claim in claims:
+        for verdict in claim["verdicts"]:
+            if verdict["source"] in counts:
+                counts[verdict["source"]][verdict["verdict"]] += 1
+    return {source: dict(count) for source, count in counts.items()}
+
+
+def counted() -> dict[str, Any]:
+    """Table 1 beside the catalogue's counts, and a line for each that disagrees."""
+    from studies import table1
+
+    cells = table1.counts()
+    rows = {cell.row: [other for other in cells if other.row == cell.row] for cell in cells}
+    return {"columns": table1.COLUMNS, "rows": list(rows.items()), "gaps": table1.disagreements(cells)}
+
+
+def decisions_shown() -> list[dict[str, Any]]:
+    """Every decision with its options."""
+    return [
+        {
+            "id": entry.id, "problem": entry.problem, "decision": entry.decision,
+            "option": ", ".join(f"{o.name}={o.take}" for o in entry.options),
+            "facts": [
+                ("where", entry.where), ("decision", entry.decision), ("why", entry.why),
+                *((f"option {o.name}", f"{o.take}; else {_rest(o)}") for o in entry.options),
+                *([("cells", ", ".join(entry.cells))] if entry.cells else []),
+            ],
+        }
+        for entry in decisions.current().entries
+    ]  # fmt: skip
+
+
+def _rest(option: decisions.Option) -> str:
+    return ", ".join(choice for choice in option.choices if choice != option.take) or "any whole number"
+
+
+def _asset(name: str) -> str:
+    return files("studies.pages.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _json(data: Any) -> str:
+    """Compact JSON that cannot end the script element it stands in."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
