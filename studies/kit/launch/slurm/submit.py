@@ -200,8 +200,8 @@ class _Sender:
                 self._note(index, why=str(error))
                 unsent = [one.name for one in self.record.arrays if one.job is None]
                 raise controller.Unreachable(
-                    f"{error}; gave up after {controller.patience():g} s with {len(unsent)} of {len(self.record.arrays)} "
-                    "arrays not sent: run the same command again when it is back, only what is missing is sent"
+                    f"{error}; gave up after {controller.patience():g} s with {len(unsent)} of "
+                    f"{len(self.record.arrays)} arrays not sent: run the same command again when it is back, only what is missing is sent"
                 ) from None
             self._note(index, job=job)
             sent = self.record.arrays[index]
