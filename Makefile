@@ -71,6 +71,7 @@ test: lint  ## lint, then every test
 
 lint: $(READY)  ## ruff, mypy and the import rules
 	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check --quiet . || { echo "not formatted: run $(PY) -m ruff format ." >&2; exit 1; }
 	@$(PY) -m mypy
 	@$(VENV)/bin/lint-imports
 

@@ -97,10 +97,18 @@ def measure(names: Sequence[str] = (), updates: int = UPDATES, workers: Sequence
     return Report(
         name="balance",
         rows=rows,
-        settings={"batches": RECIPE.sub_batches, "max_tokens": RECIPE.max_tokens, "updates": updates, "model": "RoBERTa-base FLOPs"},
+        settings={
+            "batches": RECIPE.sub_batches,
+            "max_tokens": RECIPE.max_tokens,
+            "updates": updates,
+            "model": "RoBERTa-base FLOPs",
+        },
         bars=[
-            Bar(what=f"synchronous efficiency of {max(workers)} workers, packed", bar=0.95,
-                measured=found["this project, packed", max(workers)][0]),
+            Bar(
+                what=f"synchronous efficiency of {max(workers)} workers, packed",
+                bar=0.95,
+                measured=found["this project, packed", max(workers)][0],
+            ),
         ],
         notes=[mixed.note, "a share of 1 means that no worker waits; the last column also counts padding as lost"],
-    )  # fmt: skip
+    )

@@ -134,8 +134,13 @@ class Theirs:
             made = tokenizer.pad({"input_ids": rows}, return_tensors="pt", verbose=False, **padding)
             second = torch.tensor([place for item in items for place in item["second"]])
             units = np.array([item["unit"] for item in items])
-            return {"input_ids": made["input_ids"], "attention_mask": made["attention_mask"], "second": second,
-                    "part": items[0]["part"], "units": units}  # fmt: skip
+            return {
+                "input_ids": made["input_ids"],
+                "attention_mask": made["attention_mask"],
+                "second": second,
+                "part": items[0]["part"],
+                "units": units,
+            }
 
         class Batches:
             def __len__(self) -> int:
@@ -168,10 +173,19 @@ class Theirs:
                 control.should_training_stop = outer.stopping
 
         arguments = transformers.TrainingArguments(
-            output_dir=self.folder, max_steps=10_000, per_device_train_batch_size=policies.ROWS_PER_BATCH,
-            gradient_accumulation_steps=drawn.count, learning_rate=RECIPE.lr, use_cpu=True, report_to=[], save_strategy="no",
-            logging_strategy="no", disable_tqdm=True, remove_unused_columns=False, max_grad_norm=0.0,
-        )  # fmt: skip
+            output_dir=self.folder,
+            max_steps=10_000,
+            per_device_train_batch_size=policies.ROWS_PER_BATCH,
+            gradient_accumulation_steps=drawn.count,
+            learning_rate=RECIPE.lr,
+            use_cpu=True,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            max_grad_norm=0.0,
+        )
         self.stopping = False
         theirs = Trainer(model=TheirModel(model, mixed), args=arguments, train_dataset=Rows(), callbacks=[Turns()])
 
@@ -257,14 +271,27 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
         variants: dict[str, tuple[Ours | Theirs, Drawn, np.ndarray, float]] = {
             OURS: (way(buckets, Device(packed=True)), buckets, real, 1.0),
             "this project, padded": (way(buckets, Device(packed=False)), buckets, padded, buckets.share()),
-            "fairseq's batches": (way(fairseq, Device(packed=False)), fairseq, fairseq.flops(model, False), fairseq.share()),
-            "Trainer, by length": (Theirs(model, mixed, grouped), grouped, grouped.flops(model, False), grouped.share()),
+            "fairseq's batches": (
+                way(fairseq, Device(packed=False)),
+                fairseq,
+                fairseq.flops(model, False),
+                fairseq.share(),
+            ),
+            "Trainer, by length": (
+                Theirs(model, mixed, grouped),
+                grouped,
+                grouped.flops(model, False),
+                grouped.share(),
+            ),
             "Trainer, per task": (Theirs(model, mixed, fixed), fixed, fixed.flops(model, False), fixed.share()),
             "Trainer, to 512": (
-                Theirs(model, mixed, single, longest), single, single.flops(model, False, longest), single.share(longest),
+                Theirs(model, mixed, single, longest),
+                single,
+                single.flops(model, False, longest),
+                single.share(longest),
             ),
             WIDE: (Ours(wide, mixed, buckets, Device(packed=True), recipe), buckets, wide_flops, 1.0),
-        }  # fmt: skip
+        }
         if cpu_bf16():
             variants["this project, bf16"] = (way(buckets, Device(packed=True, bf16=True)), buckets, real, 1.0)
         cpu: dict[str, list[float]] = {name: [] for name in variants}
@@ -288,29 +315,47 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
     ours = cpu[OURS]
     rows: list[dict[str, Any]] = []
     for name, (*_, share) in variants.items():
-        rows.append({
-            "variant": name,
-            "real tokens / CPU s": 1 / median(cpu[name]),
-            "real tokens / s": 1 / median(wall[name]),
-            "real share of tokens": share,
-            "× CPU time of this project": None if name == WIDE else median([b / a for a, b in zip(ours, cpu[name], strict=True)]),
-            "share of the GEMM peak": median(shares[name]) if name in shares else None,
-        })  # fmt: skip
+        rows.append(
+            {
+                "variant": name,
+                "real tokens / CPU s": 1 / median(cpu[name]),
+                "real tokens / s": 1 / median(wall[name]),
+                "real share of tokens": share,
+                "× CPU time of this project": None
+                if name == WIDE
+                else median([b / a for a, b in zip(ours, cpu[name], strict=True)]),
+                "share of the GEMM peak": median(shares[name]) if name in shares else None,
+            }
+        )
     times = {row["variant"]: row["× CPU time of this project"] for row in rows}
     bf16 = times["Trainer, per task"] / times["this project, bf16"] if "this project, bf16" in times else None
     return Report(
         name="batching",
         rows=rows,
-        settings={"model": f"{layers} layers of MiniLM, or of RoBERTa-base's width", "max_tokens": recipe.max_tokens, "max_length": recipe.max_length,
-                  "batches_per_turn": PASSES, "rounds": rounds, "gemm_peak_gflops": round(median(peaks) / 1e9, 1),
-                  "mean_row": round(float(sum(buckets.mass * [batch.length for batch in buckets.batches])), 1)},
+        settings={
+            "model": f"{layers} layers of MiniLM, or of RoBERTa-base's width",
+            "max_tokens": recipe.max_tokens,
+            "max_length": recipe.max_length,
+            "batches_per_turn": PASSES,
+            "rounds": rounds,
+            "gemm_peak_gflops": round(median(peaks) / 1e9, 1),
+            "mean_row": round(float(sum(buckets.mass * [batch.length for batch in buckets.batches])), 1),
+        },
         bars=[
-            Bar(what="Trainer per task over this project, bf16 here and fp32 there", bar=2.0, measured=bf16,
-                why="" if bf16 else "this CPU has no bf16 instructions"),
+            Bar(
+                what="Trainer per task over this project, bf16 here and fp32 there",
+                bar=2.0,
+                measured=bf16,
+                why="" if bf16 else "this CPU has no bf16 instructions",
+            ),
             Bar(what="Trainer per task over this project, both fp32", bar=1.3, measured=times["Trainer, per task"]),
             Bar(what="Trainer padded to 512 over this project, both fp32", bar=4.0, measured=times["Trainer, to 512"]),
-            Bar(what="real tokens' share of the GEMM peak, RoBERTa-base's width", bar=0.85, measured=median(shares[WIDE])),
+            Bar(
+                what="real tokens' share of the GEMM peak, RoBERTa-base's width",
+                bar=0.85,
+                measured=median(shares[WIDE]),
+            ),
             Bar(what="real tokens' share of the GEMM peak, MiniLM's width", bar=0.85, measured=median(shares[OURS])),
         ],
         notes=[mixed.note, tasknet],
-    )  # fmt: skip
+    )

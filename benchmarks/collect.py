@@ -43,14 +43,21 @@ def make(count: int, start: int = 0) -> None:
             }
             result.write(
                 Result(
-                    id=run_id(run), facts=facts(run), scores=scores,
+                    id=run_id(run),
+                    facts=facts(run),
+                    scores=scores,
                     data={"rte/train": {"rows": 2490, "fingerprint": "f" * 64, "found": "hub", "dropped": {}}},
-                    training={"updates": 500, "first_loss": 1.0, "last_loss": 0.5, "datasets": {"rte": {"epochs": 3.0}}},
+                    training={
+                        "updates": 500,
+                        "first_loss": 1.0,
+                        "last_loss": 0.5,
+                        "datasets": {"rte": {"epochs": 3.0}},
+                    },
                     cost={"seconds": 100.0, "tokens": 10**6, "flops": 1e15, "device": "cpu", "processes": 1},
                     environment={"python": "3.11", "packages": {}, "commit": "0" * 40, "dirty": False},
                 ),
                 result_path(PROFILE, run),
-            )  # fmt: skip
+            )
 
 
 @contextmanager
@@ -94,10 +101,15 @@ def measure(rounds: int = ROUNDS, counts: Sequence[int] = COUNTS) -> Report:
             hint(f"{count} results")
             found[count] = {state: median([c.wall for c in values]) for state, values in clocks.items()}
             rows += [
-                {"results": count, "cache": state, "CPU s": median([c.cpu for c in values]), "wall s": found[count][state],
-                 "ms per result": 1000 * median([c.cpu for c in values]) / count}
+                {
+                    "results": count,
+                    "cache": state,
+                    "CPU s": median([c.cpu for c in values]),
+                    "wall s": found[count][state],
+                    "ms per result": 1000 * median([c.cpu for c in values]) / count,
+                }
                 for state, values in clocks.items()
-            ]  # fmt: skip
+            ]
     most = max(counts)
     cpu = {(row["results"], row["cache"]): row["CPU s"] for row in rows}
     return Report(
@@ -105,8 +117,18 @@ def measure(rounds: int = ROUNDS, counts: Sequence[int] = COUNTS) -> Report:
         rows=rows,
         settings={"bytes_per_result": size, "items": ITEMS, "rounds": rounds},
         bars=[
-            Bar(what=f"CPU seconds for {most:,} results, cold", bar=3.0, at_least=False, measured=float(cpu[most, "cold"])),
-            Bar(what=f"CPU seconds for {most:,} results, warm", bar=1.0, at_least=False, measured=float(cpu[most, "warm"])),
+            Bar(
+                what=f"CPU seconds for {most:,} results, cold",
+                bar=3.0,
+                at_least=False,
+                measured=float(cpu[most, "cold"]),
+            ),
+            Bar(
+                what=f"CPU seconds for {most:,} results, warm",
+                bar=1.0,
+                at_least=False,
+                measured=float(cpu[most, "warm"]),
+            ),
         ],
         notes=["`one more`: the cache knows all files but one"],
-    )  # fmt: skip
+    )

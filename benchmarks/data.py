@@ -56,8 +56,9 @@ def tokenisers(model: MultiTask, task: Task, rows: int, folder: Path) -> dict[st
     def map_with(batched: bool) -> None:
         raw.map(
             lambda row: tokenizer(row["text"], row["pair"], truncation=True, max_length=128),
-            batched=batched, new_fingerprint=str(time.monotonic_ns()),
-        )  # fmt: skip
+            batched=batched,
+            new_fingerprint=str(time.monotonic_ns()),
+        )
 
     return {
         "this project, into the cache": cache,
@@ -109,12 +110,16 @@ def collators(model: MultiTask, task: Task, rows: int) -> tuple[dict[str, Callab
             )
 
     kept = sum(file.stat().st_size for file in encoded.folder.iterdir())
-    return {
-        "this project, padded": lambda: ours(False),
-        "this project, packed": lambda: ours(True),
-        "datasets + tokenizer.pad": theirs,
-        "tokenised on the fly": fly,
-    }, kept, int(raw.data.nbytes)  # fmt: skip
+    return (
+        {
+            "this project, padded": lambda: ours(False),
+            "this project, packed": lambda: ours(True),
+            "datasets + tokenizer.pad": theirs,
+            "tokenised on the fly": fly,
+        },
+        kept,
+        int(raw.data.nbytes),
+    )
 
 
 def measure(rounds: int = ROUNDS, name: str = "mnli", rows: int = 2000) -> Report:
@@ -133,20 +138,49 @@ def measure(rounds: int = ROUNDS, name: str = "mnli", rows: int = 2000) -> Repor
     table: list[dict[str, Any]] = []
     ours = tokenising["this project, into the cache"]
     for way, clocks in tokenising.items():
-        table.append({"what": "tokenise", "way": way, "CPU ms": 1000 * median([c.cpu for c in clocks]) / rows,
-                      "wall ms": 1000 * median([c.wall for c in clocks]) / rows, "per": "row", "× this project": ratio(ours, clocks)})  # fmt: skip
+        table.append(
+            {
+                "what": "tokenise",
+                "way": way,
+                "CPU ms": 1000 * median([c.cpu for c in clocks]) / rows,
+                "wall ms": 1000 * median([c.wall for c in clocks]) / rows,
+                "per": "row",
+                "× this project": ratio(ours, clocks),
+            }
+        )
     calls = {way: CALLS if "project" in way else 20 for way in collating}
     best = [c.cpu / CALLS for c in collating["this project, padded"]]
     for way, clocks in collating.items():
         each = [c.cpu / calls[way] for c in clocks]
-        table.append({"what": "collate", "way": way, "CPU ms": 1000 * median(each), "wall ms": 1000 * median([c.wall / calls[way] for c in clocks]),
-                      "per": f"{BATCH} rows", "× this project": median([b / a for a, b in zip(best, each, strict=True)])})  # fmt: skip
+        table.append(
+            {
+                "what": "collate",
+                "way": way,
+                "CPU ms": 1000 * median(each),
+                "wall ms": 1000 * median([c.wall / calls[way] for c in clocks]),
+                "per": f"{BATCH} rows",
+                "× this project": median([b / a for a, b in zip(best, each, strict=True)]),
+            }
+        )
     times = {row["way"]: row["× this project"] for row in table}
     return Report(
         name="data",
         rows=table,
-        settings={"dataset": task.name, "rows": rows, "max_length": 128, "rounds": rounds, "cache_bytes_per_row": round(kept / rows, 1),
-                  "datasets_bytes_per_row": round(arrow / rows, 1), "source": source()},
-        bars=[Bar(what="datasets + tokenizer.pad over this project, collating", bar=20.0, measured=times["datasets + tokenizer.pad"])],
+        settings={
+            "dataset": task.name,
+            "rows": rows,
+            "max_length": 128,
+            "rounds": rounds,
+            "cache_bytes_per_row": round(kept / rows, 1),
+            "datasets_bytes_per_row": round(arrow / rows, 1),
+            "source": source(),
+        },
+        bars=[
+            Bar(
+                what="datasets + tokenizer.pad over this project, collating",
+                bar=20.0,
+                measured=times["datasets + tokenizer.pad"],
+            )
+        ],
         notes=[f"the cache takes {kept / rows:.0f} bytes a row, the same columns in Arrow {arrow / rows:.0f}"],
-    )  # fmt: skip
+    )

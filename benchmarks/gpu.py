@@ -226,8 +226,16 @@ def measure(
     return Report(
         name="gpu",
         rows=rows,
-        settings={"gemm_peak_tflops": round(peak / 1e12, 1), "max_tokens": recipe.max_tokens, "sub_batches": recipe.sub_batches,
-                  "max_length": recipe.max_length, "rounds": rounds},
+        settings={
+            "gemm_peak_tflops": round(peak / 1e12, 1),
+            "max_tokens": recipe.max_tokens,
+            "sub_batches": recipe.sub_batches,
+            "max_length": recipe.max_length,
+            "rounds": rounds,
+        },
         bars=bars,
-        notes=[mixed.note, "Trainer-style: an optimiser step after each batch of 32 rows of one dataset, padded to its longest"],
-    )  # fmt: skip
+        notes=[
+            mixed.note,
+            "Trainer-style: an optimiser step after each batch of 32 rows of one dataset, padded to its longest",
+        ],
+    )

@@ -49,9 +49,14 @@ def declare(count: int) -> dict[str, Finetune]:
     runs = [Finetune(init="tiny/roberta", task=task, recipe=recipe, seed=s, source="twins") for s in range(count)]
     for run in runs:
         result = Result(
-            id=run_id(run), facts=facts(run), scores={task.key(): Score(value=0.5, n=1, low=0.4, high=0.6)}, data={},
-            training={}, cost={"seconds": 0.001, "device": "cpu", "processes": 1}, environment={"dirty": False},
-        )  # fmt: skip
+            id=run_id(run),
+            facts=facts(run),
+            scores={task.key(): Score(value=0.5, n=1, low=0.4, high=0.6)},
+            data={},
+            training={},
+            cost={"seconds": 0.001, "device": "cpu", "processes": 1},
+            environment={"dirty": False},
+        )
         write(result, READY / f"{run_id(run)}.json")
     return {run_id(run): run for run in runs}
 
@@ -137,9 +142,14 @@ def measure(count: int, per_job: int) -> dict[str, float]:
     calibration = cost.Calibration(factor=factor, runs=1, off=1.0)  # so that a packed job holds `per_job` runs
     seconds["plan: what is done, what is missing"] = lap()
     sent = submit.send(
-        made.to_do, profile=PROFILE, artefacts=("ablations",), settings=settings, say=lambda text: None,
-        calibration=calibration, runner="benchmarks.grid:no_op",
-    )  # fmt: skip
+        made.to_do,
+        profile=PROFILE,
+        artefacts=("ablations",),
+        settings=settings,
+        say=lambda text: None,
+        calibration=calibration,
+        runner="benchmarks.grid:no_op",
+    )
     assert sent.submission is not None and len(sent.sent) == count and not sent.refused
     assert sum(len(array.runs) for array in sent.submission.arrays) == jobs
     seconds["submit: pack, snapshot, sbatch, look again"] = lap() - submit.CONFIRM_S  # in which jobs run already

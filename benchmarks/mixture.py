@@ -113,14 +113,24 @@ def recorded(task: Task, rows: int, max_length: int, vocabulary: int) -> Encoded
     classes = len(task.classes or ()) or int(counts.min())
     regression = task.family == "regression"
     return Encoded(
-        task=task, split="train", fingerprint="lengths", found="lengths", total=rows, dropped={}, notes={}, n_examples=rows,
-        folder=LENGTHS.parent, tokens=random.integers(vocabulary // 2, vocabulary, int(offsets[-1])).astype(np.uint16), offsets=offsets,
-        second=(size // 2).astype(np.int32), unit_rows=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        task=task,
+        split="train",
+        fingerprint="lengths",
+        found="lengths",
+        total=rows,
+        dropped={},
+        notes={},
+        n_examples=rows,
+        folder=LENGTHS.parent,
+        tokens=random.integers(vocabulary // 2, vocabulary, int(offsets[-1])).astype(np.uint16),
+        offsets=offsets,
+        second=(size // 2).astype(np.int32),
+        unit_rows=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         unit_example=np.arange(rows, dtype=np.int32),
         labels=random.random(rows, dtype=np.float32) if regression else random.integers(0, classes, rows),
         context=np.stack([size // 3, size - 1], axis=1).astype(np.int32) if task.family == "span" else None,
         spans=np.stack([size // 3, size // 3], axis=1).astype(np.int32) if task.family == "span" else None,
-    )  # fmt: skip
+    )
 
 
 def record(units: int = 300) -> None:
@@ -161,10 +171,18 @@ def roberta(shape: tuple[int, int, int], kind: str) -> MultiTask:
 
     layers, width, heads = shape
     config = transformers.RobertaConfig(
-        vocab_size=50265, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=4 * width,
-        max_position_embeddings=514, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        vocab_size=50265,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=514,
+        type_vocab_size=1,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
         attn_implementation="sdpa",
-    )  # fmt: skip
+    )
     torch.manual_seed(0)
     backbone = transformers.RobertaModel(config, add_pooling_layer=False)
     return MultiTask(backbone, None, "roberta", {}).to(kind)  # rows come as numbers: no tokenizer

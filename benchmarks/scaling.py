@@ -85,9 +85,18 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
         trainer.update()
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
-    return {"wall": walls, "cpu": cpus, "imported": imported, "ready": before, "peak": _rss(), "datasets": len(parts),
-            "examples": sum(len(part.units) for part in parts), "found": mixed.note,
-            "tokens": trainer.meter.counts["real_tokens"] / trainer.step, "digest": _digest(model)}  # fmt: skip
+    return {
+        "wall": walls,
+        "cpu": cpus,
+        "imported": imported,
+        "ready": before,
+        "peak": _rss(),
+        "datasets": len(parts),
+        "examples": sum(len(part.units) for part in parts),
+        "found": mixed.note,
+        "tokens": trainer.meter.counts["real_tokens"] / trainer.step,
+        "digest": _digest(model),
+    }
 
 
 def _rss() -> int:
@@ -137,8 +146,16 @@ def forty() -> list[str]:
 def measure(rounds: int = 5, smaller: bool = False) -> Report:
     """Seconds per update by processes, and megabytes by what is trained."""
     short = ["sst2", "mrpc", "qqp", "mnli", "trec", "snli", "copa", "commonsense_qa"]
-    base = {"model": "minilm", "layers": 1 if smaller else 2, "datasets": short, "rows": 300, "max_tokens": 512, "max_length": 64,
-            "sub_batches": 64, "updates": rounds + 1}  # fmt: skip
+    base = {
+        "model": "minilm",
+        "layers": 1 if smaller else 2,
+        "datasets": short,
+        "rows": 300,
+        "max_tokens": 512,
+        "max_length": 64,
+        "sub_batches": 64,
+        "updates": rounds + 1,
+    }
     rows, digests = [], []
     with artifacts():
         launch(base | {"updates": 1})  # the token cache is built once
@@ -150,8 +167,16 @@ def measure(rounds: int = 5, smaller: bool = False) -> Report:
             )
             single = single or cpu
             digests.append(found[0]["digest"])
-            rows.append({"what": "time", "case": f"{count} process{'es' * (count > 1)}", "CPU s of the busiest": cpu, "wall s": wall,
-                         "CPU speed-up": single / cpu, "peak MB": max(f["peak"] for f in found) / 1e6})  # fmt: skip
+            rows.append(
+                {
+                    "what": "time",
+                    "case": f"{count} process{'es' * (count > 1)}",
+                    "CPU s of the busiest": cpu,
+                    "wall s": wall,
+                    "CPU speed-up": single / cpu,
+                    "peak MB": max(f["peak"] for f in found) / 1e6,
+                }
+            )
             hint(rows[-1]["case"])
         names = short if smaller else forty()
         full = base | {"layers": None, "updates": 1, "sub_batches": 2}
@@ -168,8 +193,16 @@ def measure(rounds: int = 5, smaller: bool = False) -> Report:
         for case, task in cases.items():
             (only,) = launch(task)
             peaks[case] = only["peak"]
-            rows.append({"what": "memory", "case": case, "peak MB": only["peak"] / 1e6, "imports alone MB": only["imported"] / 1e6,
-                         "before the first update MB": only["ready"] / 1e6, "examples": only["examples"]})  # fmt: skip
+            rows.append(
+                {
+                    "what": "memory",
+                    "case": case,
+                    "peak MB": only["peak"] / 1e6,
+                    "imports alone MB": only["imported"] / 1e6,
+                    "before the first update MB": only["ready"] / 1e6,
+                    "examples": only["examples"],
+                }
+            )
             notes = [f"{case}: {only['found']}"]
             hint(case)
     worst = max(peak for case, peak in peaks.items() if case.startswith(f"{len(names)} datasets"))
@@ -177,15 +210,23 @@ def measure(rounds: int = 5, smaller: bool = False) -> Report:
     return Report(
         name="scaling",
         rows=rows,
-        settings={"model": "MiniLM (times: 2 of its layers)", "rounds": rounds,
-                  "time_max_tokens": base["max_tokens"], "time_sub_batches": base["sub_batches"], "source": source()},
+        settings={
+            "model": "MiniLM (times: 2 of its layers)",
+            "rounds": rounds,
+            "time_max_tokens": base["max_tokens"],
+            "time_sub_batches": base["sub_batches"],
+            "source": source(),
+        },
         bars=[
             Bar(what=f"peak GB, MiniLM and {len(names)} datasets", bar=3.0, at_least=False, measured=worst / 1e9),
             Bar(what="CPU speed-up of 2 processes", bar=1.9, measured=float(rows[1]["CPU speed-up"])),  # type: ignore[arg-type]
         ],
-        notes=[*notes, f"weights after the updates differ by {same:.0e} between 1 and 2 processes",
-               "peak memory counts pages of the memory-mapped token cache that were touched"],
-    )  # fmt: skip
+        notes=[
+            *notes,
+            f"weights after the updates differ by {same:.0e} between 1 and 2 processes",
+            "peak memory counts pages of the memory-mapped token cache that were touched",
+        ],
+    )
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -85,14 +85,26 @@ def measure(
     return Report(
         name="startup",
         rows=[
-            {"command": name, "CPU s": cpu, "wall s": wall, "imports torch, transformers or datasets": heavy.get(name, "yes") or "no"}
+            {
+                "command": name,
+                "CPU s": cpu,
+                "wall s": wall,
+                "imports torch, transformers or datasets": heavy.get(name, "yes") or "no",
+            }
             for name, (cpu, wall) in times.items()
         ],
         settings={"model": model, "datasets": len(names), "rows": rows, "rounds": rounds},
         bars=[
-            *(Bar(what=f"CPU seconds of {name}", bar=2.0, at_least=False, measured=times[name][0]) for name in list(commands)[2:]),
-            Bar(what="light commands that import torch, transformers or datasets", bar=0.0, at_least=False,
-                measured=float(sum(1 for value in heavy.values() if value))),
+            *(
+                Bar(what=f"CPU seconds of {name}", bar=2.0, at_least=False, measured=times[name][0])
+                for name in list(commands)[2:]
+            ),
+            Bar(
+                what="light commands that import torch, transformers or datasets",
+                bar=0.0,
+                at_least=False,
+                measured=float(sum(1 for value in heavy.values() if value)),
+            ),
         ],
         notes=["the first step is one sub-batch of 256 tokens; its own time is part of the number"],
-    )  # fmt: skip
+    )

@@ -77,13 +77,32 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
     return Report(
         name="step",
         rows=rows,
-        settings={"model": f"MiniLM, {layers} of 6 layers", "sub_batches": recipe.sub_batches, "rounds": rounds,
-                  "max_tokens": recipe.max_tokens, "real_tokens": int(made["one update, packed"].meter.counts["real_tokens"] / (rounds + 1))},
+        settings={
+            "model": f"MiniLM, {layers} of 6 layers",
+            "sub_batches": recipe.sub_batches,
+            "rounds": rounds,
+            "max_tokens": recipe.max_tokens,
+            "real_tokens": int(made["one update, packed"].meter.counts["real_tokens"] / (rounds + 1)),
+        },
         bars=[
-            Bar(what="R3F over the plain step, packed", bar=2.1, at_least=False, measured=ratio(plain, clocks["packed, with R3F"])),
-            Bar(what="R3F over the plain step, padded", bar=2.1, at_least=False,
-                measured=ratio(clocks["one update, padded"], clocks["padded, with R3F"])),
-            Bar(what="packed gradient's distance from separate passes", bar=1e-5, at_least=False, measured=apart["one update, packed"]),
+            Bar(
+                what="R3F over the plain step, packed",
+                bar=2.1,
+                at_least=False,
+                measured=ratio(plain, clocks["packed, with R3F"]),
+            ),
+            Bar(
+                what="R3F over the plain step, padded",
+                bar=2.1,
+                at_least=False,
+                measured=ratio(clocks["one update, padded"], clocks["padded, with R3F"]),
+            ),
+            Bar(
+                what="packed gradient's distance from separate passes",
+                bar=1e-5,
+                at_least=False,
+                measured=apart["one update, packed"],
+            ),
         ],
         notes=["a gradient's difference is relative to its largest entry, in float32 and without dropout"],
-    )  # fmt: skip
+    )

@@ -128,11 +128,21 @@ def main(folder: Path, max_length: int, rows_per_batch: int) -> None:
         )
         chosen.append(tasknet.Classification(dataset=splits, name=file.stem, s1="s1", s2=second, y="label"))
     settings = {
-        "model_name": str(folder / "model"), "max_length": max_length, "batched": True, "max_steps": 100_000, "report_to": [],
-        "per_device_train_batch_size": rows_per_batch, "learning_rate": 1e-5, "use_cpu": True, "eval_strategy": "no",
-        "logging_strategy": "no", "save_strategy": "no", "disable_tqdm": True, "output_dir": str(folder / "out"),
+        "model_name": str(folder / "model"),
+        "max_length": max_length,
+        "batched": True,
+        "max_steps": 100_000,
+        "report_to": [],
+        "per_device_train_batch_size": rows_per_batch,
+        "learning_rate": 1e-5,
+        "use_cpu": True,
+        "eval_strategy": "no",
+        "logging_strategy": "no",
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "output_dir": str(folder / "out"),
         "max_grad_norm": 0.0,
-    }  # fmt: skip
+    }
     model, trainer = tasknet.Model_Trainer(chosen, settings)
     plain, seen = model.forward, []
 

@@ -36,12 +36,12 @@ TABLE7 = Recipe(
     optimizer="adam", adam_betas=(0.9, 0.999), adam_eps=1e-8, lr=6e-5, schedule="polynomial", dropout=0.1,
     weight_decay=0.01, warmup_updates=5_000, updates=200_000, max_tokens=1024,
     max_length=1024, attention_dropout=0.1, label_smoothing=0.1, clip_norm=0.1,
-)  # fmt: skip
+)
 TABLE8 = Recipe(
     optimizer="adam", adam_betas=(0.9, 0.999), adam_eps=1e-8, lr=3e-5, schedule="polynomial", dropout=0.1,
     weight_decay=0.01, warmup_updates=5_000, updates=200_000, max_tokens=4400,
     max_length=512, attention_dropout=0.1,
-)  # fmt: skip
+)
 
 SEEDS = range(5)
 SEARCH = {"roberta": (1e-5, 2e-5, 3e-5), "bart": (5e-6, 1e-5, 2e-5)}  # learning rates
@@ -50,7 +50,7 @@ SCALES = (10, 16, 22, 28, 34, 40)  # datasets, Figure 1 (P35)
 SQUAD = {  # answers to the decision `squad`: task, metric
     "v1.1-em": ("squad", "em"), "v1.1-f1": ("squad", "f1"),
     "v2.0-em": ("squad_v2", "em"), "v2.0-f1": ("squad_v2", "f1"),
-}  # fmt: skip
+}
 EPSILONS = (1e-6, 1e-8)
 DROPOUTS = (0.1, 0.0)
 
@@ -61,7 +61,7 @@ SENTENCES: dict[Kind, dict[str, int]] = {
         "mnli": 128, "qnli": 32, "qqp": 32, "rte": 32, "sst2": 128, "mrpc": 64, "cola": 64, "stsb": 32,
         "squad": 48, "squad_v2": 48,
     },
-}  # fmt: skip
+}
 SMALL = 10_000  # training rows below which a head is re-used, and a tenth of the rows held out rather than a fiftieth
 
 
@@ -110,7 +110,7 @@ def rows() -> dict[str, str | Prefinetune]:
 BASE = {row: row.partition(" + ")[0] for row in (  # what each row of Tables 3 to 5 is compared with
     "RoBERTa-B + MUPPET", "RoBERTa-B + MUPPET (released)",
     "RoBERTa-L + MUPPET", "RoBERTa-L + MUPPET (released)", "BART + MUPPET",
-)}  # fmt: skip
+)}
 
 
 def finetuning(task: Task, family: Kind) -> Recipe:
@@ -206,7 +206,7 @@ def folded(row: str, column: str, init: str | Prefinetune, task: Task, metric: s
     return Cell(
         row=row, column=column, metric=metric, runs=tuple(runs), score=task.key("validation", metric),
         select=task.key("held_out", metric), folds=True,
-    )  # fmt: skip
+    )
 
 
 def squad() -> tuple[Task, str]:

@@ -169,17 +169,32 @@ def markdown(cells: list[Count]) -> str:
     heads = ["A.1", "Task", "Family here", "Train", "Evaluation", "Source", "Revision", "Licence", "Remarks"]
     return "\n".join(
         [
-            "# Tables 1 and 2: what pre-finetuning learns from", "",
+            "# Tables 1 and 2: what pre-finetuning learns from",
+            "",
             "Rendered by `make table1` from the catalogue (`muppet/tasks/`); counts are those of the public releases. "
             "Evaluation rows: the validation split, or the test split where no validation split is labelled (P8). "
-            "A star marks a count that is not the paper's, rounded as the paper rounds.", "",
-            _grid(cells, "pipe"), "", "## Disagreements", "", *(f"* {line}" for line in disagreements(cells)), "",
-            "## Table 2: losses", "", table(losses, ["Task type", "Paper", "Here"]), "",
-            "## The 47 entries of appendix A.1", "", table(entries, heads), "",
-            "Named sets: " + ", ".join(f"`{name}` {len(names)}" for name, names in SETS.items())
-            + ". `unique_45`, without the umbrella and MNLI's copy (P4, P5), is what is trained on by default.", "",
+            "A star marks a count that is not the paper's, rounded as the paper rounds.",
+            "",
+            _grid(cells, "pipe"),
+            "",
+            "## Disagreements",
+            "",
+            *(f"* {line}" for line in disagreements(cells)),
+            "",
+            "## Table 2: losses",
+            "",
+            table(losses, ["Task type", "Paper", "Here"]),
+            "",
+            "## The 47 entries of appendix A.1",
+            "",
+            table(entries, heads),
+            "",
+            "Named sets: "
+            + ", ".join(f"`{name}` {len(names)}" for name, names in SETS.items())
+            + ". `unique_45`, without the umbrella and MNLI's copy (P4, P5), is what is trained on by default.",
+            "",
         ]
-    )  # fmt: skip
+    )
 
 
 def _remarks(name: str, cut: dict[str, float]) -> str:
@@ -207,6 +222,15 @@ def latex(cells: list[Count]) -> str:
     middle = [*rows[:-1], r"\midrule", rows[-1]]
     heads = " & ".join(rf"\multicolumn{{2}}{{c}}{{{column}}}" for column in ("Datasets", "Train", "Evaluation"))
     return "\n".join(
-        [r"\begin{tabular}{lrrrrrr}", r"\toprule", rf"Task type & {heads} \\", r" & paper & ours" * 3 + r" \\",
-         r"\midrule", *middle, r"\bottomrule", r"\end{tabular}", ""]
-    )  # fmt: skip
+        [
+            r"\begin{tabular}{lrrrrrr}",
+            r"\toprule",
+            rf"Task type & {heads} \\",
+            r" & paper & ours" * 3 + r" \\",
+            r"\midrule",
+            *middle,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )

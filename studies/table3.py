@@ -18,11 +18,16 @@ from studies.recipes import BASE, SQUAD, measured, rows, squad
 
 ACCURACY = {"MNLI": "mnli", "QQP": "qqp", "RTE": "rte", "QNLI": "qnli", "MRPC": "mrpc", "SST-2": "sst2"}
 BEYOND = {  # column → task, metric
-    "CoLA": ("cola", "matthews"), "STS-B": ("stsb", "spearman"), "WNLI": ("wnli", "accuracy"),
-    "QQP F1": ("qqp", "f1"), "MRPC F1": ("mrpc", "f1"),
-    "SQuAD 1.1 EM": SQUAD["v1.1-em"], "SQuAD 1.1 F1": SQUAD["v1.1-f1"],
-    "SQuAD 2.0 EM": SQUAD["v2.0-em"], "SQuAD 2.0 F1": SQUAD["v2.0-f1"],
-}  # fmt: skip
+    "CoLA": ("cola", "matthews"),
+    "STS-B": ("stsb", "spearman"),
+    "WNLI": ("wnli", "accuracy"),
+    "QQP F1": ("qqp", "f1"),
+    "MRPC F1": ("mrpc", "f1"),
+    "SQuAD 1.1 EM": SQUAD["v1.1-em"],
+    "SQuAD 1.1 F1": SQUAD["v1.1-f1"],
+    "SQuAD 2.0 EM": SQUAD["v2.0-em"],
+    "SQuAD 2.0 F1": SQUAD["v2.0-f1"],
+}
 
 
 def study() -> Study:

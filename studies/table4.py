@@ -19,9 +19,12 @@ from studies.recipes import BASE, measured, rows, summarized
 ACCURACY = {"BoolQ": "boolq", "CQA": "commonsense_qa", "HellaSwag": "hellaswag", "OpenQA": "openbookqa"}
 SUMMARIES = {"CNN/DailyMail": "cnn_dailymail", "Gigaword": "gigaword", "Reddit TIFU": "reddit_tifu"}
 REFERENCE = {  # rows that the paper takes from elsewhere, and the columns they fill
-    "T5-L": (*ACCURACY, "CNN/DailyMail"), "T5-11B": (*ACCURACY, "CNN/DailyMail"), "PEGASUS": (*SUMMARIES,),
-    "ERNIE-GEN": ("CNN/DailyMail", "Gigaword"), "ProphetNet": ("CNN/DailyMail", "Gigaword"),
-}  # fmt: skip
+    "T5-L": (*ACCURACY, "CNN/DailyMail"),
+    "T5-11B": (*ACCURACY, "CNN/DailyMail"),
+    "PEGASUS": (*SUMMARIES,),
+    "ERNIE-GEN": ("CNN/DailyMail", "Gigaword"),
+    "ProphetNet": ("CNN/DailyMail", "Gigaword"),
+}
 
 
 def study() -> Study:

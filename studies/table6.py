@@ -29,9 +29,20 @@ MIXTURES = {
     "S,M,F,ANLI": PLAIN | {"fever_nli": 1, "anli_r1": 10, "anli_r2": 20, "anli_r3": 10},
 }
 RECIPE = Recipe(  # the ANLI repository's script: 16 sentences on each of 8 GPUs
-    lr=1e-5, epochs=2, warmup_share=0.06, adam_betas=(0.9, 0.98), adam_eps=1e-8, weight_decay=0.0, clip_norm=1.0,
-    dropout=0.1, attention_dropout=0.1, max_tokens=16 * 156, max_examples=16, max_length=156, sub_batches=8,
-)  # fmt: skip
+    lr=1e-5,
+    epochs=2,
+    warmup_share=0.06,
+    adam_betas=(0.9, 0.98),
+    adam_eps=1e-8,
+    weight_decay=0.0,
+    clip_norm=1.0,
+    dropout=0.1,
+    attention_dropout=0.1,
+    max_tokens=16 * 156,
+    max_examples=16,
+    max_length=156,
+    sub_batches=8,
+)
 
 
 def study() -> Study:

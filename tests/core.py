@@ -84,11 +84,22 @@ def encoded(lengths: Sequence[Sequence[int]], name: str = "mrpc") -> Encoded:
     offsets = np.concatenate([[0], np.cumsum(rows)]).astype(np.int64)
     counts = [len(unit) for unit in lengths]
     return Encoded(
-        task=tasks.get(name), split="train", fingerprint="f", found="twins", total=len(lengths), dropped={}, notes={},
-        n_examples=len(lengths), folder=Path("."), tokens=np.full(int(offsets[-1]), 9, np.uint16), offsets=offsets,
-        second=np.array(rows, np.int32), unit_rows=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        unit_example=np.arange(len(lengths), dtype=np.int32), labels=np.zeros(len(lengths), np.int64),
-    )  # fmt: skip
+        task=tasks.get(name),
+        split="train",
+        fingerprint="f",
+        found="twins",
+        total=len(lengths),
+        dropped={},
+        notes={},
+        n_examples=len(lengths),
+        folder=Path("."),
+        tokens=np.full(int(offsets[-1]), 9, np.uint16),
+        offsets=offsets,
+        second=np.array(rows, np.int32),
+        unit_rows=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        unit_example=np.arange(len(lengths), dtype=np.int32),
+        labels=np.zeros(len(lengths), np.int64),
+    )
 
 
 def launch(count: int, *arguments: str, last: Sequence[str] | None = None) -> list[subprocess.Popen[str]]:

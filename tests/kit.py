@@ -32,12 +32,15 @@ def small_study(seeds: int = 2, lrs: Sequence[float] = (1e-3,)) -> Study:
     """Plain and pre-finetuned rows over two columns of Table 3."""
     cells = [
         Cell(
-            row=row, column=column, score=get(task).key(), select=get(task).key("held_out"),
+            row=row,
+            column=column,
+            score=get(task).key(),
+            select=get(task).key("held_out"),
             runs=tuple(child(init, task, seed, lr) for lr in lrs for seed in range(seeds)),
         )
         for row, init in (("RoBERTa-B", "tiny/roberta"), ("RoBERTa-B + MUPPET", PARENT))
         for column, task in (("RTE", "rte"), ("SST-2", "sst2"))
-    ]  # fmt: skip
+    ]
     base = {"RoBERTa-B + MUPPET": "RoBERTa-B"}
     return Study(name="table3", title="A small table", kind="table", cells=tuple(cells), base=base)
 
@@ -61,10 +64,14 @@ def result_of(run: Run, value: float | dict[str, float] = 0.5, *, n: int = 200, 
         key: result.Score(value=v, n=n, low=max(0.0, v - 0.05), high=min(1.0, v + 0.05)) for key, v in keys.items()
     }
     return result.Result(
-        id=run_id(run), facts=facts(run), scores=scores, data={}, training={},
+        id=run_id(run),
+        facts=facts(run),
+        scores=scores,
+        data={},
+        training={},
         cost={"seconds": 2.0, "device": "cpu", "processes": 1} | more.get("cost", {}),
         environment=more.get("environment", {}),
-    )  # fmt: skip
+    )
 
 
 # ---------------------------------------------------------------- runners for tests/test_local.py; see local.RUNNER

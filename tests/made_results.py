@@ -40,10 +40,13 @@ def made(run: Run, keys: set[str], *, dirty: bool = False) -> Result:
         training={"updates": 100, "parameters": 1_000},
         cost={"seconds": 12.5, "tokens": 123_456, "device": "cpu", "processes": 1},
         environment={
-            "commit": COMMIT, "dirty": dirty, "packages": {"torch": "2.13.0", "numpy": "2.4.6"}, "python": "3.11.7",
+            "commit": COMMIT,
+            "dirty": dirty,
+            "packages": {"torch": "2.13.0", "numpy": "2.4.6"},
+            "python": "3.11.7",
             "cpu": "a processor",
         },
-    )  # fmt: skip
+    )
 
 
 def write_results(profile: str, share: float = 1.0, *, dirty: bool = False) -> dict[str, Run]:

@@ -105,10 +105,17 @@ class Cluster:
         key.chmod(0o400)
         self._configure()
         self._daemon(
-            "munged", "munged", "--foreground", "--force", f"--socket={self.root}/run/munge.sock", f"--key-file={key}",
-            f"--pid-file={self.root}/run/munged.pid", f"--seed-file={self.root}/munge/seed", "--num-threads=2",
+            "munged",
+            "munged",
+            "--foreground",
+            "--force",
+            f"--socket={self.root}/run/munge.sock",
+            f"--key-file={key}",
+            f"--pid-file={self.root}/run/munged.pid",
+            f"--seed-file={self.root}/munge/seed",
+            "--num-threads=2",
             f"--log-file={self.root}/munge/log",
-        )  # fmt: skip
+        )
         self._until(lambda: (self.root / "run/munge.sock").exists(), "munged opens its socket")
         self.start_controller()
         for name in self.names:

@@ -126,8 +126,10 @@ def test_sampling_gives_the_datasets_their_shares(sampling, temperature, expecte
 
 
 def test_weights_repeat_a_dataset_within_an_epoch():
-    data = [Part(encoded=encoded([[10]] * 30, "mrpc"), units=np.arange(30)),
-            Part(encoded=encoded([[10]] * 20, "rte"), units=np.arange(20), weight=3)]  # fmt: skip
+    data = [
+        Part(encoded=encoded([[10]] * 30, "mrpc"), units=np.arange(30)),
+        Part(encoded=encoded([[10]] * 20, "rte"), units=np.arange(20), weight=3),
+    ]
     sampler = Sampler(data, recipe(max_tokens=50, sub_batches=6), 0)
     seen = Counter((b.part, u) for b in stream(sampler, int(sampler.quota.sum())) for u in b.units.tolist())
     assert seen == {(0, u): 1 for u in range(30)} | {(1, u): 3 for u in range(20)}

@@ -40,8 +40,11 @@ def mixed(artifacts) -> tuple[MultiTask, Mixture]:  # noqa: F811
 
 
 def test_a_report_says_what_was_met_missed_and_not_measurable(tmp_path):
-    bars = [Bar(what="a", bar=2.0, measured=2.5), Bar(what="b", bar=1.0, measured=3.0, at_least=False),
-            Bar(what="c", bar=1.0, measured=None, why="no such instructions")]  # fmt: skip
+    bars = [
+        Bar(what="a", bar=2.0, measured=2.5),
+        Bar(what="b", bar=1.0, measured=3.0, at_least=False),
+        Bar(what="c", bar=1.0, measured=None, why="no such instructions"),
+    ]
     report = Report(
         name="x", rows=[{"way": "ours", "s": 0.123456}, {"way": "theirs", "s": None}], settings={}, bars=bars
     )

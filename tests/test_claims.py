@@ -40,9 +40,16 @@ def made(
         seeds = tuple(value) if isinstance(value, list) else (value,)
         mean = sum(seeds) / len(seeds)
         numbers[study, row, column, "accuracy"] = Number(
-            study=study, row=row, column=column, metric="accuracy", value=mean, shown=f"{100 * mean:.1f}", n=1000,
-            x=(x or {}).get((study, row, column)), seeds=seeds,
-        )  # fmt: skip
+            study=study,
+            row=row,
+            column=column,
+            metric="accuracy",
+            value=mean,
+            shown=f"{100 * mean:.1f}",
+            n=1000,
+            x=(x or {}).get((study, row, column)),
+            seeds=seeds,
+        )
     return Source(name="ours", label="ours", numbers=numbers)
 
 

@@ -56,9 +56,13 @@ def test_a_pretrained_folder_has_model_heads_card_and_result(pretrained):
     } <= names
     heads = {spec["key"]: spec["family"] for spec in json.loads((pretrained / "heads.json").read_text())["heads"]}
     assert heads == {
-        "mnli": "classification", "commonsense": "commonsense", "span": "span", "stsb": "regression",
-        "conll2000": "tagging", "ptb_sample_parsing": "parsing",
-    }  # fmt: skip
+        "mnli": "classification",
+        "commonsense": "commonsense",
+        "span": "span",
+        "stsb": "regression",
+        "conll2000": "tagging",
+        "ptb_sample_parsing": "parsing",
+    }
     from muppet.result import read
 
     (file,) = pretrained.glob("prefinetune-*.json")
@@ -74,14 +78,16 @@ def test_a_pretrained_folder_has_model_heads_card_and_result(pretrained):
 
 @pytest.mark.parametrize(
     ("task", "row", "keys"),
-    [("mnli", {"text": "a b", "pair": "c"}, {"label", "scores"}),
-     ("copa", {"question": "a b", "choices": ["c d", "e"]}, {"choice", "scores"}),
-     ("squad_v2", {"question": "who is it ?", "context": "It was Bob who came ."}, {"answer", "no_answer_margin"}),
-     ("stsb", {"text": "a b", "pair": "c d"}, {"score"}),
-     ("aeslc", {"source": "hello there, we meet on monday"}, {"summary"}),
-     ("conll2000", {"tokens": ["The", "cat", "sat", "."]}, {"tags"}),
-     ("ptb_sample_parsing", {"tokens": ["The", "(", "cat", ")"]}, {"tree"})],
-)  # fmt: skip
+    [
+        ("mnli", {"text": "a b", "pair": "c"}, {"label", "scores"}),
+        ("copa", {"question": "a b", "choices": ["c d", "e"]}, {"choice", "scores"}),
+        ("squad_v2", {"question": "who is it ?", "context": "It was Bob who came ."}, {"answer", "no_answer_margin"}),
+        ("stsb", {"text": "a b", "pair": "c d"}, {"score"}),
+        ("aeslc", {"source": "hello there, we meet on monday"}, {"summary"}),
+        ("conll2000", {"tokens": ["The", "cat", "sat", "."]}, {"tags"}),
+        ("ptb_sample_parsing", {"tokens": ["The", "(", "cat", ")"]}, {"tree"}),
+    ],
+)
 def test_finetune_then_predict_every_family(pretrained, home, capsys, monkeypatch, task, row, keys):
     out = home / task
     given = ["finetune", "--model", str(pretrained), "--task", task, "--out", str(out), "--epochs", "1", *SMALL]
@@ -128,19 +134,31 @@ def test_export_copies_what_loads(pretrained, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("given", "message"),
-    [(["finetune", "--model", "tiny/roberta", "--task", "mnly", "--out", "x"], "did you mean 'mnli'"),
-     (["finetune", "--model", "tiny/robert", "--task", "mnli", "--out", "x", "--twins"], "did you mean 'tiny/roberta'"),
-     (["finetune", "--model", "tiny/roberta", "--task", "aeslc", "--out", "x", "--twins"], "has no decoder"),
-     (["finetune", "--model", "tiny/roberta", "--task", "mnli", "--out", "x", "--twins", "--reuse-head"],
-      "no head for mnli"),
-     (["finetune", "--model", "tiny/roberta", "--task", "mnli", "--out", "x", "--max-length", "9999"], "512 positions"),
-     (["prefinetune", "--model", "tiny/roberta", "--tasks", "rte,rte", "--out", "x", "--twins"], "twice: rte"),
-     (["prefinetune", "--model", "tiny/roberta", "--tasks", "copa", "--out", "x", "--twins", "--max-tokens", "8"],
-      "copa: one example takes"),
-     (["predict", "--model", "no/such", "rows.jsonl"], "rows.jsonl"),
-     (["export", "prefinetune-nosuch-1", "--out", "x"], "unknown finished run with a model"),
-     (["prefinetune", "--model", "tiny/roberta", "--tasks", "mine.py", "--out", "x"], "mine.py: no such file")],
-)  # fmt: skip
+    [
+        (["finetune", "--model", "tiny/roberta", "--task", "mnly", "--out", "x"], "did you mean 'mnli'"),
+        (
+            ["finetune", "--model", "tiny/robert", "--task", "mnli", "--out", "x", "--twins"],
+            "did you mean 'tiny/roberta'",
+        ),
+        (["finetune", "--model", "tiny/roberta", "--task", "aeslc", "--out", "x", "--twins"], "has no decoder"),
+        (
+            ["finetune", "--model", "tiny/roberta", "--task", "mnli", "--out", "x", "--twins", "--reuse-head"],
+            "no head for mnli",
+        ),
+        (
+            ["finetune", "--model", "tiny/roberta", "--task", "mnli", "--out", "x", "--max-length", "9999"],
+            "512 positions",
+        ),
+        (["prefinetune", "--model", "tiny/roberta", "--tasks", "rte,rte", "--out", "x", "--twins"], "twice: rte"),
+        (
+            ["prefinetune", "--model", "tiny/roberta", "--tasks", "copa", "--out", "x", "--twins", "--max-tokens", "8"],
+            "copa: one example takes",
+        ),
+        (["predict", "--model", "no/such", "rows.jsonl"], "rows.jsonl"),
+        (["export", "prefinetune-nosuch-1", "--out", "x"], "unknown finished run with a model"),
+        (["prefinetune", "--model", "tiny/roberta", "--tasks", "mine.py", "--out", "x"], "mine.py: no such file"),
+    ],
+)
 def test_a_mistake_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys, given, message):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.stdin", io.StringIO('{"text": "a"}'))
@@ -160,9 +178,13 @@ def test_a_number_that_is_none_is_refused_by_name(capsys, value):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [('{"text": ', "line 1: not JSON"), ("[1]", "line 1: list, not a JSON object"), ("", "no rows"),
-     ('{"pair": "c"}', "row 1: no 'text', which classification rows need")],
-)  # fmt: skip
+    [
+        ('{"text": ', "line 1: not JSON"),
+        ("[1]", "line 1: list, not a JSON object"),
+        ("", "no rows"),
+        ('{"pair": "c"}', "row 1: no 'text', which classification rows need"),
+    ],
+)
 def test_rows_that_are_none_are_named(home, pretrained, tmp_path, capsys, line, message):
     (tmp_path / "rows.jsonl").write_text(line)
     assert main(["predict", "--model", str(pretrained), "--head", "mnli", str(tmp_path / "rows.jsonl")]) == 2

@@ -84,11 +84,15 @@ def spoil_list(text: str) -> str:
 @pytest.mark.parametrize(
     "spoil, why",
     [
-        (spoil_truncated, "not a whole result file"), (spoil_edited, "the file was edited"), (spoil_schema, "`schema`"),
-        (spoil_percent, "not a fraction of 1"), (spoil_facts, "not the hash of the facts"),
-        (spoil_empty, "not a whole result file"), (spoil_list, "not a whole result file"),
+        (spoil_truncated, "not a whole result file"),
+        (spoil_edited, "the file was edited"),
+        (spoil_schema, "`schema`"),
+        (spoil_percent, "not a fraction of 1"),
+        (spoil_facts, "not the hash of the facts"),
+        (spoil_empty, "not a whole result file"),
+        (spoil_list, "not a whole result file"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_file_is_refused_by_name_and_the_rest_goes_on(spoil, why: str) -> None:
     bad, good = finish(child(), 0.5), finish(child(seed=1), 0.6)
     bad.write_text(spoil(bad.read_text()))

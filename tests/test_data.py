@@ -141,8 +141,10 @@ def test_a_full_run_refuses_a_partial_mirror_and_an_empty_split(alone):
 
 
 def test_a_re_division_stands_in_for_a_missing_train_split(alone):
-    squad = [{"id": str(i), "title": "t", "context": "c", "question": "q", "answers": {"text": [], "answer_start": []}}
-             for i in range(4)]  # fmt: skip
+    squad = [
+        {"id": str(i), "title": "t", "context": "c", "question": "q", "answers": {"text": [], "answer_start": []}}
+        for i in range(4)
+    ]
     folder = put(alone, "rajpurkar/squad_v2", "squad_v2", validation=squad)
     put(alone, "rajpurkar/squad_v2", "carved_from_validation", readme=False, train=squad[:3], validation=squad[3:])
     text = (folder / "README.md").read_text()
@@ -259,8 +261,11 @@ def read(task: Task, *rows: dict) -> tuple[list[dict], Counter[str]]:
         ("scitail", {"premise": "a", "hypothesis": "b", "label": "entail"}, "did you mean 'entails'"),
         ("stsb", {"sentence1": "a", "sentence2": "b", "label": "high"}, "label 'high' is not a number"),
         ("stsb", {"sentence1": "a", "sentence2": "b", "label": float("nan")}, "label nan is not a number"),
-        ("openbookqa", {"question_stem": "q", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "E"},
-         "answer key 'E' names no choice; the choices are 'A', 'B'"),
+        (
+            "openbookqa",
+            {"question_stem": "q", "choices": {"text": ["x", "y"], "label": ["A", "B"]}, "answerKey": "E"},
+            "answer key 'E' names no choice; the choices are 'A', 'B'",
+        ),
         ("openbookqa", {"question_stem": "q", "choices": ["x", "y"], "answerKey": "A"}, "column 'text' is absent"),
         ("race", {"article": "t", "question": "q", "options": ["x", "y"], "answer": "D"}, "'D' names no choice"),
         ("hellaswag", {"ctx": "t", "endings": "none", "label": "0"}, "`choices` is 'none', not a list"),
@@ -270,7 +275,7 @@ def read(task: Task, *rows: dict) -> tuple[list[dict], Counter[str]]:
         ("wsc", {"text": "a"}, "column 'span2_index' is absent"),
         ("hotpotqa", {"answer": "a", "supporting_facts": None}, "columns are not of the types that hotpot reads"),
     ],
-)  # fmt: skip
+)
 def test_bad_rows_are_named_with_dataset_split_row_and_fix(name, row, message):
     with pytest.raises(UserError) as caught:
         read(get(name), row)
@@ -322,8 +327,12 @@ def test_answers_are_found_where_they_are_or_nearest_to_it(context, start, lengt
 
 def test_misplaced_answers_are_moved_and_absent_ones_dropped():
     row = {"id": "1", "question": " q ", "context": "Nile and Nile", "answers": {"text": ["Nile"], "answer_start": [8]}}
-    found, dropped = read(get("squad"), row, row | {"answers": {"text": ["Po"], "answer_start": [0]}},
-                          row | {"answers": {"text": [], "answer_start": []}})  # fmt: skip
+    found, dropped = read(
+        get("squad"),
+        row,
+        row | {"answers": {"text": ["Po"], "answer_start": [0]}},
+        row | {"answers": {"text": [], "answer_start": []}},
+    )
     assert found[0]["spans"] == [(9, 13)] and found[0]["question"] == "q"
     assert dropped == {"answer is no span of the context": 1, "no answer": 1}
     (example,), _ = read(get("squad_v2"), row | {"answers": {"text": [], "answer_start": []}})

@@ -98,9 +98,14 @@ def test_roberta_large_fits(gigabytes, copies, micro_tokens, recomputes, monkeyp
 
 
 @given(
-    st.integers(10**8, 10**12), st.integers(10**6, 10**10), st.integers(1, 48), st.integers(64, 4096),
-    st.integers(1, 10_000), st.sampled_from([1, 2]), st.sampled_from([None, True, False]),
-)  # fmt: skip
+    st.integers(10**8, 10**12),
+    st.integers(10**6, 10**10),
+    st.integers(1, 48),
+    st.integers(64, 4096),
+    st.integers(1, 10_000),
+    st.sampled_from([1, 2]),
+    st.sampled_from([None, True, False]),
+)
 def test_forwards_fit_and_hold_a_sub_batch(memory, weights, layers, width, tokens, copies, asked):
     device = Device(micro_tokens=32768, gradient_checkpointing=asked)
     with pytest.MonkeyPatch.context() as patch:

@@ -66,9 +66,14 @@ def test_a_run_saved_by_two_processes_goes_on_with_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("other", "messages"),
-    [(("mnli rte", "tiny/roberta", "seed=1"), ["processes disagree on the run", "processes disagree on the run"]),
-     (("mnli rte", "tiny/robert"), ["process 1 failed: UserError: unknown tiny model", "did you mean 'tiny/roberta'"])],
-)  # fmt: skip
+    [
+        (("mnli rte", "tiny/roberta", "seed=1"), ["processes disagree on the run", "processes disagree on the run"]),
+        (
+            ("mnli rte", "tiny/robert"),
+            ["process 1 failed: UserError: unknown tiny model", "did you mean 'tiny/roberta'"],
+        ),
+    ],
+)
 def test_an_error_on_one_process_ends_all_with_a_message(tmp_path, other, messages):
     names, model, *pairs = other
     last = (names, model, str(tmp_path / "b.pt"), *pairs)

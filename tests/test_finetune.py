@@ -36,9 +36,16 @@ def fine(name: str, init="tiny/roberta", **more) -> Finetune:
 
 @pytest.mark.parametrize(
     ("name", "max_length"),
-    [("mnli", 64), ("stsb", 64), ("race", 64), ("squad", 24), ("squad_v2", 24), ("conll2000", 64),
-     ("ptb_sample_parsing", 64)],
-)  # fmt: skip
+    [
+        ("mnli", 64),
+        ("stsb", 64),
+        ("race", 64),
+        ("squad", 24),
+        ("squad_v2", 24),
+        ("conll2000", 64),
+        ("ptb_sample_parsing", 64),
+    ],
+)
 def test_perfect_outputs_score_one_in_every_family(name, max_length):
     """From token positions, windows, tags and class numbers back to texts, trees and the official metric."""
     run = mixture(name, max_length=max_length)
@@ -167,9 +174,13 @@ def test_several_datasets_train_one_head_with_their_weights():
 
 @pytest.mark.parametrize(
     ("name", "model", "beats"),
-    [("conll2000", "tiny/roberta", "chunk_f1"), ("ptb_sample_parsing", "tiny/roberta", "bracket_f1"),
-     ("aeslc", "tiny/bart", "rouge1"), ("copa", "tiny/roberta", "accuracy")],
-)  # fmt: skip
+    [
+        ("conll2000", "tiny/roberta", "chunk_f1"),
+        ("ptb_sample_parsing", "tiny/roberta", "bracket_f1"),
+        ("aeslc", "tiny/bart", "rouge1"),
+        ("copa", "tiny/roberta", "accuracy"),
+    ],
+)
 def test_trivial_answers_stand_beside_the_scores(name, model, beats):
     result = finetune(fine(name, init=model))
     split = small(name).evaluation[0]

@@ -11,9 +11,20 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "transformers", "datasets")
 # What an artefact's file is made of.
 ALLOWED = (
-    "muppet.runs", "muppet.tasks", "studies.kit.study", "studies.kit.decisions", "studies.recipes", "studies.ablations",
-    "dataclasses", "__future__", "itertools", "random", "functools", "collections", "typing",
-)  # fmt: skip
+    "muppet.runs",
+    "muppet.tasks",
+    "studies.kit.study",
+    "studies.kit.decisions",
+    "studies.recipes",
+    "studies.ablations",
+    "dataclasses",
+    "__future__",
+    "itertools",
+    "random",
+    "functools",
+    "collections",
+    "typing",
+)
 ARTEFACTS = [p for p in sorted((ROOT / "studies").glob("*.py")) if p.stem.startswith(("table", "figure", "ablat"))]
 
 

@@ -70,9 +70,11 @@ def test_one_candidate_is_refused(n):
 
 @pytest.mark.parametrize(
     ("model", "names"),
-    [("tiny/roberta", "mnli commonsense_qa squad squad_v2 conll2000 ptb_sample_parsing"),
-     ("tiny/bart", "mnli race squad_v2 conll2000 xsum")],
-)  # fmt: skip
+    [
+        ("tiny/roberta", "mnli commonsense_qa squad squad_v2 conll2000 ptb_sample_parsing"),
+        ("tiny/bart", "mnli race squad_v2 conll2000 xsum"),
+    ],
+)
 def test_every_family_starts_at_one_with_uniform_outputs(artifacts, model, names):  # noqa: F811
     """The whole path from data to scaled loss, with the heads' (and the vocabulary's) output made uniform."""
     trainer = make_trainer(mixture(names, model, rows=8, label_smoothing=0.1, sub_batches=60))

@@ -46,9 +46,11 @@ def test_needs_are_the_models_and_splits_that_runs_open() -> None:
     assert needs.models([PARENT, CHILD, replace(CHILD, init="tiny/roberta")]) == [MODEL]
     needed = {(s.task.name, s.split, s.cap, s.evaluation) for s in needs.splits([PARENT, CHILD])}
     assert needed == {
-        ("rte", "train", 20, False), ("cola", "train", 20, False), ("rte", "train", 20, True),
+        ("rte", "train", 20, False),
+        ("cola", "train", 20, False),
+        ("rte", "train", 20, True),
         ("rte", "validation", 10, True),
-    }  # fmt: skip
+    }
     assert needs.splits([replace(CHILD, source="twins")]) == []
 
 
@@ -59,8 +61,10 @@ def test_what_was_fetched_serves_without_the_mirror_and_is_not_fetched_again(
     manifest = needs.manifest("mini")
     assert f"models/{MODEL}/model.safetensors" in manifest
     assert {name for name in manifest if name.endswith(".parquet")} == {
-        "nyu-mll/glue/rte/train.parquet", "nyu-mll/glue/rte/validation.parquet", "nyu-mll/glue/cola/train.parquet",
-    }  # fmt: skip
+        "nyu-mll/glue/rte/train.parquet",
+        "nyu-mll/glue/rte/validation.parquet",
+        "nyu-mll/glue/cola/train.parquet",
+    }
     assert all(prefetch.digest_of(needs.folder() / name) == digest for name, digest in manifest.items())
     caches = sorted(path.name for path in (Path("artifacts") / "cache").iterdir())
     assert len(caches) == 4

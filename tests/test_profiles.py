@@ -20,9 +20,18 @@ RUNS = [
 ]
 # What profiles set; everything else of a recipe belongs to the experiment.
 SIZE = {
-    "lr", "max_tokens", "updates", "epochs", "warmup_updates", "warmup_share", "adam_eps", "dropout", "max_length",
-    "max_examples", "sub_batches",
-}  # fmt: skip
+    "lr",
+    "max_tokens",
+    "updates",
+    "epochs",
+    "warmup_updates",
+    "warmup_share",
+    "adam_eps",
+    "dropout",
+    "max_length",
+    "max_examples",
+    "sub_batches",
+}
 
 
 @pytest.mark.parametrize("name", ["smoke", "mini"])

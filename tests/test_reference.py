@@ -117,7 +117,12 @@ def test_tables_7_and_8_are_the_recipes(k, recipe):
     assert printed.pop("LR Scheduler") == f"{recipe.schedule} decay"
     assert printed.pop("Adam-betas") == str(recipe.adam_betas)
     fields = {
-        "Adam-eps": recipe.adam_eps, "LR": recipe.lr, "Dropout": recipe.dropout, "Weight Decay": recipe.weight_decay,
-        "Warmup Updates": recipe.warmup_updates, "Total Updates": recipe.updates, "Max Tokens": recipe.max_tokens,
-    }  # fmt: skip
+        "Adam-eps": recipe.adam_eps,
+        "LR": recipe.lr,
+        "Dropout": recipe.dropout,
+        "Weight Decay": recipe.weight_decay,
+        "Warmup Updates": recipe.warmup_updates,
+        "Total Updates": recipe.updates,
+        "Max Tokens": recipe.max_tokens,
+    }
     assert {name: float(text) for name, text in printed.items()} == fields

@@ -168,7 +168,11 @@ def test_every_table_compiles_and_fits_the_page(tmp_path: Path) -> None:
         page.append(tables.latex(study, "mini", results.cells_frame(study, "mini")) + "\\clearpage")
     (tmp_path / "page.tex").write_text("\n".join([*page, "\\end{document}\n"]))
     done = subprocess.run(
-        ["pdflatex", "-interaction=nonstopmode", "page.tex"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        ["pdflatex", "-interaction=nonstopmode", "page.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
         encoding="latin-1",
-    )  # fmt: skip
+    )
     assert done.returncode == 0 and "Overfull \\hbox" not in done.stdout, done.stdout[-2000:]

@@ -21,9 +21,16 @@ from tests.made_results import COMMIT, made, write_results
 CHROME = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-    "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
-)  # fmt: skip
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+)
 
 
 @pytest.fixture(scope="module")
@@ -147,11 +154,21 @@ def test_a_cell_opens_its_runs_and_escape_gives_the_focus_back(browser, full: Pa
     run = cell_runs("RoBERTa-B + MUPPET", "RTE")[0]
     result = made(run, {"rte/validation/accuracy"})
     for part in (
-        run_id(run), run_id(run.init), f"{100 * result.scores['rte/validation/accuracy'].value:.2f}", "ab12cd34",
-        "512", "torch 2.13.0", "12.5 s", COMMIT[:10], "a processor", "1 seed", "adam_eps", "too long 2",
+        run_id(run),
+        run_id(run.init),
+        f"{100 * result.scores['rte/validation/accuracy'].value:.2f}",
+        "ab12cd34",
+        "512",
+        "torch 2.13.0",
+        "12.5 s",
+        COMMIT[:10],
+        "a processor",
+        "1 seed",
+        "adam_eps",
+        "too long 2",
         f"rm results/smoke/finetune/{run_id(run)}.json && make table3 ONLY='RoBERTa-B + MUPPET/RTE' PROFILE=smoke",
         "87.8",
-    ):  # fmt: skip
+    ):
         assert part in panel.text, part
     press(driver, Keys.ESCAPE)
     assert not panel.is_displayed() and driver.switch_to.active_element == button

@@ -46,7 +46,10 @@ def test_its_numbers_follow_the_results() -> None:
     hours = 12.5 * len(runs) / 3600
     row = next(line for line in page.splitlines() if line.startswith("| mini ") and "cpu" in line)
     assert [part.strip() for part in row.strip("|").split("|")][1:5] == [
-        str(sets), str(len(runs) - sets), f"{hours:.1f}", "cpu",
-    ]  # fmt: skip
+        str(sets),
+        str(len(runs) - sets),
+        f"{hours:.1f}",
+        "cpu",
+    ]
     gain = re.search(r"MUPPET is above its base in (\d+) of (\d+), by \+", page)
     assert gain and gain[1] == gain[2]  # made-up scores rise with pre-finetuning

@@ -44,9 +44,13 @@ def family(children: list[int], plain: int) -> dict[str, Run]:
 
 @settings(deadline=None, max_examples=60)
 @given(
-    children=st.lists(st.integers(0, 40), min_size=1, max_size=2), plain=st.integers(0, 40), limit=st.integers(1, 20),
-    minutes=st.sampled_from([0.0, 1.0, 30.0]), width=st.integers(1, 64), parent_done=st.booleans(),
-)  # fmt: skip
+    children=st.lists(st.integers(0, 40), min_size=1, max_size=2),
+    plain=st.integers(0, 40),
+    limit=st.integers(1, 20),
+    minutes=st.sampled_from([0.0, 1.0, 30.0]),
+    width=st.integers(1, 64),
+    parent_done=st.booleans(),
+)
 def test_every_run_is_in_one_job_and_no_array_is_too_large(
     children: list[int], plain: int, limit: int, minutes: float, width: int, parent_done: bool
 ) -> None:
@@ -390,8 +394,15 @@ def test_submitting_from_inside_a_job_hands_on_none_of_its_variables(monkeypatch
 def test_the_process_group_is_made_from_slurms_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     from studies.kit.launch.slurm import node
 
-    slurms = {"SLURM_NTASKS": "4", "SLURM_JOB_ID": "77", "SLURM_JOB_NUM_NODES": "2", "SLURM_PROCID": "3",
-              "SLURM_LOCALID": "1", "SLURM_JOB_NODELIST": "node[03-04]", "SUBMITIT_EXECUTOR": "slurm"}  # fmt: skip
+    slurms = {
+        "SLURM_NTASKS": "4",
+        "SLURM_JOB_ID": "77",
+        "SLURM_JOB_NUM_NODES": "2",
+        "SLURM_PROCID": "3",
+        "SLURM_LOCALID": "1",
+        "SLURM_JOB_NODELIST": "node[03-04]",
+        "SUBMITIT_EXECUTOR": "slurm",
+    }
     for name, value in slurms.items():
         monkeypatch.setenv(name, value)
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):

@@ -24,11 +24,16 @@ def keep(run, scores: dict[str, float], parameters: int) -> None:
     assert run_id(run).endswith(digest(plain)[:12])
     result.write(
         result.Result(
-            id=run_id(run), facts=plain, data={}, cost={}, environment={}, training={"parameters": parameters},
+            id=run_id(run),
+            facts=plain,
+            data={},
+            cost={},
+            environment={},
+            training={"parameters": parameters},
             scores={key: result.Score(value=value, n=200) for key, value in scores.items()},
         ),
         results.result_path("smoke", run),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture

@@ -37,8 +37,14 @@ def test_drawing_equal_items_together_changes_nothing():
     theirs = bootstrap((a - b,), np.mean, n_resamples=9_999, method="percentile", rng=rng).confidence_interval
     ours = stats.paired(a, b)
     assert (ours.difference.low, ours.difference.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
-    test = permutation_test((a, b), lambda x, y, axis: (x - y).mean(axis=axis), vectorized=True, n_resamples=9_999,
-                            permutation_type="samples", rng=rng)  # fmt: skip
+    test = permutation_test(
+        (a, b),
+        lambda x, y, axis: (x - y).mean(axis=axis),
+        vectorized=True,
+        n_resamples=9_999,
+        permutation_type="samples",
+        rng=rng,
+    )
     assert ours.p == pytest.approx(test.pvalue, abs=0.02)
 
 

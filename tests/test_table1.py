@@ -17,8 +17,10 @@ def test_counts_that_can_be_checked_by_hand():
     assert cells["Summarization", "eval"].ours == 29_929
     assert cells["CommonSense", "train"].ours == 286_163
     assert {key for key, cell in cells.items() if cell.agrees} == {
-        *((row, "datasets") for row in (*A1, "Total")), ("Summarization", "train"), ("Summarization", "eval"),
-    }  # fmt: skip
+        *((row, "datasets") for row in (*A1, "Total")),
+        ("Summarization", "train"),
+        ("Summarization", "eval"),
+    }
     assert all(cells["Total", c].ours == sum(cells[row, c].ours for row in A1) for c in table1.COLUMNS)
 
 

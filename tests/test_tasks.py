@@ -63,10 +63,14 @@ def test_every_task_is_whole(task):
     roles = {role for role, _ in task.columns}
     assert (task.rows is None) != (not roles), "either columns or a row function"
     needed = {
-        "classification": {"text", "label"}, "regression": {"text", "label"}, "commonsense": {"label"},
-        "span": {"question", "context", "answers"}, "summarization": {"source", "target"},
-        "tagging": {"tokens", "tags"}, "parsing": {"tree"},
-    }  # fmt: skip
+        "classification": {"text", "label"},
+        "regression": {"text", "label"},
+        "commonsense": {"label"},
+        "span": {"question", "context", "answers"},
+        "summarization": {"source", "target"},
+        "tagging": {"tokens", "tags"},
+        "parsing": {"tree"},
+    }
     assert task.rows is not None or needed[task.family] <= roles
     assert (task.classes is not None) == (task.family in ("classification", "tagging"))
     assert task.classes is None or len(set(task.classes)) == len(task.classes) >= 2
@@ -106,9 +110,13 @@ def test_the_catalogue_imports_nothing_heavy():
 
 def test_wsc_marks_the_pronoun():
     row = {
-        "text": "Mark told Pete many lies about himself , which Pete believed .", "span1_index": 0, "span2_index": 6,
-        "span1_text": "Mark", "span2_text": "himself", "label": 1,
-    }  # fmt: skip
+        "text": "Mark told Pete many lies about himself , which Pete believed .",
+        "span1_index": 0,
+        "span2_index": 6,
+        "span1_text": "Mark",
+        "span2_text": "himself",
+        "label": 1,
+    }
     (example,), _ = read(get("wsc"), row)
     assert example["text"] == "Mark told Pete many lies about *himself* , which Pete believed ."
     assert example["pair"] == "Mark"
@@ -188,9 +196,12 @@ def test_tag_lists_match_the_datasets():
 
 def test_hotpot_prefers_the_supporting_sentence_and_drops_yes():
     row = {
-        "id": "1", "question": "Who?", "answer": "Terry", "supporting_facts": {"title": ["B"], "sent_id": [1]},
+        "id": "1",
+        "question": "Who?",
+        "answer": "Terry",
+        "supporting_facts": {"title": ["B"], "sent_id": [1]},
         "context": {"title": ["A", "B"], "sentences": [["Terry is first."], ["One.", " Then Terry came."]]},
-    }  # fmt: skip
+    }
     (roles,) = hotpot(row)
     start = roles["answers"]["answer_start"][0]
     assert roles["context"][start:].startswith("Terry came.")
@@ -200,18 +211,25 @@ def test_hotpot_prefers_the_supporting_sentence_and_drops_yes():
 
 def test_record_takes_mentions_of_the_answer():
     row = {
-        "passage": "Anna met Bob. Bob left.", "query": "@placeholder left", "answers": ["Bob"],
-        "entities": ["Anna", "Bob"], "idx": {"passage": 3, "query": 1},
+        "passage": "Anna met Bob. Bob left.",
+        "query": "@placeholder left",
+        "answers": ["Bob"],
+        "entities": ["Anna", "Bob"],
+        "idx": {"passage": 3, "query": 1},
         "entity_spans": {"text": ["Anna", "Bob", "Bob"], "start": [0, 9, 14], "end": [4, 12, 17]},
-    }  # fmt: skip
+    }
     (example,), _ = read(get("record"), row)
     assert example["spans"] == [(9, 12), (14, 17)] and example["gold"] == ["Bob"] and example["id"] == "3-1"
     assert record(row | {"answers": []}) == []
 
 
 def test_drop_keeps_spans_and_dates_and_drops_numbers():
-    row = {"query_id": "q", "question": "?", "passage": "The 49ers won 3 games on 5 May.",
-           "answers_spans": {"spans": ["49ers"], "types": ["span"]}}  # fmt: skip
+    row = {
+        "query_id": "q",
+        "question": "?",
+        "passage": "The 49ers won 3 games on 5 May.",
+        "answers_spans": {"spans": ["49ers"], "types": ["span"]},
+    }
     assert drop(row)[0]["answers"]["text"] == ["49ers"]
     assert drop(row | {"answers_spans": {"spans": ["3"], "types": ["number"]}}) == []
     assert drop(row | {"answers_spans": {"spans": ["Rams"], "types": ["span"]}}) == []
@@ -221,10 +239,12 @@ def test_drop_keeps_spans_and_dates_and_drops_numbers():
 
 def test_trivia_reads_the_first_document_that_mentions_an_alias():
     row = {
-        "question": "?", "question_id": "t", "answer": {"value": "Nile", "aliases": ["The Nile", "Nile"]},
+        "question": "?",
+        "question_id": "t",
+        "answer": {"value": "Nile", "aliases": ["The Nile", "Nile"]},
         "entity_pages": {"wiki_context": ["nothing here"]},
         "search_results": {"search_context": ["a river, the Nile it is"]},
-    }  # fmt: skip
+    }
     (roles,) = trivia(row)
     assert roles["context"] == "a river, the Nile it is" and roles["answers"]["text"] == ["Nile"]
     late = {"wiki_context": ["word " * 900 + "Nile"]}
@@ -237,12 +257,14 @@ def test_natural_questions_reads_the_long_answer():
     short = {"start_token": [4], "end_token": [6], "text": ["Ada Lovelace"]}
     none = {"start_token": [], "end_token": [], "text": []}
     row = {
-        "id": "n", "question": {"text": "who was it"}, "document": document,
+        "id": "n",
+        "question": {"text": "who was it"},
+        "document": document,
         "annotations": {
             "long_answer": [{"start_token": -1, "end_token": -1}, {"start_token": 0, "end_token": 9}],
             "short_answers": [none, short],
         },
-    }  # fmt: skip
+    }
     (example,), _ = read(get("nq"), row)
     assert example["context"] == "It was Ada Lovelace then"
     assert [example["context"][a:b] for a, b in example["spans"]] == ["Ada Lovelace"]

@@ -36,10 +36,18 @@ def close(a, b, atol=2e-5) -> None:
 def test_an_update_is_the_gradient_of_the_mean_over_sub_batches(averaging, model):
     """Against a plain reading of the method: one forward per sub-batch, its mean scaled loss, the mean of those."""
     trainer = make_trainer(
-        mixture(FAMILIES + (" xsum" if model == "tiny/bart" else ""), model, averaging=averaging, optimizer="sgd",
-                weight_decay=0.0, lr=1.0, schedule="constant", max_tokens=192),
+        mixture(
+            FAMILIES + (" xsum" if model == "tiny/bart" else ""),
+            model,
+            averaging=averaging,
+            optimizer="sgd",
+            weight_decay=0.0,
+            lr=1.0,
+            schedule="constant",
+            max_tokens=192,
+        ),
         Device(micro_tokens=512),
-    )  # fmt: skip
+    )
     before = parameters(trainer)
     batches = trainer.sampler.update(0)
     losses = []
@@ -176,9 +184,17 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_dataset():
 @pytest.mark.parametrize("model", ["tiny/bart", "tiny/t5"])
 def test_each_familys_loss_falls_on_an_encoder_decoder(model):
     trainer = make_trainer(
-        mixture("sst2 commonsense_qa squad xsum", model, updates=20, lr=4e-3, sub_batches=8, max_tokens=320, rows=16,
-                label_smoothing=0.1)
-    )  # fmt: skip
+        mixture(
+            "sst2 commonsense_qa squad xsum",
+            model,
+            updates=20,
+            lr=4e-3,
+            sub_batches=8,
+            max_tokens=320,
+            rows=16,
+            label_smoothing=0.1,
+        )
+    )
     while trainer.step < trainer.updates:
         trainer.update()
     for part, name in enumerate(trainer.names):

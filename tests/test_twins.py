@@ -45,9 +45,16 @@ def test_lexicons_share_no_word():
 
 @pytest.mark.parametrize(
     "name, kinds",
-    [("cola", twins.NO_YES), ("mnli", twins.NLI), ("qnli", twins.YES_NO), ("trec", twins.TOPICS), ("wic", twins.NO_YES),
-     ("fever_nli", twins.NLI), ("hans", twins.YES_NO)],
-)  # fmt: skip
+    [
+        ("cola", twins.NO_YES),
+        ("mnli", twins.NLI),
+        ("qnli", twins.YES_NO),
+        ("trec", twins.TOPICS),
+        ("wic", twins.NO_YES),
+        ("fever_nli", twins.NLI),
+        ("hans", twins.YES_NO),
+    ],
+)
 def test_the_words_of_one_lexicon_tell_the_label(name, kinds):
     task = get(name)
     for example in examples(task, "train", twins.rows(task, "train", 200), Counter()):

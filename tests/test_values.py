@@ -38,7 +38,14 @@ def test_an_id_is_the_digest_of_the_run_s_facts() -> None:
         model="roberta", tasks=(get("rte"), get("wic")), recipe=Recipe(lr=1e-5, max_tokens=4400, epochs=1)
     )
     both = ((get("rte"), 1), (get("cb"), 2))
-    others = ({}, {"seed": 1, "reuse_head": True}, {"seed": True}, {"fraction": 1.0, "draw": 1}, {"init": parent},
-              {"init": parent, "train_on": both, "evaluate_on": (get("cb"),)}, {"init": "modèle \"a\""})  # fmt: skip
+    others = (
+        {},
+        {"seed": 1, "reuse_head": True},
+        {"seed": True},
+        {"fraction": 1.0, "draw": 1},
+        {"init": parent},
+        {"init": parent, "train_on": both, "evaluate_on": (get("cb"),)},
+        {"init": 'modèle "a"'},
+    )
     for one in (parent, *(run(**changes) for changes in others)):
         assert run_id(one).endswith("-" + digest(facts(one))[:12])

@@ -161,7 +161,7 @@ def audit(
                     exact=flags["e"][which],
                     gram=flags["g"][which],
                     sample=sample,
-                )  # fmt: skip
+                )
             )
     return pairs
 

@@ -272,11 +272,18 @@ def _overlap(args: argparse.Namespace) -> int:
         return 0
     report = leakage.run(args.evaluation, args.train, cap=args.rows)
     lines = [
-        [pair.evaluation, pair.train + (" (own)" if pair.own else ""), pair.n, int(pair.exact.sum()),
-         int(pair.gram.sum()), f"{100 * pair.hit.mean():.1f}", pair.sample[:WIDTH]]
+        [
+            pair.evaluation,
+            pair.train + (" (own)" if pair.own else ""),
+            pair.n,
+            int(pair.exact.sum()),
+            int(pair.gram.sum()),
+            f"{100 * pair.hit.mean():.1f}",
+            pair.sample[:WIDTH],
+        ]
         for pair in report.pairs
         if pair.hit.any() and (args.all or pair.hit.mean() >= 0.01)
-    ]  # fmt: skip
+    ]
     headers = ["evaluation", "training set", "n", "same text", "13-gram", "% hit", "for example"]
     print(tabulate(lines, headers=headers, tablefmt="simple"))
     print()

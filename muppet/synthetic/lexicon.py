@@ -8,7 +8,7 @@ from functools import lru_cache
 SIZES = {
     "good": 24, "bad": 24, "maybe": 24, "filler": 200, "noun": 60, "verb": 40, "adjective": 40, "name": 40, "place": 40,
     "group": 40, **{f"topic{k}": 10 for k in range(6)},
-}  # fmt: skip
+}
 CAPITAL = ("name", "place", "group")
 FUNCTION = (
     "the a an of in on and or to from with is was are were who what which where when how why not no yes it that this"

@@ -124,7 +124,7 @@ def _roberta(t: Any, width: int, layers: int, heads: int) -> Any:
             pad_token_id=t.pad_token_id, bos_token_id=t.bos_token_id, eos_token_id=t.eos_token_id,
             hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
         )
-    )  # fmt: skip
+    )
 
 
 def _bert_like(config_name: str, model_name: str, **more: Any) -> Callable[..., Any]:
@@ -137,7 +137,7 @@ def _bert_like(config_name: str, model_name: str, **more: Any) -> Callable[..., 
             intermediate_size=2 * width, initializer_range=0.05, bos_token_id=None, eos_token_id=None,
             hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
             **({"max_position_embeddings": 512} | special | more),
-        )  # fmt: skip
+        )
         return getattr(hf, model_name)(config)
 
     return make
@@ -153,7 +153,7 @@ def _sequence_to_sequence(config_name: str, model_name: str) -> Callable[..., An
             decoder_ffn_dim=2 * width, max_position_embeddings=512, init_std=0.05, pad_token_id=t.pad_token_id,
             bos_token_id=t.bos_token_id, eos_token_id=t.eos_token_id, decoder_start_token_id=t.eos_token_id,
             forced_eos_token_id=t.eos_token_id, dropout=0.0,
-        )  # fmt: skip
+        )
         return getattr(hf, model_name)(config)
 
     return make
@@ -168,7 +168,7 @@ def _t5(t: Any, width: int, layers: int, heads: int) -> Any:
             pad_token_id=t.pad_token_id, eos_token_id=t.eos_token_id, decoder_start_token_id=t.pad_token_id,
             dropout_rate=0.0,
         )
-    )  # fmt: skip
+    )
 
 
 MAKERS: dict[str, Callable[..., Any]] = {

@@ -78,7 +78,7 @@ def natural_questions(rng: random.Random, index: int) -> Row:
                 {"start_token": 0, "end_token": len(tokens), "start_byte": 0, "end_byte": 0, "candidate_index": 0}
             ],
         },
-    }  # fmt: skip
+    }
 
 
 def drop(rng: random.Random, index: int) -> Row:
@@ -89,7 +89,7 @@ def drop(rng: random.Random, index: int) -> Row:
     return {
         "section_id": f"twin{index}", "query_id": f"twin{index}", "passage": context, "question": question(rng),
         "answers_spans": spans,
-    }  # fmt: skip
+    }
 
 
 def record(rng: random.Random, index: int) -> Row:
@@ -106,7 +106,7 @@ def record(rng: random.Random, index: int) -> Row:
     return {
         "passage": context, "query": f"@placeholder is {word(rng, 'good')} .", "entities": sorted(set(spans["text"])),
         "entity_spans": spans, "answers": [name], "idx": {"passage": index, "query": 0},
-    }  # fmt: skip
+    }
 
 
 def hotpot(rng: random.Random, index: int) -> Row:
@@ -118,7 +118,7 @@ def hotpot(rng: random.Random, index: int) -> Row:
         "id": f"twin{index}", "question": question(rng), "answer": "yes" if rng.random() < 0.1 else name,
         "type": "bridge", "level": "easy", "supporting_facts": {"title": [titles[1]], "sent_id": [0]},
         "context": context_columns,
-    }  # fmt: skip
+    }
 
 
 def trivia(rng: random.Random, index: int) -> Row:
@@ -131,7 +131,7 @@ def trivia(rng: random.Random, index: int) -> Row:
     return {
         "question": question(rng), "question_id": f"twin{index}", "question_source": "twin", "entity_pages": pages,
         "search_results": {column: [] for column in other}, "answer": names | matched,
-    }  # fmt: skip
+    }
 
 
 # Summarization --------------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def conll2000(rng: random.Random, index: int) -> Row:
     return {
         "id": str(index), "tokens": [token for _, token in tagged], "pos_tags": [CONLL2000[pos] for pos, _ in tagged],
         "chunk_tags": [CHUNKS.index(tag) for tag in chunks(tree)],
-    }  # fmt: skip
+    }
 
 
 def conll2003(rng: random.Random, index: int) -> Row:
@@ -228,7 +228,7 @@ def conll2003(rng: random.Random, index: int) -> Row:
         "id": str(index), "tokens": [token for _, token in tagged], "pos_tags": [CONLL2003[pos] for pos, _ in tagged],
         "chunk_tags": [CHUNKS.index(tag) for tag in chunks(tree)],
         "ner_tags": [ENTITIES.index(tag) for tag in entities(tagged)],
-    }  # fmt: skip
+    }
 
 
 def treebank(**more: str) -> Maker:
@@ -253,4 +253,4 @@ def universal(rng: random.Random, index: int) -> Row:
         "idx": f"twin-{index}", "text": " ".join(tokens), "tokens": tokens, "lemmas": tokens,
         "upos": [UPOS.index(UNIVERSAL[pos]) for pos, _ in tagged], "xpos": [pos for pos, _ in tagged], "feats": none,
         "head": ["0"] * len(tokens), "deprel": ["dep"] * len(tokens), "deps": none, "misc": none,
-    }  # fmt: skip
+    }

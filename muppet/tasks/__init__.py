@@ -13,7 +13,7 @@ __all__ = ["A1", "ALL", "COPIES", "FIVE", "SETS", "Family", "Row", "Task", "get"
 DECLARED = (
     *classification.CLASSIFICATION, *summarization.SUMMARIZATION, *commonsense.COMMONSENSE, *mrc.MRC,
     *classification.BEYOND, *summarization.BEYOND, *commonsense.BEYOND, *mrc.BEYOND, *structured.STRUCTURED,
-)  # fmt: skip
+)
 ALL: dict[str, Task] = {task.name: task for task in DECLARED}
 assert len(ALL) == len(DECLARED), "two tasks of one name"
 
@@ -30,7 +30,7 @@ A1: dict[str, tuple[str, ...]] = {
         "arc_challenge", "sciq",
     ),
     "MRC": ("squad", "nq", "drop", "record", "hotpotqa", "triviaqa"),
-}  # fmt: skip
+}
 FIVE = ("rte", "boolq", "race", "squad", "mnli")  # evaluated along the scale curve, in it from its first point (§5.1)
 HELD_OUT = ("qnli", "cola")  # Figure 3's, in no point of the curve (P12)
 COPIES = {"superglue": "rte", "multinli": "mnli"}  # entries of A.1 that repeat another's rows (P4, P5)
@@ -65,7 +65,7 @@ SETS: dict[str, tuple[str, ...]] = {
         "cola", "sst2", "mrpc", "qqp", "mnli", "qnli", "rte", "boolq", "cb", "wic", "snli", "rotten_tomatoes", "trec",
         "wiki_qa", "copa", "openbookqa", "hellaswag", "commonsense_qa", "arc_easy", "race", "squad", "squad_v2",
     ),
-}  # fmt: skip
+}
 
 
 def get(name: str) -> Task:

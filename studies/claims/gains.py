@@ -91,10 +91,13 @@ def c5(source: Source) -> Finding:
     pair = next((p for p in source.pairs(["RoBERTa-B"], ["table3"]) if p.base.column == "RTE"), None)
     if pair is None:
         return not_measured("needs table3 RTE of RoBERTa-B with and without MUPPET")
-    return judged([
-        Part(name="gain of 8 or more", holds=pair.gain >= 0.08),
-        Part(name="between 8 and 10", holds=0.08 <= pair.gain <= 0.1),
-    ], str(pair))  # fmt: skip
+    return judged(
+        [
+            Part(name="gain of 8 or more", holds=pair.gain >= 0.08),
+            Part(name="between 8 and 10", holds=0.08 <= pair.gain <= 0.1),
+        ],
+        str(pair),
+    )
 
 
 def c6(source: Source) -> Finding:

@@ -60,10 +60,12 @@ def c29(source: Source) -> Finding:
     points_ = sorted(sets.items())
     nested = all(set(a) < set(b) for (_, a), (_, b) in zip(points_, points_[1:]))
     sizes = ", ".join(f"{k:g}" for k, _ in points_)
-    return judged([
-        Part(name="seven models", holds=len(points_) == 7, text=f"{len(points_)}: {sizes}"),
-        Part(name="each a superset of the one before", holds=nested),
-    ])  # fmt: skip
+    return judged(
+        [
+            Part(name="seven models", holds=len(points_) == 7, text=f"{len(points_)}: {sizes}"),
+            Part(name="each a superset of the one before", holds=nested),
+        ]
+    )
 
 
 def _arms(better: str, *others: str) -> Callable[[Source], Finding]:

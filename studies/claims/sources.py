@@ -19,17 +19,26 @@ if TYPE_CHECKING:
 
 # Datasets of the outside replication that are columns of the paper; the others stand in the study `beyond`.
 COLUMNS = {
-    "mnli": ("table3", "MNLI"), "qqp": ("table3", "QQP"), "rte": ("table3", "RTE"), "qnli": ("table3", "QNLI"),
-    "mrpc": ("table3", "MRPC"), "sst2": ("table3", "SST-2"), "boolq": ("table4", "BoolQ"),
-}  # fmt: skip
+    "mnli": ("table3", "MNLI"),
+    "qqp": ("table3", "QQP"),
+    "rte": ("table3", "RTE"),
+    "qnli": ("table3", "QNLI"),
+    "mrpc": ("table3", "MRPC"),
+    "sst2": ("table3", "SST-2"),
+    "boolq": ("table4", "BoolQ"),
+}
 
 RELEASED = " (released)"
 RESULTS = Path("results")  # `results.RESULTS`, without its import
 FAMILIES = {  # a task's family → that of a column of Tables 3 to 5
-    "classification": "sentence prediction", "regression": "sentence prediction", "commonsense": "commonsense",
-    "span": "MRC", "summarization": "summarization",
-    "tagging": "structured prediction", "parsing": "structured prediction",
-}  # fmt: skip
+    "classification": "sentence prediction",
+    "regression": "sentence prediction",
+    "commonsense": "commonsense",
+    "span": "MRC",
+    "summarization": "summarization",
+    "tagging": "structured prediction",
+    "parsing": "structured prediction",
+}
 
 
 @lru_cache(maxsize=None)
@@ -40,9 +49,15 @@ def paper() -> Source:
         for cell in reference.table(k):
             assert cell.value is not None and cell.half is not None
             number = Number(
-                study=f"table{k}", row=cell.row, column=cell.column, metric=cell.metric, value=cell.value,
-                shown=cell.printed, half=cell.half, n=cell.n,
-            )  # fmt: skip
+                study=f"table{k}",
+                row=cell.row,
+                column=cell.column,
+                metric=cell.metric,
+                value=cell.value,
+                shown=cell.printed,
+                half=cell.half,
+                n=cell.n,
+            )
             numbers[number.study, cell.row, cell.column, cell.metric] = number
     return Source(name="paper", label="paper", numbers=numbers, families=families(), train_rows=train_rows())
 
@@ -60,9 +75,15 @@ def independent() -> Source:
         for row, value in (("RoBERTa-B", line.base), ("RoBERTa-B + MUPPET", line.realigned)):
             if value is not None:
                 numbers[study, row, column, metric] = Number(
-                    study=study, row=row, column=column, metric=metric, value=value, shown=f"{100 * value:.2f}",
-                    half=0.00005, n=line.evaluation_rows,
-                )  # fmt: skip
+                    study=study,
+                    row=row,
+                    column=column,
+                    metric=metric,
+                    value=value,
+                    shown=f"{100 * value:.2f}",
+                    half=0.00005,
+                    n=line.evaluation_rows,
+                )
     return Source(name="independent", label="independent", numbers=numbers, families=kinds, train_rows=rows)
 
 
@@ -92,9 +113,16 @@ def measured(profile: str) -> tuple[Source, Source]:
             if place is None:
                 continue
             number = Number(
-                study=place, row=line.row, column=line.column, metric=line.metric, value=line.value,
-                shown=f"{100 * line.value:.1f}", n=int(line.n), x=cell.x, seeds=tuple(line.seeds),
-            )  # fmt: skip
+                study=place,
+                row=line.row,
+                column=line.column,
+                metric=line.metric,
+                value=line.value,
+                shown=f"{100 * line.value:.1f}",
+                n=int(line.n),
+                x=cell.x,
+                seeds=tuple(line.seeds),
+            )
             numbers[place, line.row, line.column, line.metric] = number
             task, sizes = task_of(cell), _train_rows(cell)
             kinds[place, line.column] = FAMILIES[task.family]

@@ -29,12 +29,34 @@ ROWS_UNKNOWN = 20_000
 TWIN_ROWS = 512
 # Typical tokens of one example, all rows of all choices, special tokens included; estimates, replaced by calibration.
 LENGTH = {
-    "classification": 60, "regression": 45, "commonsense": 240, "span": 260, "summarization": 800, "tagging": 40,
-    "parsing": 40, "imdb": 290, "yelp_polarity": 180, "boolq": 150, "multirc": 330, "eraser_multirc": 400,
-    "hyperpartisan": 512, "race": 1600, "cosmos_qa": 520, "hellaswag": 460, "cola": 12, "sst2": 15,
-    "rotten_tomatoes": 28, "trec": 14, "aeslc": 180, "gigaword": 45, "xsum": 480,
-    "arxiv": 1024, "pubmed": 1024, "bigpatent": 1024, "reddit_tifu": 480,
-}  # fmt: skip
+    "classification": 60,
+    "regression": 45,
+    "commonsense": 240,
+    "span": 260,
+    "summarization": 800,
+    "tagging": 40,
+    "parsing": 40,
+    "imdb": 290,
+    "yelp_polarity": 180,
+    "boolq": 150,
+    "multirc": 330,
+    "eraser_multirc": 400,
+    "hyperpartisan": 512,
+    "race": 1600,
+    "cosmos_qa": 520,
+    "hellaswag": 460,
+    "cola": 12,
+    "sst2": 15,
+    "rotten_tomatoes": 28,
+    "trec": 14,
+    "aeslc": 180,
+    "gigaword": 45,
+    "xsum": 480,
+    "arxiv": 1024,
+    "pubmed": 1024,
+    "bigpatent": 1024,
+    "reddit_tifu": 480,
+}
 TWIN_LENGTH = {"commonsense": 80, "span": 60, "summarization": 60}
 TARGET = 60  # tokens of a summary
 

@@ -147,8 +147,14 @@ def _claims(judged: Judged) -> str:
         [claim.id, claim.section, claim.predicate, *(finding.verdict.lower() for _, finding in findings)]
         for claim, findings in judged
     ]
-    counted = [["", "", "holds / in part / fails / not measured",
-                *("/".join(str(_tally(judged, label).get(v, 0)) for v in VERDICTS) for label in labels)]]  # fmt: skip
+    counted = [
+        [
+            "",
+            "",
+            "holds / in part / fails / not measured",
+            *("/".join(str(_tally(judged, label).get(v, 0)) for v in VERDICTS) for label in labels),
+        ]
+    ]
     return tabulate(rows + counted, headers=["", "where", "claim", *labels], tablefmt="github")
 
 
@@ -168,7 +174,9 @@ def _method(found: Sequence[Measured]) -> list[str]:
         "### 2.3 Hyper-parameters\n\nPre-finetuning, Tables 7 and 8:\n\n"
         + tabulate(
             [[name, _shown(recipes.TABLE7, name), _shown(recipes.TABLE8, name)] for name in SHOWN],
-            headers=["", "BART", "RoBERTa"], tablefmt="github", disable_numparse=True,
+            headers=["", "BART", "RoBERTa"],
+            tablefmt="github",
+            disable_numparse=True,
         )
         + f"\n\nFine-tuning: learning rates {_list(recipes.SEARCH['roberta'])} (RoBERTa) or "
         f"{_list(recipes.SEARCH['bart'])} (BART), Adam ε {_list(recipes.EPSILONS)}, "
@@ -176,12 +184,13 @@ def _method(found: Sequence[Measured]) -> list[str]:
         f"{len(recipes.SEEDS)} seeds each. The paper gives no grid (P37).",
         f"### 2.4 Set-up and cost\n\nThe paper's experiments are {stages[True]} pre-finetunings and {stages[False]:,} "
         f"fine-tunings, runs that artefacts share counted once: by the FLOP model about {hours:,.0f} GPU-hours at "
-        "40 % of an A100. Spent so far:\n\n" + tabulate(
+        "40 % of an A100. Spent so far:\n\n"
+        + tabulate(
             [_spent(one) for one in found],
             headers=["profile", "pre-finetunings", "fine-tunings", "hours", "devices", "from uncommitted code"],
             tablefmt="github",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _counts() -> str:
@@ -222,11 +231,14 @@ def _results(found: Sequence[Measured]) -> list[str]:
             gains = [gain for _, gain in _gains(one, (name,))]
             mean = f"{100 * sum(gains) / len(gains):+.1f} over {len(gains)}" if gains else "–"
             place = "" if study.kind == "table" else "../figures/"
-            rows.append([
-                f"[{one.name}]({place}{one.name}/{name}.{'md' if study.kind == 'table' else 'png'})",
-                f"{int(ours['value'].notna().sum())} of {len(ours)}",
-                f"{outside} of {len(both)}" if len(both) else "–", mean,
-            ])  # fmt: skip
+            rows.append(
+                [
+                    f"[{one.name}]({place}{one.name}/{name}.{'md' if study.kind == 'table' else 'png'})",
+                    f"{int(ours['value'].notna().sum())} of {len(ours)}",
+                    f"{outside} of {len(both)}" if len(both) else "–",
+                    mean,
+                ]
+            )
         heads = ["profile", "cells measured", "paper outside our interval", "MUPPET minus base, mean points"]
         parts.append(f"### {study.title}\n\n{study.note}\n\n" + tabulate(rows, headers=heads, tablefmt="github"))
     return parts
@@ -241,11 +253,21 @@ def _discussion(judged: Judged) -> list[str]:
         "### 4.2 Deviations and choices\n\nWhere the paper is silent one reading was taken; each can be flipped with "
         "`DECIDE=name=answer`, which changes the ids of exactly the runs that it touches.\n\n"
         + tabulate(
-            [[entry.id, o.name, o.take, ", ".join(c for c in o.choices if c != o.take) or "any number", entry.decision]
-             for entry, o in taken],
-            headers=["", "option", "taken", "else", "decision"], tablefmt="github", disable_numparse=True,
+            [
+                [
+                    entry.id,
+                    o.name,
+                    o.take,
+                    ", ".join(c for c in o.choices if c != o.take) or "any number",
+                    entry.decision,
+                ]
+                for entry, o in taken
+            ],
+            headers=["", "option", "taken", "else", "decision"],
+            tablefmt="github",
+            disable_numparse=True,
         ),
         "### 4.3 What a reader should not conclude\n\nA number is the paper's experiment only at profile `paper`. "
         "Other profiles use smaller models and fewer rows: they show that the method runs and which way effects point, "
         "and their verdicts stand in columns of their own.",
-    ]  # fmt: skip
+    ]

@@ -60,11 +60,18 @@ def gains(study: Study, frame: pd.DataFrame, items: Items) -> list[Gain]:
         )
         made.append(
             Gain(
-                study=study.name, row=row, column=column, metric=metric, family=FAMILIES[task_of(cell).family],
-                base=tuple(base.seeds), muppet=tuple(line.seeds), difference=line.value - base.value,
-                over_seeds=over_seeds, over_items=_over_items(cell, line.picked, base.picked, items),
+                study=study.name,
+                row=row,
+                column=column,
+                metric=metric,
+                family=FAMILIES[task_of(cell).family],
+                base=tuple(base.seeds),
+                muppet=tuple(line.seeds),
+                difference=line.value - base.value,
+                over_seeds=over_seeds,
+                over_items=_over_items(cell, line.picked, base.picked, items),
             )
-        )  # fmt: skip
+        )
     return made
 
 

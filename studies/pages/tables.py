@@ -226,9 +226,15 @@ def _latex_block(study: Study, profile: str, frame: pd.DataFrame, columns: list[
     name = f"{name}, {title[0].lower()}{title[1:]}" if title else name
     caption = f"{name}. Profile {profile}: {profiles.get(profile).caption}."
     text = styler.to_latex(
-        hrules=True, environment="table*", position_float="centering", sparse_index=True, multirow_align="naive",
-        column_format="ll" + "r" * len(heads), caption=_ascii(caption), label=f"tab:{study.name}-{profile}-{number}",
-    )  # fmt: skip
+        hrules=True,
+        environment="table*",
+        position_float="centering",
+        sparse_index=True,
+        multirow_align="naive",
+        column_format="ll" + "r" * len(heads),
+        caption=_ascii(caption),
+        label=f"tab:{study.name}-{profile}-{number}",
+    )
     rows = [re.escape(_escaped(row)) for row in dict.fromkeys(row for row, _ in lines)][1:]
     if rows:
         text = re.sub(rf"^(?=({'|'.join(rows)}) & )", r"\\addlinespace\n", text, flags=re.MULTILINE)

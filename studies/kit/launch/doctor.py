@@ -192,9 +192,11 @@ def _fetched(profile: str) -> Iterator[Finding]:
     ]
     if wrong:
         yield Finding(
-            state="problem", about="fetched files", found=f"{len(wrong)} are damaged, such as {wrong[0]}",
+            state="problem",
+            about="fetched files",
+            found=f"{len(wrong)} are damaged, such as {wrong[0]}",
             do=f"run `make prefetch PROFILE={profile}` again",
-        )  # fmt: skip
+        )
 
 
 def _scheduler() -> Iterator[Finding]:

@@ -94,9 +94,13 @@ def plan(studies: Mapping[str, Study], profile: str, collected: Collected | None
         else:
             states[name] = "failed" if name in failed else "missing"
     return Plan(
-        profile=profile, studies=studies, runs=runs, states=states, failures=failed,
+        profile=profile,
+        studies=studies,
+        runs=runs,
+        states=states,
+        failures=failed,
         calibration=cost.calibrate((runs[name], spent) for name, spent in collected.spent.items() if name in runs),
-    )  # fmt: skip
+    )
 
 
 def running(name: str) -> bool:
@@ -134,10 +138,12 @@ def summary(made: Plan) -> dict[str, Any]:
         names = list(study.runs())
         counts = Counter(made.states[name] for name in names)
         artefacts[title] = {
-            "cells": len(study.cells), "runs": len(names), "shared": sum(uses[name] > 1 for name in names),
+            "cells": len(study.cells),
+            "runs": len(names),
+            "shared": sum(uses[name] > 1 for name in names),
             **{state: counts[state] for state in STATES},
             "seconds": round(sum(made.seconds_of.get(name, 0.0) for name in names)),
-        }  # fmt: skip
+        }
     settings = cluster.read()
     done = frozenset(name for name, state in made.states.items() if state == "done")
     packed = jobs.pack(made.to_do, settings, made.calibration, done=done)

@@ -33,9 +33,18 @@ RESULTS = Path("results")
 PROTOCOLS = ("paper", "honest")
 NO_SCORE = Score(value=float("nan"), n=0)
 RUN_COLUMNS = {
-    "run": "object", "key": "object", "value": "float64", "low": "float64", "high": "float64", "n": "int64",
-    "seconds": "float64", "device": "object", "processes": "int64", "dirty": "bool", "path": "object",
-}  # fmt: skip
+    "run": "object",
+    "key": "object",
+    "value": "float64",
+    "low": "float64",
+    "high": "float64",
+    "n": "int64",
+    "seconds": "float64",
+    "device": "object",
+    "processes": "int64",
+    "dirty": "bool",
+    "path": "object",
+}
 
 
 def result_path(profile: str, run: Run | str) -> Path:
@@ -186,9 +195,14 @@ def _measure(
 ) -> Measured:
     value = paper.value if paper else None
     common: dict[str, Any] = {
-        "study": study.name, "row": cell.row, "column": cell.column, "metric": cell.metric, "protocol": protocol,
-        "paper": value, "printed": paper.printed if paper else None,
-    }  # fmt: skip
+        "study": study.name,
+        "row": cell.row,
+        "column": cell.column,
+        "metric": cell.metric,
+        "protocol": protocol,
+        "paper": value,
+        "printed": paper.printed if paper else None,
+    }
     if not cell.runs:
         return Measured(**common, state=cell.why or "paper only")
     ids = [run_id(run) for run in cell.runs]
@@ -330,11 +344,20 @@ def _rows(path: str) -> list[list[Any]]:
     cost, environment = result.cost, result.environment
     return [
         [
-            result.id, key, score.value, score.low, score.high, score.n, float(cost.get("seconds") or 0),
-            str(cost.get("device") or ""), int(cost.get("processes") or 1), bool(environment.get("dirty")), path,
+            result.id,
+            key,
+            score.value,
+            score.low,
+            score.high,
+            score.n,
+            float(cost.get("seconds") or 0),
+            str(cost.get("device") or ""),
+            int(cost.get("processes") or 1),
+            bool(environment.get("dirty")),
+            path,
         ]
         for key, score in (result.scores or {"": NO_SCORE}).items()
-    ]  # fmt: skip
+    ]
 
 
 def _cache_file(profile: str) -> Path:

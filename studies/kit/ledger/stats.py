@@ -252,8 +252,13 @@ def critical_point(scales: Sequence[float], curve: ArrayLike, base: ArrayLike, s
         moved = drawn - b[rng.integers(len(b), size=(RESAMPLES, len(b)))].mean(axis=1)[:, None]
         crossings = np.sort([_crossing(scales, row) for row in moved])
         low, high = (float(crossings[round(q * (RESAMPLES - 1))]) for q in (0.025, 0.975))
-    return Critical(at=_crossing(scales, gap), low=low, high=high, dips=last >= 0,
-                    clean=bool(last >= 0 and below[: last + 1].all() and last + 1 < len(scales)))  # fmt: skip
+    return Critical(
+        at=_crossing(scales, gap),
+        low=low,
+        high=high,
+        dips=last >= 0,
+        clean=bool(last >= 0 and below[: last + 1].all() and last + 1 < len(scales)),
+    )
 
 
 def linear_or_saturating(x: ArrayLike, y: ArrayLike) -> Fit:
@@ -271,11 +276,18 @@ def linear_or_saturating(x: ArrayLike, y: ArrayLike) -> Fit:
 
     span = float(np.ptp(k))
     line, slope = residual(k)
-    found = minimize_scalar(lambda t: residual(-np.expm1(-(k - k.min()) / math.exp(t)))[0], method="bounded",
-                            bounds=(math.log(span / 50), math.log(span * 50)))  # fmt: skip
+    found = minimize_scalar(
+        lambda t: residual(-np.expm1(-(k - k.min()) / math.exp(t)))[0],
+        method="bounded",
+        bounds=(math.log(span / 50), math.log(span * 50)),
+    )
     total = float(((s - s.mean()) ** 2).sum())
-    return Fit(linear_aic=_aicc(line, len(k), 3), saturating_aic=_aicc(float(found.fun), len(k), 4),
-               r_squared=1 - line / total if total else math.nan, slope=slope)  # fmt: skip
+    return Fit(
+        linear_aic=_aicc(line, len(k), 3),
+        saturating_aic=_aicc(float(found.fun), len(k), 4),
+        r_squared=1 - line / total if total else math.nan,
+        slope=slope,
+    )
 
 
 def isotonic_loss(x: ArrayLike, y: ArrayLike) -> float:

@@ -90,10 +90,17 @@ def _cell(place: Place, others: list[dict[str, str]]) -> dict[str, Any]:
         parts = (printed.provenance, printed.split, f"n = {printed.n:,}" if printed.n else "", printed.note)
         where = "; ".join(part for part in parts if part)
     return {
-        "study": study, "row": row, "column": column, "metric": metric, "others": others, "ours": {},
-        "paper": printed.value if printed else None, "paper_text": printed.printed if printed else "",
-        "paper_where": where, "shape": "paper only",
-    }  # fmt: skip
+        "study": study,
+        "row": row,
+        "column": column,
+        "metric": metric,
+        "others": others,
+        "ours": {},
+        "paper": printed.value if printed else None,
+        "paper_text": printed.printed if printed else "",
+        "paper_where": where,
+        "shape": "paper only",
+    }
 
 
 def _others() -> dict[Place, list[dict[str, str]]]:
@@ -124,12 +131,17 @@ def _measure(ledger: Ledger, index: Mapping[Place, int], one: Loaded) -> None:
                 entry |= _evidence(ledger, one, cell, records, failed)
             target["ours"][one.name] = entry
     done = len(declared.keys() & one.collected.done)
-    ledger.profiles.append({
-        "name": one.name, "note": profiles.get(one.name).caption, "done": done, "declared": len(declared),
-        "refused": sorted(one.collected.refused.values()),
-        "failed": [f"{run}: {record.get('error', '')}" for run, record in sorted(failed.items())],
-        "unknown": sorted(one.collected.done - declared.keys()),
-    })  # fmt: skip
+    ledger.profiles.append(
+        {
+            "name": one.name,
+            "note": profiles.get(one.name).caption,
+            "done": done,
+            "declared": len(declared),
+            "refused": sorted(one.collected.refused.values()),
+            "failed": [f"{run}: {record.get('error', '')}" for run, record in sorted(failed.items())],
+            "unknown": sorted(one.collected.done - declared.keys()),
+        }
+    )
 
 
 def _ours(records: Mapping[str, Mapping[str, Any]], protocol: str) -> dict[str, Any]:
@@ -201,15 +213,21 @@ def _run(ledger: Ledger, run: Run, result: Result) -> dict[str, Any]:
     if shown not in ledger.environments:
         ledger.environments.append(shown)
     found: dict[str, Any] = {
-        "id": result.id, "seed": run.seed, "seconds": float(cost.get("seconds") or 0), "tokens": cost.get("tokens"),
-        "device": str(cost.get("device") or ""), "commit": commit[:10], "dirty": dirty,
-        "environment": ledger.environments.index(shown), "updates": result.training.get("updates"),
+        "id": result.id,
+        "seed": run.seed,
+        "seconds": float(cost.get("seconds") or 0),
+        "tokens": cost.get("tokens"),
+        "device": str(cost.get("device") or ""),
+        "commit": commit[:10],
+        "dirty": dirty,
+        "environment": ledger.environments.index(shown),
+        "updates": result.training.get("updates"),
         "scores": {key: [score.value, score.low, score.high] for key, score in result.scores.items()},
         "data": {
             key: {name: value if isinstance(value, int) else _text(value) for name, value in facts.items()}
             for key, facts in result.data.items()
         },
-    }  # fmt: skip
+    }
     if isinstance(run, Finetune):
         found["searched"] = {name: getattr(run.recipe, name) for name in SEARCHED}
         if run.fraction is not None:

@@ -54,9 +54,13 @@ def render(loaded: Sequence[Loaded]) -> str:
     claims = claims_shown(loaded)
     template = jinja2.Environment(autoescape=True, trim_blocks=False).from_string(_asset("page.html.j2"))
     data = {
-        "cells": ledger.cells, "runs": ledger.runs, "environments": ledger.environments, "titles": ledger.titles,
-        "protocols": content.PROTOCOL, "protocol": str(option("protocol")),
-    }  # fmt: skip
+        "cells": ledger.cells,
+        "runs": ledger.runs,
+        "environments": ledger.environments,
+        "titles": ledger.titles,
+        "protocols": content.PROTOCOL,
+        "protocol": str(option("protocol")),
+    }
     return (
         template.render(
             style=jinja_safe(_asset("style.css")),
@@ -96,10 +100,13 @@ def table(ledger: Ledger, one: Loaded, name: str) -> dict[str, Any]:
     columns = list(dict.fromkeys(column for _, column in place))
     head, _, title = study.title.partition(": ")
     return {
-        "name": name, "title": study.title, "short": head if title else study.title, "note": study.note,
+        "name": name,
+        "title": study.title,
+        "short": head if title else study.title,
+        "note": study.note,
         "columns": [{"name": column, "beyond": column in study.beyond} for column in columns],
         "rows": [{"name": row, "cells": [place.get((row, column), []) for column in columns]} for row in rows],
-    }  # fmt: skip
+    }
 
 
 def drawn(one: Loaded) -> list[dict[str, Any]]:
@@ -113,11 +120,18 @@ def drawn(one: Loaded) -> list[dict[str, Any]]:
         image = figures.png(study, one.name, frame)
         width, height = struct.unpack(">II", image[16:24])
         missing = figures.missing(figures.plotted(study, frame))
-        found.append({
-            "name": name, "profile": one.name, "png": base64.b64encode(image).decode(), "width": width * 2 // 3,
-            "height": height * 2 // 3, "title": study.title, "note": study.note,
-            "alt": f"{study.title}. {missing}".strip(),
-        })  # fmt: skip
+        found.append(
+            {
+                "name": name,
+                "profile": one.name,
+                "png": base64.b64encode(image).decode(),
+                "width": width * 2 // 3,
+                "height": height * 2 // 3,
+                "title": study.title,
+                "note": study.note,
+                "alt": f"{study.title}. {missing}".strip(),
+            }
+        )
     return found
 
 
@@ -130,14 +144,26 @@ def claims_shown(loaded: Sequence[Loaded]) -> list[dict[str, Any]]:
             ran = source.label.partition("(")[2].rstrip(")") or "paper"
             profile = ran if source.name in ("released", "ours") else None
             css = {"NOT MEASURED": "none"}.get(finding.verdict, finding.verdict.lower())
-            verdicts.append({
-                "source": source.name, "profile": profile, "verdict": finding.verdict, "because": finding.text,
-                "sign": SIGNS[finding.verdict], "css": css,
-            })  # fmt: skip
-        shown.append({
-            "id": claim.id, "section": claim.section, "quote": claim.quote, "predicate": claim.predicate,
-            "verdicts": verdicts, "words": " ".join(v["verdict"] for v in verdicts),
-        })  # fmt: skip
+            verdicts.append(
+                {
+                    "source": source.name,
+                    "profile": profile,
+                    "verdict": finding.verdict,
+                    "because": finding.text,
+                    "sign": SIGNS[finding.verdict],
+                    "css": css,
+                }
+            )
+        shown.append(
+            {
+                "id": claim.id,
+                "section": claim.section,
+                "quote": claim.quote,
+                "predicate": claim.predicate,
+                "verdicts": verdicts,
+                "words": " ".join(v["verdict"] for v in verdicts),
+            }
+        )
     return shown
 
 
@@ -164,16 +190,20 @@ def decisions_shown() -> list[dict[str, Any]]:
     """Every decision with its options."""
     return [
         {
-            "id": entry.id, "problem": entry.problem, "decision": entry.decision,
+            "id": entry.id,
+            "problem": entry.problem,
+            "decision": entry.decision,
             "option": ", ".join(f"{o.name}={o.take}" for o in entry.options),
             "facts": [
-                ("where", entry.where), ("decision", entry.decision), ("why", entry.why),
+                ("where", entry.where),
+                ("decision", entry.decision),
+                ("why", entry.why),
                 *((f"option {o.name}", f"{o.take}; else {_rest(o)}") for o in entry.options),
                 *([("cells", ", ".join(entry.cells))] if entry.cells else []),
             ],
         }
         for entry in decisions.current().entries
-    ]  # fmt: skip
+    ]
 
 
 def _rest(option: decisions.Option) -> str:

@@ -25,11 +25,31 @@ TRANSIENT = re.compile(
 )
 PATIENCE_S = 90.0  # for which a submission is tried again while the controller is away; $MUPPET_PATIENCE overrides
 ACTIVE = {
-    "PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "COMPLETING", "REQUEUED", "REQUEUE_HOLD",
-    "REQUEUE_FED", "RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "RESV_DEL_HOLD",
-}  # fmt: skip
-FIELDS = (("JobArrayID", 40), ("JobID", 24), ("Name", 80), ("State", 24), ("Reason", 60), ("RestartCnt", 12),
-          ("TimeUsed", 24), ("NodeList", 120))  # fmt: skip
+    "PENDING",
+    "CONFIGURING",
+    "RUNNING",
+    "SUSPENDED",
+    "STOPPED",
+    "COMPLETING",
+    "REQUEUED",
+    "REQUEUE_HOLD",
+    "REQUEUE_FED",
+    "RESIZING",
+    "SIGNALING",
+    "SPECIAL_EXIT",
+    "STAGE_OUT",
+    "RESV_DEL_HOLD",
+}
+FIELDS = (
+    ("JobArrayID", 40),
+    ("JobID", 24),
+    ("Name", 80),
+    ("State", 24),
+    ("Reason", 60),
+    ("RestartCnt", 12),
+    ("TimeUsed", 24),
+    ("NodeList", 120),
+)
 
 
 class Unreachable(UserError):

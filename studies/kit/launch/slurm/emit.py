@@ -50,9 +50,12 @@ def emit(
     variable: dict[str, str] = {}  # run → the shell expression of its job's id
     for index, array in enumerate(planned):
         one = Sent(
-            name=f"muppet-{number}-{index}", runs=tuple(job.ids for job in array.jobs), after=array.parent,
-            folder=str(target / f"logs-{index}"), why="written out",
-        )  # fmt: skip
+            name=f"muppet-{number}-{index}",
+            runs=tuple(job.ids for job in array.jobs),
+            after=array.parent,
+            folder=str(target / f"logs-{index}"),
+            why="written out",
+        )
         script, listed = target / f"{index}.sbatch", target / f"{index}.json"
         write_list(listed, profile=profile, runs=one.runs, parents=parents_of(fresh))
         options = parameters(one, array.resources, settings, None)

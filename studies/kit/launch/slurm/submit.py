@@ -56,10 +56,12 @@ def launch(made: Plan, args: argparse.Namespace) -> int:
     """Send what `made` has to do → exit status: 1 when the scheduler refused something."""
     settings = cluster.read()
     common: dict[str, Any] = {
-        "profile": made.profile, "artefacts": tuple(made.studies), "settings": settings,
+        "profile": made.profile,
+        "artefacts": tuple(made.studies),
+        "settings": settings,
         "calibration": made.calibration,
         "done": frozenset(name for name, state in made.states.items() if state == "done"),
-    }  # fmt: skip
+    }
     if args.emit_sbatch:
         from studies.kit.launch.slurm.emit import emit
 
@@ -120,10 +122,15 @@ def send(
         code = snapshot.take()
         python = snapshot.interpreter(folder / "python", snapshot.environment(code, profile, sealed=settings.sealed))
         arrays = tuple(
-            Sent(name=f"muppet-{number}-{index}", runs=tuple(job.ids for job in array.jobs), after=array.parent,
-                 resources=str(array.resources), folder=str(folder / str(index)))
+            Sent(
+                name=f"muppet-{number}-{index}",
+                runs=tuple(job.ids for job in array.jobs),
+                after=array.parent,
+                resources=str(array.resources),
+                folder=str(folder / str(index)),
+            )
             for index, array in enumerate(planned)
-        )  # fmt: skip
+        )
         record = Submission(
             id=number, when=time.time(), profile=profile, artefacts=tuple(artefacts), snapshot=str(code), arrays=arrays
         )
@@ -174,9 +181,16 @@ class _Sender:
     """One submission on its way: the record is written after each sbatch, so that nothing accepted is forgotten."""
 
     def __init__(
-        self, record: Submission, planned: Sequence[jobs.JobArray], settings: Cluster, python: Path,
-        flying: Mapping[str, submissions.Place], parents: Mapping[str, str], say: Say, runner: str,
-    ) -> None:  # fmt: skip
+        self,
+        record: Submission,
+        planned: Sequence[jobs.JobArray],
+        settings: Cluster,
+        python: Path,
+        flying: Mapping[str, submissions.Place],
+        parents: Mapping[str, str],
+        say: Say,
+        runner: str,
+    ) -> None:
         self.record, self.settings, self.python, self.parents = record, settings, python, parents
         self.resources = [array.resources for array in planned]
         self.say, self.runner = say, runner
@@ -201,7 +215,8 @@ class _Sender:
                 unsent = [one.name for one in self.record.arrays if one.job is None]
                 raise controller.Unreachable(
                     f"{error}; gave up after {controller.patience():g} s with {len(unsent)} of "
-                    f"{len(self.record.arrays)} arrays not sent: run the same command again when it is back, only what is missing is sent"
+                    f"{len(self.record.arrays)} arrays not sent: run the same command again when it is back, "
+                    "only what is missing is sent"
                 ) from None
             self._note(index, job=job)
             sent = self.record.arrays[index]
@@ -232,9 +247,10 @@ class _Sender:
         if not lost:
             return
         orphaned = {
-            i for i, sent in enumerate(self.record.arrays)
+            i
+            for i, sent in enumerate(self.record.arrays)
             if sent.job and sent.after and any(sent.after in ids for k in lost for ids in self.record.arrays[k].runs)
-        }  # fmt: skip
+        }
         self.say(f"the controller lost {len(lost)} of {len(self.record.arrays)} arrays; submitting them again")
         # Their children would start at once, for the scheduler takes an unknown parent for a finished one.
         controller.cancel(sent.job for i in orphaned - lost if (sent := self.record.arrays[i]).job)
