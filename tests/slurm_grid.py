@@ -60,7 +60,8 @@ class Grid:
     seed: int = 0
     artefact: str = "ablations"  # the small study stands in its place; another artefact is the project's own
     profile: str = "paper"  # it scales nothing
-    slow: float = 0.0  # seconds that each update of the pre-finetuning takes longer: time to interrupt it, and no CPU
+    slow: float = 0.0  # seconds that each update of the pre-finetuning takes longer; its last one waits for `go()`
+    waits: bool = False  # every run waits for `go()` before it begins
     like: Grid | None = None  # an earlier grid, whose code, tiny models and token cache are taken over
     settings: str = ""  # further lines of cluster.toml
     env: dict[str, str] = field(default_factory=dict)
@@ -81,13 +82,27 @@ class Grid:
                 updates=self.updates, seeds=self.seeds, seed=self.seed, rows=self.rows, kinds=1 + self.plain
             )
             (self.code / "studies/ablations.py").write_text(text)
+        word = f"__import__('os').path.exists({str(self.word)!r})"
         if self.slow:
-            self.patch(
-                "muppet/train.py",
-                "loss = trainer.update()\n",
-                f"loss = trainer.update()\n            time.sleep({self.slow} * (trainer.updates == {self.updates}))\n",
-            )
+            update, last = "loss = trainer.update()\n", f"trainer.step == {self.updates - 1}"
+            slow = f"            time.sleep({self.slow} * (trainer.updates == {self.updates}))\n"
+            # A signal ends the wait, as it would end the update.
+            hold = f"            while {last} and not caught and not {word}:\n                time.sleep(0.1)\n"
+            self.patch("muppet/training/train.py", update, update + slow + hold)
+        if self.waits:
+            begin = "    check_parent(profile, run)\n"
+            hold = f"    while not {word}:\n        __import__('time').sleep(0.1)\n"
+            self.patch("studies/kit/launch/worker.py", begin, hold + begin)
         (self.work / "cluster.toml").write_text("gpus_per_node = 0\n" + self.settings)
+
+    @property
+    def word(self) -> Path:
+        """The file that runs of a grid that is `slow` or `waits` look for."""
+        return self.folder / "go"
+
+    def go(self) -> None:
+        """Let runs that wait go on: what a test did before, it did while they were under way, on any machine."""
+        self.word.touch()
 
     def patch(self, name: str, old: str, new: str) -> None:
         """Change this grid's copy of a file."""

@@ -24,7 +24,7 @@ PARENT, CHILD = "from muppet.stages.prefinetune import", "from muppet.stages.fin
 def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing(
     cluster: Cluster, grid: Make, local: Grid
 ) -> None:
-    one = grid(plain=True)
+    one = grid(plain=True, waits=True)
     said = one.submit()
     child = re.search(r"submitted (\d+): .* after \d+", said)  # fine-tunings wait for their pre-finetuning
     assert child
@@ -34,6 +34,7 @@ def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing
     again = one.submit()  # the impatient second make
     assert "5 runs are in flight already" in again and "nothing to submit" in again
     (one.code / "studies/ablations.py").write_text("raise SystemExit('edited after submission')\n")
+    one.go()
     one.finish(5)
     assert same(one, local)
 
@@ -51,8 +52,8 @@ def test_smoke_table_3_as_a_whole(grid: Make) -> None:
 
 def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -> None:
     one = grid()
-    good = (one.code / "studies/kit/worker.py").read_text()
-    one.patch("studies/kit/worker.py", PARENT, 'raise OSError("no such luck")\n            ' + PARENT)
+    good = (one.code / "studies/kit/launch/worker.py").read_text()
+    one.patch("studies/kit/launch/worker.py", PARENT, 'raise OSError("no such luck")\n            ' + PARENT)
     one.submit()
     one.until(one.idle, "all jobs have ended")
     states = one.states()
@@ -66,7 +67,7 @@ def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -
     assert "its parent" in one.joblogs() and "has no result" in one.joblogs()
     said = one.submit()
     assert "not tried again" in said and "nothing to submit" in said
-    (one.code / "studies/kit/worker.py").write_text(good)
+    (one.code / "studies/kit/launch/worker.py").write_text(good)
     one.run("retry", "--launcher", "slurm")
     one.finish(3)
     assert set(state["state"] for state in one.states().values()) == {"done"}
@@ -83,7 +84,7 @@ def test_two_nodes_of_two_tasks_share_one_pre_finetuning(grid: Make, local: Grid
 
 
 def test_an_array_above_the_limit_is_cut_and_cancel_takes_ours_alone(cluster: Cluster, grid: Make) -> None:
-    one = grid(slow=2.0, seeds=2, settings="pack_minutes = 0\narray_parallelism = 2\n")
+    one = grid(waits=True, seeds=2, settings="pack_minutes = 0\narray_parallelism = 2\n")
     said = one.submit()
     sizes = [int(n) for n in re.findall(r"submitted \d+: (\d+) jobs", said)]
     assert sizes == [1, 3, 1]  # a parent and four children, three elements at most
@@ -93,7 +94,8 @@ def test_an_array_above_the_limit_is_cut_and_cancel_takes_ours_alone(cluster: Cl
         assert re.search(r"cancelled \d+ jobs with \d+ runs", told)
         one.until(one.idle, "ours are gone")
         assert cluster.run("squeue", "-h", "-j", theirs, "-o", "%T").strip() in ("PENDING", "RUNNING")
-        assert {state["state"] for state in one.states().values()} <= {"cancelled", "done"}
+        assert {state["state"] for state in one.states().values()} == {"cancelled"}
+        one.go()
         one.submit()  # and again: what is left is sent
         one.finish(5)
     finally:
@@ -113,12 +115,13 @@ def test_an_unknown_partition_and_a_refused_job_are_one_line(grid: Make) -> None
 
 
 def test_scripts_written_out_run_as_the_submission_would(cluster: Cluster, grid: Make, local: Grid) -> None:
-    one = grid()
+    one = grid(waits=True)
     said = one.submit("--emit-sbatch", "scripts")
     assert "scripts/submit.sh" in said and not one.results()
     subprocess.run(["sh", "scripts/submit.sh"], cwd=one.work, env=one.environment, check=True, capture_output=True)
     again = one.submit()
     assert "3 runs are in flight already" in again  # known though a person submitted them
+    one.go()
     one.finish(3)
     assert same(one, local)
 
@@ -128,7 +131,7 @@ def test_a_run_that_crashes_fails_alone(grid: Make) -> None:
     crash = (
         'if run.task.name == "cola" and isinstance(run.init, str):\n                __import__("ctypes").string_at(0)\n'
     )
-    one.patch("studies/kit/worker.py", CHILD, f"{crash}            {CHILD}")
+    one.patch("studies/kit/launch/worker.py", CHILD, f"{crash}            {CHILD}")
     one.submit()
     one.finish(4)
     failed = {name: state for name, state in one.states().items() if state["state"] == "failed"}

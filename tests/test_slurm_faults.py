@@ -29,6 +29,7 @@ def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(cluster: Clus
     with subprocess.Popen(others, env=cluster.env, stderr=subprocess.DEVNULL) as more_important:
         one.until(lambda: one.states()[parent]["state"] == "preempted", "the pre-finetuning has given way")
         more_important.terminate()
+    one.go()
     one.finish(3)
     assert "got SIGUSR2" in one.joblogs() and "queued again" in one.joblogs()
     assert "restart_count=1" in one.joblogs()
@@ -39,6 +40,8 @@ def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(cluster: Clus
 def test_a_pre_finetuning_that_runs_out_of_time_goes_on_and_ends_bit_identical(grid: Make, local: Grid) -> None:
     one = grid(slow=5.0, settings="signal_s = 59\n[prefinetune]\nminutes = 2\n")  # SLURM warns up to a minute early
     one.submit()
+    one.until(lambda: "queued again" in one.joblogs(), "the pre-finetuning has met its limit")
+    one.go()
     one.parent_is_done()
     assert "got SIGUSR2" in one.joblogs() and "restart_count=" in one.joblogs()
     assert same(one, local)
@@ -53,6 +56,7 @@ def test_a_node_that_dies_costs_nothing_but_time(cluster: Cluster, grid: Make, l
     node = re.search(r"on (\S+)", state["why"])
     assert node
     cluster.crash_node(node[1])
+    one.go()
     try:
         one.finish(3)
         nodes = set(re.findall(r"0 of them done; .*nodename=(\S+)", one.joblogs()))
@@ -74,6 +78,8 @@ def test_a_node_that_comes_back_with_its_job_makes_two_copies_of_a_run_and_one_r
     assert node
     cluster.lose_node(node[1])  # its job lives on, and is started again elsewhere
     try:
+        one.until(lambda: "restart_count=1" in one.joblogs(), "the second copy has begun")
+        one.go()
         one.parent_is_done()
         found = re.compile("restart_count=1(.*\n)*.*skipped|1 of them done.*restart_count=1")
         one.until(lambda: found.search(one.joblogs()), "the second copy waited for the first, or came after it")
@@ -99,8 +105,10 @@ def test_other_ends_of_a_pre_finetuning_cost_nothing_but_time(
         cluster.run("scancel", "--signal=TERM", job)
     else:
         os.kill(json.loads((one.work / f"artifacts/runs/{parent}/holder.json").read_text())["pid"], signal.SIGKILL)
+    noticed = "SIGKILL: out of memory?" if "killed" in how else "restart_count=1"
+    one.until(lambda: noticed in one.joblogs(), "the job has met its end and goes on")
+    one.go()
     one.parent_is_done()
-    assert ("SIGKILL: out of memory?" if "killed" in how else "restart_count=1") in one.joblogs()
     assert same(one, local)
     assert not list((one.work / "artifacts").glob("runs/*/failure.json"))
 
@@ -133,7 +141,7 @@ def test_a_controller_that_is_down_at_submission_is_waited_for_then_named(cluste
         assert "missing" in states
     finally:
         cluster.start_controller()
-    one.env["MUPPET_PATIENCE"] = "60"
+    one = grid(env={"MUPPET_PATIENCE": "60"}, waits=True)  # nothing may be done before the queue is asked
     cluster.stop_controller()
     process = one.start("ablations", "--launcher", "slurm")
     assert process.stdout is not None
@@ -148,4 +156,5 @@ def test_a_controller_that_is_down_at_submission_is_waited_for_then_named(cluste
         assert "does not answer" in told and "unknown" in told  # usable, and says what it does not know
     finally:
         cluster.start_controller()
+    one.go()
     one.finish(3)
