@@ -117,6 +117,7 @@ def measure(count: int, per_job: int) -> dict[str, float]:
     from studies.kit.launch.slurm import cluster, submit
     from studies.kit.launch.slurm.arrays import WORTHWHILE_S
     from studies.kit.ledger import results
+    from studies.kit.ledger.cells import cells_frame
     from studies.kit.study import Cell, Study
 
     seconds: dict[str, float] = {}
@@ -161,7 +162,7 @@ def measure(count: int, per_job: int) -> dict[str, float]:
     report = status.look(runs, PROFILE)
     assert {state.state for state in report.states.values()} == {"done"}
     seconds["status: one look at everything"] = lap()
-    frame = results.cells_frame(study, PROFILE)
+    frame = cells_frame(study, PROFILE)
     assert set(frame["state"]) == {"measured"} and int(frame["runs_done"].sum()) == count
     seconds["collect: into cells"] = lap()
     alone += scheduler_alone(jobs - jobs // 2)

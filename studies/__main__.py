@@ -11,17 +11,14 @@ import argparse
 import errno
 import importlib
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from muppet.errors import UserError, unknown
-
-if TYPE_CHECKING:
-    from studies.kit.ledger.results import Collected
-    from studies.kit.study import Study
+from studies import ARTEFACTS
 
 COMMANDS = {
-    "table1": "studies.table1:main",
+    "table1": "studies.pages.table1:main",
+    "render": "studies.pages.render:main",
     "claims": "studies.pages.claims:main",
     "decisions": "studies.pages.claims:decisions",
     "plan": "studies.kit.launch.plan:main",
@@ -35,11 +32,8 @@ COMMANDS = {
     "reproduction": "studies.pages.reproduction:main",
     "bench": "benchmarks.__main__:main",
 }
-BESIDE = ("table1", "decisions", "claims")  # what `render` writes beside the artefacts
-PAGES = ("report", "reproduction")  # and `all` beside that
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 LAUNCHERS = ("local", "slurm")
-SHOWN = 3  # results of no declared run that are named one by one
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line. An empty value is an absent one, so that make may hand over unset variables."""
     made = argparse.ArgumentParser(prog="python -m studies", description=__doc__, allow_abbrev=False)
-    made.add_argument("command", help="an artefact (table3, figure1, …), all, render, or: " + ", ".join(COMMANDS))
+    made.add_argument("command", help="an artefact (table3, figure1, …), all, or: " + ", ".join(COMMANDS))
     made.add_argument("--profile", default="smoke", help="smoke (default), mini or paper")
     made.add_argument("--launcher", default="local", help="local (default) or slurm")
     made.add_argument("--only", metavar="GLOB", help="cells to run, as row/column; the table still shows all")
@@ -78,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
 
 def dispatch(args: argparse.Namespace) -> int:
     """Check the arguments that every command shares, then do the command."""
-    from studies.kit import load, profiles
+    from studies.kit import profiles
 
     args.profile = args.profile or "smoke"
     args.launcher = args.launcher or "local"
@@ -93,27 +87,20 @@ def dispatch(args: argparse.Namespace) -> int:
         args.jobs = int(args.jobs)
     if args.command in COMMANDS:
         return function(args.command)(args)
-    if args.command == "render":
-        return render_all(args)
-    known = load.names()
-    if args.command != "all" and args.command not in known:
-        raise unknown("command", args.command, (*known, "all", "render", *COMMANDS))
+    if args.command != "all" and args.command not in ARTEFACTS:
+        raise unknown("command", args.command, (*ARTEFACTS, "all", *COMMANDS))
+    from studies.pages import render
+
     if args.command == "all":
-        status = bring_up_to_date(known, args)
-        return max(status, render_all(args), *(function(name)(args) for name in PAGES))
+        return max(bring_up_to_date(ARTEFACTS, args), render.everything(args))
     status = bring_up_to_date((args.command,), args)
-    return render_named(args.command, args) or status
+    return render.artefact(args.command, args) or status
 
 
 def function(command: str) -> Callable[[argparse.Namespace], int]:
-    """What does `command`. Raises UserError when this version lacks it."""
+    """What does `command`."""
     module, _, name = COMMANDS[command].partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ModuleNotFoundError, AttributeError) as error:
-        if isinstance(error, ModuleNotFoundError) and not module.startswith(error.name or "-"):
-            raise
-        raise UserError(f"{command} is not built yet ({COMMANDS[command]})") from None
+    return getattr(importlib.import_module(module), name)
 
 
 def bring_up_to_date(names: tuple[str, ...], args: argparse.Namespace) -> int:
@@ -154,65 +141,6 @@ def run_here(made: object, args: argparse.Namespace) -> int:
     if failed:
         print(f"{failed} of {len(made.to_do)} runs failed, {left} wait for a failed one; see above", file=sys.stderr)
     return 1 if failed else 0
-
-
-def render_named(name: str, args: argparse.Namespace) -> int:
-    """Render one artefact and show its cells, or those that ONLY names; 2 when one of its results is refused."""
-    from studies.kit import load
-    from studies.kit.ledger import results
-
-    study, collected = load.load_studies(args.profile, [name])[name], results.read_all(args.profile)
-    render_one(study, args.profile, collected, shown=study.only(args.only))
-    return refused(collected, {name: study})
-
-
-def render_one(study: Study, profile: str, collected: Collected, *, shown: Study | None = None) -> None:
-    """Write one artefact from what is there, and print those of a table's cells that `shown` has."""
-    from studies.kit.ledger import results
-    from studies.pages import tables
-
-    frame = results.cells_frame(study, profile, collected)
-    if study.kind == "table":
-        here = {path: why for path, why in collected.refused.items() if _stem(path) in study.runs()}
-        written = tables.render(study, profile, frame, refused=here)
-        if shown:
-            tables.terminal(shown, profile, frame)
-    else:
-        written = importlib.import_module("studies.pages.figures").render(study, profile, frame)
-    print("wrote " + ", ".join(map(str, written)))
-
-
-def render_all(args: argparse.Namespace) -> int:
-    """Everything that can be rendered from what is there: artefacts, statistics, Table 1, decisions, claims."""
-    from studies.kit import load
-    from studies.kit.ledger import results
-    from studies.pages import statistics
-
-    studies = load.load_studies(args.profile)
-    collected = results.read_all(args.profile)
-    for study in studies.values():
-        render_one(study, args.profile, collected)
-    print(f"wrote {statistics.write(studies, args.profile, collected)}")
-    strange = sorted(collected.done - load.runs(studies.values()).keys())
-    for name in strange[:SHOWN]:
-        print(f"of no declared run, so in no table: {results.result_path(args.profile, name)}", file=sys.stderr)
-    if strange:
-        why = "made under another DECIDE or by another version of the recipes"
-        print(f"{len(strange)} results of no declared run in all: {why}", file=sys.stderr)
-    status = max((function(name)(args) for name in BESIDE), default=0)
-    return refused(collected, studies) or status
-
-
-def refused(collected: Collected, studies: Mapping[str, Study]) -> int:
-    """Name the results of `studies` that cannot be trusted; 2 when there are any."""
-    bad = [why for path, why in collected.refused.items() if any(_stem(path) in s.runs() for s in studies.values())]
-    for why in bad:
-        print(f"refused: {why}", file=sys.stderr)
-    return 2 if bad else 0
-
-
-def _stem(path: str) -> str:
-    return path.rsplit("/", 1)[-1].removesuffix(".json")
 
 
 if __name__ == "__main__":

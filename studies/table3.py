@@ -43,6 +43,7 @@ def study() -> Study:
         name="table3",
         title="Table 3: GLUE and SQuAD",
         kind="table",
+        reference=3,
         cells=tuple(cells),
         base=BASE,
         beyond=tuple(BEYOND),

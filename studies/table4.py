@@ -43,6 +43,7 @@ def study() -> Study:
         name="table4",
         title="Table 4: sentence prediction, commonsense, summarization",
         kind="table",
+        reference=4,
         cells=tuple(cells),
         base=BASE,
         note="Summarization is scored on the test split (P42). The paper counts Gigaword and Reddit TIFU among the "

@@ -43,6 +43,7 @@ def study() -> Study:
         name="table5",
         title="Table 5: tasks outside the pre-finetuning mixture",
         kind="table",
+        reference=5,
         cells=tuple(cells),
         base=BASE,
         note="Chunking is CoNLL-2000; parsing and POS are Penn Treebank sections 02-21, 22, 23 (P16). Hyperpartisan is "

@@ -68,6 +68,7 @@ def study() -> Study:
         name="table6",
         title="Table 6: adversarial NLI",
         kind="table",
+        reference=6,
         cells=tuple(cells),
         base={f"RoBERTa-MUPPET | {name}": f"RoBERTa | {name}" for name in MIXTURES},
         note="S: SNLI, M: MNLI, F: FEVER-NLI. Chance is 33.3: below it is distance from an adversary, not skill "

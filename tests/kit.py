@@ -42,7 +42,7 @@ def small_study(seeds: int = 2, lrs: Sequence[float] = (1e-3,)) -> Study:
         for column, task in (("RTE", "rte"), ("SST-2", "sst2"))
     ]
     base = {"RoBERTa-B + MUPPET": "RoBERTa-B"}
-    return Study(name="table3", title="A small table", kind="table", cells=tuple(cells), base=base)
+    return Study(name="table3", title="A small table", kind="table", cells=tuple(cells), base=base, reference=3)
 
 
 def finish(

@@ -27,7 +27,7 @@ def changed(claim: str, cells: dict[tuple[str, str, str, str], float]) -> tuple[
     numbers = dict(paper.numbers)
     for key, value in cells.items():
         numbers[key] = replace(numbers[key], value=value, shown=f"{100 * value:.1f}")
-    finding = get(claim).judge(replace(paper, numbers=numbers))
+    finding = get(claim).check(replace(paper, numbers=numbers))
     return finding.verdict, finding.text
 
 
@@ -66,7 +66,7 @@ def test_every_claim_is_there_with_its_sentence():
 
 @pytest.mark.parametrize(("verdict", "claim"), [(v, c) for v, ids in ON_PAPER.items() for c in ids.split()])
 def test_verdicts_on_the_papers_own_cells(verdict, claim):
-    assert get(claim).judge(sources.paper()).verdict == verdict
+    assert get(claim).check(sources.paper()).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_verdicts_on_the_papers_own_cells(verdict, claim):
     ],
 )
 def test_the_deciding_numbers_are_named(claim, deciding):
-    text = get(claim).judge(sources.paper()).text
+    text = get(claim).check(sources.paper()).text
     for part in deciding:
         assert part in text
 
@@ -123,7 +123,7 @@ def test_claims_follow_their_cells():
 
 
 def test_the_outside_replication():
-    found = {claim.id: claim.judge(sources.independent()) for claim in CLAIMS}
+    found = {claim.id: claim.check(sources.independent()) for claim in CLAIMS}
     assert found["C1"].verdict == "FAILS" and "27 of 35" in found["C1"].text and "wnli" in found["C1"].text
     assert found["C5"].verdict == "PARTIAL" and "+12.08" in found["C5"].text
     assert found["C31"].verdict == "HOLDS" and "5 of 16 are not" in found["C31"].text
@@ -132,12 +132,12 @@ def test_the_outside_replication():
 
 def test_an_empty_source_measures_nothing():
     empty = Source(name="ours", label="ours", numbers={})
-    assert {claim.judge(empty).verdict for claim in CLAIMS} == {"NOT MEASURED"}
+    assert {claim.check(empty).verdict for claim in CLAIMS} == {"NOT MEASURED"}
 
 
 def test_a_half_measured_claim_does_not_hold():
     source = made({("table3", row, "RTE"): score for row, score in (("RoBERTa-B", 0.7), ("RoBERTa-B + MUPPET", 0.8))})
-    finding = get("C1").judge(source)
+    finding = get("C1").check(source)
     assert finding.verdict == "PARTIAL" and "29 more not measured" in finding.text
 
 
@@ -149,27 +149,27 @@ NAMES = ("RTE", "BoolQ", "RACE", "SQuAD", "MNLI")
 
 
 def test_critical_point_for_all_but_one_dataset():
-    assert get("C23").judge(curve({name: RISE if name == "RTE" else DIP for name in NAMES})).verdict == "HOLDS"
-    finding = get("C23").judge(curve(dict.fromkeys(NAMES, RISE)))
+    assert get("C23").check(curve({name: RISE if name == "RTE" else DIP for name in NAMES})).verdict == "HOLDS"
+    finding = get("C23").check(curve(dict.fromkeys(NAMES, RISE)))
     assert finding.verdict == "FAILS" and "never below the base model" in finding.text
     half = {name: RISE if name in ("RTE", "BoolQ") else DIP for name in NAMES}
-    assert get("C23").judge(curve(half)).verdict == "PARTIAL"
-    assert "crossing at 20" in get("C23").judge(curve(half)).text
+    assert get("C23").check(curve(half)).verdict == "PARTIAL"
+    assert "crossing at 20" in get("C23").check(curve(half)).text
 
 
 def test_monotone_curve():
-    assert get("C24").judge(curve({"RTE": RISE})).verdict == "HOLDS"
-    assert get("C24").judge(curve({"RTE": [*RISE[:5], 0.73, *RISE[6:]]})).verdict == "FAILS"
+    assert get("C24").check(curve({"RTE": RISE})).verdict == "HOLDS"
+    assert get("C24").check(curve({"RTE": [*RISE[:5], 0.73, *RISE[6:]]})).verdict == "FAILS"
 
 
 def test_linear_rise_past_the_critical_point():
     line = [0.75, *(0.60 + 0.005 * k for k in SCALES[1:])]  # below its base up to 28 sets
-    assert get("C25").judge(curve({"RTE": line})).verdict == "NOT MEASURED"  # four scores past it are too few
+    assert get("C25").check(curve({"RTE": line})).verdict == "NOT MEASURED"  # four scores past it are too few
     seeds = [[v - 0.0002, v, v + 0.0002] for v in line]
-    finding = get("C25").judge(curve({"RTE": seeds}))
+    finding = get("C25").check(curve({"RTE": seeds}))
     assert finding.verdict == "HOLDS" and "slope +5.00 points per ten sets" in finding.text
     flat = [[0.7, 0.7], *([0.8, 0.8001] for _ in SCALES[1:])]
-    assert get("C25").judge(curve({"RTE": flat})).verdict == "FAILS"
+    assert get("C25").check(curve({"RTE": flat})).verdict == "FAILS"
 
 
 def policies(hetero: list[float], batch: list[float], dataset: list[float]) -> Source:
@@ -178,9 +178,9 @@ def policies(hetero: list[float], batch: list[float], dataset: list[float]) -> S
 
 
 def test_batching_needs_a_margin_beyond_the_seeds():
-    assert get("C26").judge(policies([0.80, 0.81, 0.82], [0.70, 0.71, 0.72], [0.60, 0.61, 0.62])).verdict == "HOLDS"
-    assert get("C26").judge(policies([0.80, 0.70, 0.82], [0.79, 0.71, 0.80], [0.60, 0.61, 0.62])).verdict == "PARTIAL"
-    assert get("C26").judge(policies([0.80], [0.70], [0.60])).verdict == "NOT MEASURED"  # one seed shows no margin
+    assert get("C26").check(policies([0.80, 0.81, 0.82], [0.70, 0.71, 0.72], [0.60, 0.61, 0.62])).verdict == "HOLDS"
+    assert get("C26").check(policies([0.80, 0.70, 0.82], [0.79, 0.71, 0.80], [0.60, 0.61, 0.62])).verdict == "PARTIAL"
+    assert get("C26").check(policies([0.80], [0.70], [0.60])).verdict == "NOT MEASURED"  # one seed shows no margin
 
 
 def heatmap(base: list[float], muppet: list[float]) -> Source:
@@ -195,21 +195,21 @@ def heatmap(base: list[float], muppet: list[float]) -> Source:
 
 def test_data_efficiency_and_scale():
     better = heatmap([0.5, 0.6, 0.7], [0.6, 0.72, 0.75])
-    assert get("C27").judge(better).verdict == "HOLDS" and "reached with 43.8 % of it" in get("C27").judge(better).text
-    assert get("C28").judge(better).verdict == "HOLDS"
+    assert get("C27").check(better).verdict == "HOLDS" and "reached with 43.8 % of it" in get("C27").check(better).text
+    assert get("C28").check(better).verdict == "HOLDS"
     worse = heatmap([0.5, 0.6, 0.7], [0.4, 0.5, 0.71])
-    assert get("C27").judge(worse).verdict == "FAILS"
-    assert get("C28").judge(worse).verdict == "FAILS"
+    assert get("C27").check(worse).verdict == "FAILS"
+    assert get("C28").check(worse).verdict == "FAILS"
 
 
 def test_ablation_arms_need_all_their_alternatives():
     rows = {"": 0.80, ", uniform sampling": 0.75}
     cells = {("ablations", f"RoBERTa-B + MUPPET{row}", "RTE"): score for row, score in rows.items()}
-    assert get("C35").judge(made(cells)).verdict == "PARTIAL"
+    assert get("C35").check(made(cells)).verdict == "PARTIAL"
     cells["ablations", "RoBERTa-B + MUPPET, temperature sampling", "RTE"] = 0.70
-    assert get("C35").judge(made(cells)).verdict == "HOLDS"
+    assert get("C35").check(made(cells)).verdict == "HOLDS"
     cells["ablations", "RoBERTa-B + MUPPET, temperature sampling", "RTE"] = 0.90
-    assert get("C35").judge(made(cells)).verdict == "PARTIAL"
+    assert get("C35").check(made(cells)).verdict == "PARTIAL"
 
 
 def test_superset_and_parameters_are_read_from_what_is_declared():
@@ -217,11 +217,11 @@ def test_superset_and_parameters_are_read_from_what_is_declared():
     source = Source(
         name="ours", label="ours", numbers={}, declared={"scale_sets": sets, "parameters": {"RTE": (10, 10)}}
     )
-    assert get("C29").judge(source).verdict == "HOLDS"
-    assert get("C22").judge(source).verdict == "HOLDS"
+    assert get("C29").check(source).verdict == "HOLDS"
+    assert get("C22").check(source).verdict == "HOLDS"
     broken = replace(source, declared={"scale_sets": sets | {16: {"other"}}, "parameters": {"RTE": (10, 12)}})
-    assert get("C29").judge(broken).verdict == "PARTIAL"
-    assert get("C22").judge(broken).verdict == "FAILS"
+    assert get("C29").check(broken).verdict == "PARTIAL"
+    assert get("C22").check(broken).verdict == "FAILS"
 
 
 # ---------------------------------------------------------------- how verdicts are made

@@ -6,6 +6,7 @@ from muppet import result
 from muppet.runs import facts, run_id
 from studies.kit import decisions
 from studies.kit.ledger import results
+from studies.kit.ledger.cells import cells_frame
 from studies.kit.load import load_studies
 from studies.pages import statistics
 
@@ -59,7 +60,7 @@ def test_a_known_difference(table3, tmp_path):
 
 
 def test_no_item_scores_no_paired_test(table3):
-    frame = results.cells_frame(table3, "mini", results.read_all("mini"))
+    frame = cells_frame(table3, "mini", results.read_all("mini"))
     (gain,) = statistics.gains(table3, frame, lambda name, key: None)
     assert gain.over_items is None and gain.over_seeds is not None
     assert gain.difference == pytest.approx(0.15)

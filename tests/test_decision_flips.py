@@ -7,12 +7,11 @@ import pytest
 
 from muppet.runs import Finetune, Prefinetune, Run, parent, run_id
 from muppet.tasks import get
-from studies import recipes
+from studies import ARTEFACTS, recipes
 from studies.kit import decisions
-from studies.kit.load import names
 from studies.kit.study import Cell
 
-MODULES = [importlib.import_module(f"studies.{name}") for name in names()]  # before anything is patched
+MODULES = [importlib.import_module(f"studies.{name}") for name in ARTEFACTS]  # before anything is patched
 Cells = dict[tuple[str, str, str, str], Cell]
 ORDERED = {"figure1", "figure2", "figure3"}  # whose mixtures are prefixes of the scale order
 FIVE = ("rte", "boolq", "race", "squad", "mnli")

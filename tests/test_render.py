@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from muppet.runs import Finetune
+from muppet.runs import Finetune, run_id
 from studies.kit.ledger import results
+from studies.kit.ledger.cells import cells_frame
 from studies.kit.load import load_studies
 from studies.pages import tables
 from tests.kit import child, finish, small_study
@@ -33,11 +34,11 @@ def fill(share: float) -> None:
     study, rng = table3(), random.Random(0)
     keys: dict[str, dict[str, float]] = {}
     for cell in study.cells:
-        for name in {results.run_id(run) for run in cell.runs}:
+        for name in {run_id(run) for run in cell.runs}:
             keys.setdefault(name, {})[cell.score] = rng.uniform(0.3, 0.9)
     runs = [run for run in study.runs().values() if isinstance(run, Finetune)]
     for run in runs[: round(share * len(runs))]:
-        finish(run, keys[results.run_id(run)])
+        finish(run, keys[run_id(run)])
 
 
 def columns(line: str) -> list[str]:
@@ -48,7 +49,7 @@ def columns(line: str) -> list[str]:
 def test_the_artefact_renders_with_any_share_of_results(share: float, folder) -> None:
     fill(share)
     study = table3()
-    frame = results.cells_frame(study, "smoke")
+    frame = cells_frame(study, "smoke")
     paths = tables.render(study, "smoke", frame)
     assert [p.suffix for p in paths] == [".md", ".tex", ".csv"] and all(p.parent.name == "smoke" for p in paths)
     markdown = paths[0].read_text()
@@ -70,7 +71,7 @@ def test_a_cell_says_paper_ours_difference_intervals_n_and_seeds() -> None:
     for seed, value in enumerate((0.70, 0.71, 0.72)):
         finish(child(init="tiny/roberta", seed=seed), value, n=277)
     finish(child(init="tiny/roberta", task="sst2"), 0.9, n=872)
-    text = tables.markdown(study, "smoke", results.cells_frame(study, "smoke"))
+    text = tables.markdown(study, "smoke", cells_frame(study, "smoke"))
     assert "78.7 → <u>71.0</u>" not in text  # alone in its column, so not the best of anything
     assert "78.7 → 71.0 (−7.7)<br>[66.0, 76.0] ±2.5<br>n=277, 3 seeds" in text
     assert "94.8 → 90.0 (−4.8)<br>[85.0, 95.0]<br>n=872, 1 of 3 seeds" in text
@@ -82,7 +83,7 @@ def test_bold_is_better_than_the_base_and_underline_the_best_of_the_column() -> 
         run = child(task="rte") if init is None else child(init=init, task="rte")
         finish(run, value)
         finish(child(task="sst2") if init is None else child(init=init, task="sst2"), 1 - value)
-    frame = results.cells_frame(study, "smoke")
+    frame = cells_frame(study, "smoke")
     marks = tables.marked(study, frame)
     bold = {place for place, mark in marks.items() if mark.bold}
     best = {place for place, mark in marks.items() if mark.underline}
@@ -96,7 +97,7 @@ def test_bold_is_better_than_the_base_and_underline_the_best_of_the_column() -> 
 
 def test_the_paper_s_own_marks_are_recomputed() -> None:
     study = table3()
-    marks = tables.marked(study, results.cells_frame(study, "smoke"), "paper")
+    marks = tables.marked(study, cells_frame(study, "smoke"), "paper")
     assert marks["RoBERTa-B + MUPPET", "RTE"].bold and not marks["RoBERTa-B + MUPPET", "QQP"].bold  # 91.9 both
     assert marks["RoBERTa-L + MUPPET", "RTE"].underline and marks["ELECTRA-L", "MNLI"].underline
 
@@ -104,7 +105,7 @@ def test_the_paper_s_own_marks_are_recomputed() -> None:
 def test_the_profile_stands_over_the_table_and_mini_names_what_its_model_has_seen() -> None:
     for profile in ("smoke", "mini"):
         study = load_studies(profile, ["table3"])["table3"]
-        frame = results.cells_frame(study, profile)
+        frame = cells_frame(study, profile)
         for text in (tables.markdown(study, profile, frame), tables.latex(study, profile, frame)):
             assert f"rofile {profile}" in text
             assert ("Quora" in text) == (profile == "mini")
@@ -114,7 +115,7 @@ def test_the_profile_stands_over_the_table_and_mini_names_what_its_model_has_see
 def test_latex_has_as_many_columns_in_every_row_and_plain_symbols() -> None:
     fill(1)
     study = table3()
-    tex = tables.latex(study, "smoke", results.cells_frame(study, "smoke"))
+    tex = tables.latex(study, "smoke", cells_frame(study, "smoke"))
     assert tex.isascii()
     for block in re.findall(r"\\begin\{tabular\}\{(\w+)\}(.*?)\\end\{tabular\}", tex, flags=re.DOTALL):
         for line in block[1].splitlines():
@@ -126,15 +127,15 @@ def test_latex_has_as_many_columns_in_every_row_and_plain_symbols() -> None:
 def test_the_same_cells_give_the_same_bytes(folder) -> None:
     fill(0.5)
     study = table3()
-    first = [p.read_bytes() for p in tables.render(study, "smoke", results.cells_frame(study, "smoke"))]
-    assert first == [p.read_bytes() for p in tables.render(study, "smoke", results.cells_frame(study, "smoke"))]
+    first = [p.read_bytes() for p in tables.render(study, "smoke", cells_frame(study, "smoke"))]
+    assert first == [p.read_bytes() for p in tables.render(study, "smoke", cells_frame(study, "smoke"))]
 
 
 @pytest.mark.parametrize("width", [40, 80, 120, 250])
 def test_the_terminal_shows_every_column_at_any_width(width: int, capsys) -> None:
     fill(1)
     study = table3()
-    tables.terminal(study, "smoke", results.cells_frame(study, "smoke"), width=width)
+    tables.terminal(study, "smoke", cells_frame(study, "smoke"), width=width)
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= width
     if width >= 120:
@@ -145,7 +146,7 @@ def test_the_terminal_shows_every_column_at_any_width(width: int, capsys) -> Non
 def test_a_few_cells_are_shown_with_all_that_is_known(capsys) -> None:
     fill(1)
     study = table3()
-    tables.terminal(study.only("* + MUPPET/RTE"), "smoke", results.cells_frame(study, "smoke"), width=100)
+    tables.terminal(study.only("* + MUPPET/RTE"), "smoke", cells_frame(study, "smoke"), width=100)
     out = capsys.readouterr().out
     assert out.count("n=200, 1 seed") == 3 and out.count("[") == 3 + 1 and "QNLI" not in out
 
@@ -156,7 +157,7 @@ def test_a_refused_file_is_named_under_the_table_and_a_dirty_run_is_marked() -> 
     bad = finish(child(init="tiny/roberta", task="sst2"))
     bad.write_text("")
     found = results.read_all("smoke")
-    text = tables.markdown(study, "smoke", results.cells_frame(study, "smoke", found), found.refused)
+    text = tables.markdown(study, "smoke", cells_frame(study, "smoke", found), found.refused)
     assert "70.0†" in text and "†: run with uncommitted changes" in text
     assert f"Refused: {bad}" in text and "94.8 → refused" in text
 
@@ -165,7 +166,7 @@ def test_a_refused_file_is_named_under_the_table_and_a_dirty_run_is_marked() -> 
 def test_every_table_compiles_and_fits_the_page(tmp_path: Path) -> None:
     page = ["\\documentclass[a4paper]{article}", "\\usepackage{booktabs,graphicx}", "\\begin{document}"]
     for study in load_studies("mini", ["table3", "table4", "table5", "table6", "ablations"]).values():
-        page.append(tables.latex(study, "mini", results.cells_frame(study, "mini")) + "\\clearpage")
+        page.append(tables.latex(study, "mini", cells_frame(study, "mini")) + "\\clearpage")
     (tmp_path / "page.tex").write_text("\n".join([*page, "\\end{document}\n"]))
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "page.tex"],

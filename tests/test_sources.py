@@ -70,7 +70,7 @@ def test_rows_and_columns_find_their_place(measured):
 
 def test_claims_are_judged_by_results(measured):
     released, ours = sources.measured("smoke")
-    judged = {source.name: {c.id: c.judge(source) for c in claims.CLAIMS} for source in (released, ours)}
+    judged = {source.name: {c.id: c.check(source) for c in claims.CLAIMS} for source in (released, ours)}
     assert judged["ours"]["C5"].verdict == "HOLDS" and "70.0 → 80.0 (+10.0)" in judged["ours"]["C5"].text
     assert judged["released"]["C5"].verdict == "FAILS" and "70.0 → 75.0 (+5.0)" in judged["released"]["C5"].text
     assert judged["ours"]["C22"].verdict == "HOLDS" and "1,000 before, 1,000 after" in judged["ours"]["C22"].text

@@ -57,4 +57,4 @@ def test_an_unknown_artefact_names_the_nearest() -> None:
 def test_a_study_on_a_run_that_the_profile_leaves_out() -> None:
     cell = Cell(row="a", column="b", runs=(replace(child(), seed=4, init="FacebookAI/roberta-base"),))
     scaled = load._scaled_cell(cell, load.get("smoke"), {})
-    assert (scaled.runs, scaled.why) == ((), load.NOT_HERE)
+    assert (scaled.runs, scaled.why) == ((), load.ABSENT)

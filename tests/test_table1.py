@@ -9,6 +9,7 @@ import pytest
 from muppet.tasks import A1, SETS, get
 from studies import table1
 from studies.kit.ledger import reference
+from studies.pages import table1 as page
 
 
 def test_counts_that_can_be_checked_by_hand():
@@ -40,8 +41,8 @@ def test_the_catalogue_counts_what_the_reference_lists():
 
 
 def test_rendered_files(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(table1, "FOLDER", tmp_path)
-    assert table1.main() == 0
+    monkeypatch.setattr(page, "TABLES", tmp_path)
+    assert page.main() == 0
     text = (tmp_path / "table1.md").read_text()
     assert text.count("\n| ") > 47 and "`unique_45` 45" in text and "## Table 2" in text
     lines = (tmp_path / "table1.csv").read_text().splitlines()
@@ -53,5 +54,5 @@ def test_rendered_files(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("suffix", ["md", "csv", "tex"])
 def test_the_committed_table_is_what_the_catalogue_renders(suffix):
     committed = Path(__file__).parents[1] / "paper_tables" / f"table1.{suffix}"
-    render = {"md": table1.markdown, "csv": table1.comma, "tex": table1.latex}[suffix]
+    render = {"md": page.markdown, "csv": page.comma, "tex": page.latex}[suffix]
     assert committed.read_text() == render(table1.counts()), "run make table1"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
+
+from studies.kit.show import points
 
 Verdict = Literal["HOLDS", "FAILS", "PARTIAL", "NOT MEASURED"]
 Key = tuple[str, str, str, str]  # study, row, column, metric
@@ -122,11 +123,7 @@ class Claim:
     section: str
     quote: str
     predicate: str  # what is checked, in a line
-    check: Callable[[Source], Finding]
-
-    def judge(self, source: Source) -> Finding:
-        """The verdict of `source`."""
-        return self.check(source)
+    check: Callable[[Source], Finding]  # the verdict of a source
 
 
 def not_measured(text: str) -> Finding:
@@ -168,19 +165,3 @@ def universal(cells: Sequence[tuple[bool, str]], expected: int, what: str, note:
     text = count + (f". Against: {'; '.join(against)}" if against else "") + (f". {note}" if note else ".")
     verdict: Verdict = "FAILS" if against else "HOLDS" if len(cells) >= expected else "PARTIAL"
     return Finding(verdict=verdict, text=text)
-
-
-def points(difference: float) -> str:
-    """A difference in points with its sign: to one place, two where the second says something."""
-    text = f"{100 * difference:+.2f}"
-    return text[:-1] if text.endswith("0") else text
-
-
-def p_text(p: float) -> str:
-    """A p value to read."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
-
-
-def percent(value: float, places: int = 1) -> str:
-    """A fraction of 1 in percent."""
-    return "nan" if math.isnan(value) else f"{100 * value:.{places}f}"

@@ -15,12 +15,11 @@ from studies.claims.claim import (
     Source,
     judged,
     not_measured,
-    p_text,
-    points,
     universal,
 )
 from studies.claims.sources import paper
 from studies.kit.ledger import reference, stats
+from studies.kit.show import p_text, points
 
 ROUNDS = {"A1": 1000, "A2": 1000, "A3": 1200}  # evaluation examples of each round of ANLI
 LARGE = "RoBERTa-L + MUPPET"  # without it a source cannot say who is best

@@ -5,8 +5,17 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
-from studies.claims.claim import Claim, Finding, Number, Part, Source, judged, not_measured, p_text, percent, points
+from studies.claims.claim import (
+    Claim,
+    Finding,
+    Number,
+    Part,
+    Source,
+    judged,
+    not_measured,
+)
 from studies.kit.ledger import stats
+from studies.kit.show import p_text, percent, points
 
 NO_NUMBERS = "the paper plots this and prints no numbers"
 HETEROGENEOUS, BATCH, DATASET = "Batch Heterogeneous", "Batch Homogeneous", "Dataset Homogeneous"

@@ -15,11 +15,10 @@ from studies.claims.claim import (
     Source,
     judged,
     not_measured,
-    p_text,
-    points,
     universal,
 )
 from studies.kit.ledger import reference, stats
+from studies.kit.show import p_text, points
 
 ROBERTA = ("RoBERTa-B", "RoBERTa-L")
 TABLES = ("table3", "table4", "table5", "beyond")  # `beyond`: datasets of a source that the paper has no column for

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from statistics import mean
 
-from studies.claims.claim import Claim, Finding, Part, Source, judged, not_measured, points
+from studies.claims.claim import Claim, Finding, Part, Source, judged, not_measured
 from studies.kit.ledger import reference
+from studies.kit.show import points
 
 WORKERS = 64
 SCALINGS = ("no loss scaling", "scaling by inverse loss", "scaling by dataset size")

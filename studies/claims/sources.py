@@ -11,7 +11,7 @@ from muppet.result import read
 from muppet.runs import Finetune, Prefinetune, run_id
 from muppet.tasks.task import Task
 from studies.claims.claim import Key, Number, Source
-from studies.kit.ledger import reference
+from studies.kit.ledger import reference, results
 from studies.kit.study import Cell, Study
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ COLUMNS = {
 }
 
 RELEASED = " (released)"
-RESULTS = Path("results")  # `results.RESULTS`, without its import
 FAMILIES = {  # a task's family → that of a column of Tables 3 to 5
     "classification": "sentence prediction",
     "regression": "sentence prediction",
@@ -95,9 +94,9 @@ def measured(profile: str) -> tuple[Source, Source]:
     suffix = "" if profile == "paper" else f" ({profile})"
     empty = Source(name="released", label=f"released{suffix}", numbers={}, families=families(), train_rows=train_rows())
     ours = replace(empty, name="ours", label=f"ours{suffix}", declared=_declared())
-    if not any((RESULTS / profile).glob("*/*.json")):
+    if not any((results.RESULTS / profile).glob("*/*.json")):
         return empty, ours
-    from studies.kit.ledger import results  # pandas takes half a second
+    from studies.kit.ledger.cells import cells_frame
     from studies.kit.load import load_studies
 
     collected = results.read_all(profile)
@@ -107,7 +106,7 @@ def measured(profile: str) -> tuple[Source, Source]:
     for study in studies.values():
         places = _places(study)
         cells = {(cell.row, cell.column, cell.metric): cell for cell in study.cells}
-        frame = results.cells_frame(study, profile, collected)
+        frame = cells_frame(study, profile, collected)
         for line in frame[frame["state"] == "measured"].itertuples(index=False):
             cell, place = cells[line.row, line.column, line.metric], places.get(line.column)
             if place is None:

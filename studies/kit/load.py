@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,26 +10,21 @@ from functools import lru_cache
 
 from muppet.errors import unknown
 from muppet.runs import Run
+from studies import ARTEFACTS
 from studies.kit.decisions import OVERRIDE
 from studies.kit.profiles import Profile, get
 from studies.kit.study import Cell, Study, duplicate_cells, matches
 
-MODULES = ("table3", "table4", "table5", "table6", "figure1", "figure2", "figure3", "ablations")
-NOT_HERE = "not in this profile"
-
-
-def names() -> tuple[str, ...]:
-    """The artefacts that are declared: the modules of `studies` that have a `study()`."""
-    return tuple(name for name in MODULES if importlib.util.find_spec(f"studies.{name}"))
+ABSENT = "not in this profile"
 
 
 def load_studies(profile: str, only_names: Iterable[str] | None = None) -> dict[str, Study]:
     """Studies by name, every run as `profile` scales it. Raises UserError for an unknown profile or artefact."""
     get(profile)
-    wanted = names() if only_names is None else tuple(only_names)
+    wanted = ARTEFACTS if only_names is None else tuple(only_names)
     for name in wanted:
-        if name not in names():
-            raise unknown("artefact", name, names())
+        if name not in ARTEFACTS:
+            raise unknown("artefact", name, ARTEFACTS)
     return dict(_load(profile, wanted, os.environ.get(OVERRIDE, "")))
 
 
@@ -52,16 +46,16 @@ def cut(studies: Mapping[str, Study], glob: str | None) -> dict[str, Study]:
     keys = {name: [cell.key for cell in study.cells] for name, study in studies.items()}
     kept = {name: studies[name].only(glob) for name in studies if any(matches(key, glob) for key in keys[name])}
     if not kept:
-        raise unknown("cell (ONLY)", glob, [key for found in keys.values() for key in found])
+        raise unknown("cell (ONLY)", glob, [key for own in keys.values() for key in own])
     return kept
 
 
 def runs(studies: Iterable[Study]) -> dict[str, Run]:
     """Every run of `studies` by id, parents before children; a run that several share stands once."""
-    found: dict[str, Run] = {}
+    every: dict[str, Run] = {}
     for study in studies:
-        found |= study.runs()
-    return dict(sorted(found.items(), key=lambda pair: pair[1].stage != "prefinetune"))
+        every |= study.runs()
+    return dict(sorted(every.items(), key=lambda pair: pair[1].stage != "prefinetune"))
 
 
 def _scaled(study: Study, scale: Profile, seen: dict[Run, Run | None]) -> Study:
@@ -75,4 +69,4 @@ def _scaled_cell(cell: Cell, scale: Profile, seen: dict[Run, Run | None]) -> Cel
         if run not in seen:
             seen[run] = scale(run)
     kept = dict.fromkeys(small for run in cell.runs if (small := seen[run]) is not None)
-    return replace(cell, runs=tuple(kept), why=cell.why if kept else NOT_HERE)
+    return replace(cell, runs=tuple(kept), why=cell.why if kept else ABSENT)

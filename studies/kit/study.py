@@ -42,13 +42,16 @@ class Cell:
 class Study:
     """One artefact of the paper."""
 
-    name: str  # table3, figure1, …
+    name: str  # the module's: `python -m studies NAME`
     title: str
     kind: Kind
     cells: tuple[Cell, ...]
     base: dict[str, str] = field(default_factory=dict)  # MUPPET row → the row it is compared with
     beyond: tuple[str, ...] = ()  # columns that the paper does not print
     note: str = ""
+    reference: int | None = (
+        None  # the table of the reference layer that holds the printed values; None: none is printed
+    )
 
     @property
     def rows(self) -> tuple[str, ...]:
@@ -75,9 +78,9 @@ class Study:
 
     @cached_property
     def _runs(self) -> dict[str, Run]:
-        found = {run_id(run): run for cell in self.cells for run in cell.runs}
-        parents = {run_id(up): up for run in found.values() if (up := parent(run)) is not None}
-        return parents | found
+        own = {run_id(run): run for cell in self.cells for run in cell.runs}
+        parents = {run_id(before): before for run in own.values() if (before := parent(run)) is not None}
+        return parents | own
 
 
 def matches(key: str, glob: str) -> bool:

@@ -10,9 +10,8 @@ from muppet.paths import write_text
 from studies.claims import CLAIMS, get, sources
 from studies.claims.claim import Claim, Finding, Source
 from studies.kit import decisions as decide
+from studies.pages import COMMITTED, TABLES
 
-TABLES = Path("paper_tables")
-COMMITTED = ("paper", "mini")  # profiles whose results are in git: only these stand in paper_tables/claims.md
 VERDICTS = ("HOLDS", "PARTIAL", "FAILS", "NOT MEASURED")
 STYLE = {"HOLDS": "green", "FAILS": "red", "PARTIAL": "yellow", "NOT MEASURED": "dim"}
 GROUPS = {  # first letter of a decision's id → heading
@@ -55,15 +54,15 @@ def all_sources(profiles: Sequence[str]) -> list[Source]:
 
     A profile other than the paper's stands only when it has measured something.
     """
-    found = [sources.paper(), sources.independent()]
+    among = [sources.paper(), sources.independent()]
     for profile in profiles:
-        found += [s for s in sources.measured(profile) if profile == "paper" or s.numbers]
-    return found
+        among += [s for s in sources.measured(profile) if profile == "paper" or s.numbers]
+    return among
 
 
 def judge(among: Sequence[Source]) -> Judged:
     """Every claim by every source."""
-    return [(claim, [(source, claim.judge(source)) for source in among]) for claim in CLAIMS]
+    return [(claim, [(source, claim.check(source)) for source in among]) for claim in CLAIMS]
 
 
 def main(args: argparse.Namespace) -> int:
@@ -135,13 +134,13 @@ def _in_full(claim: Claim, findings: Sequence[tuple[Source, Finding]]) -> list[s
     return [f"## {claim.id}", "", f"{claim.section}. {claim.predicate}.", "", *quote, *verdicts, ""]
 
 
-def decisions_markdown(found: decide.Decisions) -> str:
+def decisions_markdown(every: decide.Decisions) -> str:
     """All decisions: the options, then every entry by group."""
     from tabulate import tabulate
 
     options = [
         [f"`{o.name}`", f"`{o.take}`", _others(o), entry.id, _cell(entry.decision)]
-        for entry in found.entries
+        for entry in every.entries
         for o in entry.options
     ]
     lines = [
@@ -159,7 +158,7 @@ def decisions_markdown(found: decide.Decisions) -> str:
                 _cell(e.why),
                 "<br>".join(f"`{c}`" for c in e.cells),
             ]
-            for e in found.entries
+            for e in every.entries
             if e.id.startswith(letter)
         ]
         headers = ["", "Where", "Problem", "Decision", "Why", "Cells (study/row/column)"]
@@ -196,14 +195,14 @@ def _print_claims(judged: Judged, path: Path) -> None:
     console.print(f"all numbers: {path}")
 
 
-def _print_decisions(found: decide.Decisions, path: Path) -> None:
+def _print_decisions(every: decide.Decisions, path: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{len(found.entries)} decisions; these have an option", title_justify="left")
+    table = Table(title=f"{len(every.entries)} decisions; these have an option", title_justify="left")
     for name in ("Option", "Taken", "Other answers", "", "What is done by default"):
         table.add_column(name)
-    for entry in found.entries:
+    for entry in every.entries:
         for o in entry.options:
             table.add_row(o.name, str(o.take), _others(o), entry.id, entry.decision)
     console = Console()

@@ -57,20 +57,20 @@ CSV_COLUMNS = (
 
 
 def render(study: Study, profile: str, frame: pd.DataFrame, root: Path = Path("figures")) -> list[Path]:
-    """Draw `study` from its cells (`collect.cells_frame`) to `root/profile/name.{pdf,png,csv}`; returns the paths."""
+    """Draw `study` from its cells (`cells_frame`) to `root/profile/name.{pdf,png,csv}`; returns the paths."""
     points = plotted(study, frame)
     stem = root / profile / study.name
     pdf, png, csv = (stem.with_suffix(ending) for ending in (".pdf", ".png", ".csv"))
     table = points.to_csv(index=False, columns=list(CSV_COLUMNS), lineterminator="\n")
     mark = paths.cache() / f"drawn-{profile}-{study.name}.txt"
-    told = (profile, study.title, study.kind, shrunk(study), table, Path(__file__).read_text(encoding="utf-8"))
-    if not (mark.exists() and mark.read_text(encoding="utf-8") == _stamp(told, pdf, png)):  # drawing takes seconds
+    inputs = (profile, study.title, study.kind, shrunk(study), table, Path(__file__).read_text(encoding="utf-8"))
+    if not (mark.exists() and mark.read_text(encoding="utf-8") == _stamp(inputs, pdf, png)):  # drawing takes seconds
         figure = draw(study, profile, points)
         stem.parent.mkdir(parents=True, exist_ok=True)
         for path in (pdf, png):
             _write_bytes(path, _bytes(figure, path.suffix[1:]))
         with contextlib.suppress(OSError):  # a place where it cannot be written only costs time
-            write_text(mark, _stamp(told, pdf, png))
+            write_text(mark, _stamp(inputs, pdf, png))
     write_text(csv, table)
     return [pdf, png, csv]
 
@@ -355,12 +355,12 @@ def _whiskers(cells: pd.DataFrame) -> list[pd.Series] | None:
     return [100 * below.fillna(0).clip(lower=0), 100 * above.fillna(0).clip(lower=0)]
 
 
-def _stamp(told: Sequence[str], *files: Path) -> str:
+def _stamp(inputs: Sequence[str], *files: Path) -> str:
     """SHA-256 of all that a drawing depends on (what is plotted, this file) and of the files that came of it."""
-    found = hashlib.sha256("\0".join(told).encode())
+    digest = hashlib.sha256("\0".join(inputs).encode())
     for path in files:
-        found.update(path.read_bytes() if path.exists() else b"absent")
-    return found.hexdigest()
+        digest.update(path.read_bytes() if path.exists() else b"absent")
+    return digest.hexdigest()
 
 
 def _bytes(figure: Figure, kind: str, dpi: int = 200) -> bytes:

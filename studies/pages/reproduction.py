@@ -17,11 +17,10 @@ from tabulate import tabulate
 from muppet.paths import write_text
 from muppet.runs import Prefinetune, Recipe
 from studies import recipes, table1
-from studies.kit import cost, decisions, load, profiles
-from studies.kit.ledger import results
-from studies.kit.ledger.results import Collected
-from studies.kit.study import Study
-from studies.pages.claims import COMMITTED, TABLES, VERDICTS, Judged, all_sources, judge
+from studies.kit import cost, decisions, profiles
+from studies.kit.ledger.profile import ProfileResults, open_profile
+from studies.pages import COMMITTED, TABLES
+from studies.pages.claims import VERDICTS, Judged, all_sources, judge
 
 SHOWN = (
     "lr",
@@ -45,21 +44,9 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-class Measured:
-    """What one profile has: its studies, its results and the frame of each study under the protocol in force."""
-
-    def __init__(self, name: str) -> None:
-        self.name, self.caption = name, profiles.get(name).caption
-        self.studies: Mapping[str, Study] = load.load_studies(name)
-        self.collected: Collected = results.read_all(name)
-        self.frames = {key: results.cells_frame(s, name, self.collected) for key, s in self.studies.items()}
-        self.runs = load.runs(self.studies.values())
-        self.done = self.runs.keys() & self.collected.done
-
-
 def render(names: Sequence[str]) -> str:
     """The page as Markdown."""
-    found = [Measured(name) for name in names]
+    opened = [open_profile(name) for name in names]
     judged = judge(all_sources(names))
     parts = [
         "# Reproducing MUPPET: a report",
@@ -67,29 +54,30 @@ def render(names: Sequence[str]) -> str:
         "of the ML Reproducibility Challenge. Rendered by `make reproduction`; every number is computed from "
         "`paper_tables/reference/`, `studies/` and `results/`.",
         "## Reproducibility summary",
-        *_summary(found, judged),
+        *_summary(opened, judged),
         "## 1 Scope of reproducibility",
         _claims(judged),
         "## 2 Methodology",
-        *_method(found),
+        *_method(opened),
         "## 3 Results",
-        *_results(found),
+        *_results(opened),
         "## 4 Discussion",
         *_discussion(judged),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _summary(found: Sequence[Measured], judged: Judged) -> list[str]:
+def _summary(opened: Sequence[ProfileResults], judged: Judged) -> list[str]:
     paper = _tally(judged, "paper")
-    size = {one.name: f"{len(one.done):,} of {len(one.runs):,} at profile `{one.name}`" for one in found}
+    size = {one.name: f"{len(one.done):,} of {len(one.runs):,} at profile `{one.name}`" for one in opened}
     measured = ", ".join(size.values())
     return [
         f"**Scope.** {len(judged)} checkable claims, each with a predicate over table cells or curves "
         "([claims.md](claims.md)).",
         f"**Methodology.** An independent implementation. Runs done: {measured}. "
-        + " ".join(f"`{one.name}`: {one.caption}." for one in found),
-        f"**Results.** On the paper's own printed numbers {_said(paper)}. " + " ".join(_outcome(one) for one in found),
+        + " ".join(f"`{one.name}`: {one.caption}." for one in opened),
+        f"**Results.** On the paper's own printed numbers {_said(paper)}. "
+        + " ".join(_measured(one) for one in opened),
         "**What was easy.** Tables 7 and 8 give the recipe of pre-finetuning in full, Eq. 1 is one line, and most "
         "datasets of the appendix are public and load without scripts.",
         f"**What was difficult.** The text leaves {_open()} points open or contradicts itself on them "
@@ -113,9 +101,9 @@ def _open() -> int:
     return sum(entry.id.startswith("P") for entry in decisions.current().entries)
 
 
-def _outcome(one: Measured) -> str:
+def _measured(one: ProfileResults) -> str:
     """One sentence on what a profile has measured against the paper and against its own base rows."""
-    cells = pd.concat(one.frames.values())
+    cells = pd.concat(one.frame(name) for name in one.studies)
     measured = cells[cells["value"].notna()]
     if measured.empty:
         return f"At profile `{one.name}` no cell is measured yet."
@@ -128,17 +116,17 @@ def _outcome(one: Measured) -> str:
     return text + "."
 
 
-def _gains(one: Measured, names: Iterable[str] = ("table3", "table4", "table5")) -> list[tuple[str, float]]:
+def _gains(one: ProfileResults, names: Iterable[str] = ("table3", "table4", "table5")) -> list[tuple[str, float]]:
     """(cell, MUPPET minus its base, a fraction of 1) wherever both are measured; released checkpoints aside."""
-    found = []
+    gains = []
     for name in names:
-        study, frame = one.studies[name], one.frames[name]
+        study, frame = one.studies[name], one.frame(name)
         values = frame.dropna(subset=["value"]).set_index(["row", "column", "metric"])["value"]
         for (row, column, metric), value in values.items():
             base = values.get((study.base.get(row, ""), column, metric))
             if base is not None and "(released)" not in row:
-                found.append((f"{name} {row} {column}", value - base))
-    return found
+                gains.append((f"{name} {row} {column}", value - base))
+    return gains
 
 
 def _claims(judged: Judged) -> str:
@@ -158,9 +146,9 @@ def _claims(judged: Judged) -> str:
     return tabulate(rows + counted, headers=["", "where", "claim", *labels], tablefmt="github")
 
 
-def _method(found: Sequence[Measured]) -> list[str]:
+def _method(opened: Sequence[ProfileResults]) -> list[str]:
     sets = recipes.mixture(recipes.ROBERTA_B), recipes.mixture(recipes.BART)
-    full = found[0]
+    full = opened[0]
     stages = Counter(isinstance(run, Prefinetune) for run in full.runs.values())
     idle = cost.calibrate([])
     hours = sum(cost.seconds(run, idle, "gpu") for run in full.runs.values()) / 3600
@@ -186,7 +174,7 @@ def _method(found: Sequence[Measured]) -> list[str]:
         f"fine-tunings, runs that artefacts share counted once: by the FLOP model about {hours:,.0f} GPU-hours at "
         "40 % of an A100. Spent so far:\n\n"
         + tabulate(
-            [_spent(one) for one in found],
+            [_spent(one) for one in opened],
             headers=["profile", "pre-finetunings", "fine-tunings", "hours", "devices", "from uncommitted code"],
             tablefmt="github",
         ),
@@ -196,7 +184,7 @@ def _method(found: Sequence[Measured]) -> list[str]:
 def _counts() -> str:
     cells = table1.counts()
     rows = {cell.row: [c for c in cells if c.row == cell.row] for cell in cells}
-    body = [[row, *(f"{c.printed} / {c.ours:,}" for c in found)] for row, found in rows.items()]
+    body = [[row, *(f"{c.printed} / {c.ours:,}" for c in counts)] for row, counts in rows.items()]
     heads = ["task type", *(f"{column}, paper / here" for column in table1.COLUMNS)]
     return tabulate(body, headers=heads, tablefmt="github")
 
@@ -210,7 +198,7 @@ def _list(values: Iterable[float]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
-def _spent(one: Measured) -> list[Any]:
+def _spent(one: ProfileResults) -> list[Any]:
     seen = one.collected.frame.drop_duplicates("run")
     seen = seen[seen["run"].isin(one.done)]
     first = sum(isinstance(one.runs[name], Prefinetune) for name in one.done)
@@ -219,12 +207,12 @@ def _spent(one: Measured) -> list[Any]:
     return [one.name, first, len(one.done) - first, f"{hours:.1f}", devices, dirty]
 
 
-def _results(found: Sequence[Measured]) -> list[str]:
+def _results(opened: Sequence[ProfileResults]) -> list[str]:
     parts = []
-    for name, study in found[0].studies.items():
+    for name, study in opened[0].studies.items():
         rows = []
-        for one in found:
-            frame = one.frames[name]
+        for one in opened:
+            frame = one.frame(name)
             ours = frame[~frame["state"].isin(["paper only"])]
             both = ours.dropna(subset=["value", "paper", "low", "high"])
             outside = int(((both["paper"] < both["low"]) | (both["paper"] > both["high"])).sum())

@@ -16,14 +16,15 @@ import pandas as pd
 
 from muppet.paths import write_text
 from muppet.result import read, unpack_items
-from studies.claims.claim import p_text, percent, points
 from studies.claims.sources import FAMILIES, task_of
 from studies.kit.ledger import stats
-from studies.kit.ledger.results import Collected, cells_frame
+from studies.kit.ledger.cells import cells_frame
+from studies.kit.ledger.results import Collected
 from studies.kit.profiles import get
+from studies.kit.show import p_text, percent, points
 from studies.kit.study import Cell, Study
+from studies.pages import TABLES
 
-TABLES = Path("paper_tables")
 Items = Callable[[str, str], list[float] | None]  # run id, score key → per-example scores
 
 
@@ -44,13 +45,13 @@ class Gain:
 
 
 def gains(study: Study, frame: pd.DataFrame, items: Items) -> list[Gain]:
-    """Every measured MUPPET cell of `study` whose base is measured too. frame: `collect.cells_frame`, one protocol."""
+    """Every measured MUPPET cell of `study` whose base is measured too. frame: `cells_frame`, one protocol."""
     cells = {(cell.row, cell.column, cell.metric): cell for cell in study.cells}
     lines = frame[frame["state"] == "measured"]
-    found = {(line.row, line.column, line.metric): line for line in lines.itertuples(index=False)}
-    made = []
-    for (row, column, metric), line in found.items():
-        base = found.get((study.base.get(row, ""), column, metric))
+    measured = {(line.row, line.column, line.metric): line for line in lines.itertuples(index=False)}
+    pairs = []
+    for (row, column, metric), line in measured.items():
+        base = measured.get((study.base.get(row, ""), column, metric))
         if base is None:
             continue
         cell = cells[row, column, metric]
@@ -58,7 +59,7 @@ def gains(study: Study, frame: pd.DataFrame, items: Items) -> list[Gain]:
         over_seeds = (
             stats.seed_interval(np.subtract(line.seeds, base.seeds)) if paired and len(line.seeds) > 1 else None
         )
-        made.append(
+        pairs.append(
             Gain(
                 study=study.name,
                 row=row,
@@ -72,7 +73,7 @@ def gains(study: Study, frame: pd.DataFrame, items: Items) -> list[Gain]:
                 over_items=_over_items(cell, line.picked, base.picked, items),
             )
         )
-    return made
+    return pairs
 
 
 def markdown(studies: Mapping[str, Study], frames: Mapping[str, pd.DataFrame], items: Items, caption: str) -> str:
@@ -82,12 +83,12 @@ def markdown(studies: Mapping[str, Study], frames: Mapping[str, pd.DataFrame], i
     lines = ["# MUPPET against its base", "", f"Measured: {caption}.", "", *HEAD]
     every: list[Gain] = []
     for name, frame in frames.items():
-        made = gains(studies[name], frame, items)
-        if not made:
+        own = gains(studies[name], frame, items)
+        if not own:
             continue
-        every += made
-        adjusted = stats.false_discovery([gain.over_items.p if gain.over_items else None for gain in made])
-        rows = [_row(gain, q) for gain, q in zip(made, adjusted, strict=True)]
+        every += own
+        adjusted = stats.false_discovery([gain.over_items.p if gain.over_items else None for gain in own])
+        rows = [_row(gain, q) for gain, q in zip(own, adjusted, strict=True)]
         heads = ["Row", "Column", "Gain", "over seeds", "over items", "p", "adjusted"]
         lines += [f"## {studies[name].title}", "", tabulate(rows, headers=heads, tablefmt="pipe"), ""]
     if not every:

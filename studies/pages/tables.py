@@ -14,10 +14,10 @@ from pathlib import Path
 import pandas as pd
 
 from muppet.paths import write_text
-from studies.kit import profiles
+from studies.kit import profiles, show
 from studies.kit.study import Study
+from studies.pages import TABLES
 
-TABLES = Path("paper_tables")
 SILENT = ("paper only", "not in this profile")  # states that a cell need not repeat
 FEW = 12  # cells that the terminal shows with intervals and counts
 METRICS = {"em": "EM", "f1": "F1", "matthews": "Matthews", "spearman": "Spearman", "pearson": "Pearson"}
@@ -38,7 +38,7 @@ class Mark:
 def render(
     study: Study, profile: str, frame: pd.DataFrame, root: Path = TABLES, refused: Mapping[str, str] | None = None
 ) -> list[Path]:
-    """Write `study` from its cells (`collect.cells_frame`) to `root/profile/name.{md,tex,csv}`; returns the paths."""
+    """Write `study` from its cells (`cells_frame`) to `root/profile/name.{md,tex,csv}`; returns the paths."""
     stem = root / profile / study.name
     texts = {
         ".md": markdown(study, profile, frame, refused),
@@ -166,7 +166,7 @@ def counted(cell: pd.Series) -> str:
 
 def percent(fraction: float) -> str:
     """A fraction of 1 in percent, one decimal."""
-    return f"{100 * fraction:.1f}".replace("-", "−")
+    return show.percent(fraction).replace("-", "−")
 
 
 def points(difference: float) -> str:
@@ -298,8 +298,8 @@ def terminal(study: Study, profile: str, frame: pd.DataFrame, width: int | None 
 
     console, whole = Console(width=width), len(study.cells) <= FEW
     marks = marked(study, frame)  # against the whole table
-    here = {(cell.row, cell.column) for cell in study.cells}
-    frame = frame[[place in here for place in zip(frame["row"], frame["column"])]]
+    asked = {(cell.row, cell.column) for cell in study.cells}
+    frame = frame[[place in asked for place in zip(frame["row"], frame["column"])]]
     console.print(f"[bold]{study.title}[/], profile {profile}: {profiles.get(profile).caption}", highlight=False)
     short = "The paper's value → ours, in percent; intervals, n and seeds stand in the files."
     text = re.sub(r"\*\*|</?u>", "", legend(frame)) if whole else short

@@ -11,12 +11,15 @@ from typing import Any
 
 from muppet.result import Result, ResultError, read
 from muppet.runs import Finetune, Run, parent, run_id
-from studies.kit import load, profiles
+from studies.claims.sources import RELEASED
+from studies.kit import profiles
+from studies.kit.decisions import option
 from studies.kit.ledger import reference, results
-from studies.kit.ledger.results import Collected
+from studies.kit.ledger.cells import printed_cells
+from studies.kit.ledger.profile import ProfileResults
+from studies.kit.ledger.reference import Printed
 from studies.kit.study import Cell, Study
 
-RELEASED = " (released)"
 PROTOCOL = {
     "paper": "best point of the search on the evaluation set; the median over its seeds",
     "honest": "best point of the search on held-out training rows; the mean over its seeds",
@@ -37,54 +40,34 @@ class Ledger:
     profiles: list[dict[str, Any]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Loaded:
-    """One profile: its studies, its results, and the frame of each study under both protocols."""
-
-    name: str
-    studies: Mapping[str, Study]
-    collected: Collected
-    frames: Mapping[str, Any]  # name → cells_frame
-
-
-def open_profile(name: str) -> Loaded:
-    """Everything that is declared and measured at profile `name`."""
-    studies, collected = load.load_studies(name), results.read_all(name)
-    frames = {key: results.cells_frame(study, name, collected, results.PROTOCOLS) for key, study in studies.items()}
-    return Loaded(name=name, studies=studies, collected=collected, frames=frames)
-
-
-def build(loaded: Sequence[Loaded]) -> Ledger:
+def build(loaded: Sequence[ProfileResults]) -> Ledger:
     """The ledger over some profiles; the first one's declaration gives rows and columns."""
-    ledger, places = Ledger(), _places(loaded)
-    others = _others()
+    ledger, places, studies = Ledger(), _places(loaded), loaded[0].studies
+    others = _others(studies)
+    paper = {(name, *key): cell for name, study in studies.items() for key, cell in printed_cells(study).items()}
     for place in places:
-        ledger.cells.append(_cell(place, others.get(place, [])))
+        ledger.cells.append(_cell(place, paper.get(place), others.get(place, [])))
     index = {place: i for i, place in enumerate(places)}
     for place, i in index.items():
         study, row, column, metric = place
         ledger.cells[i]["released"] = index.get((study, row + RELEASED, column, metric))
     for one in loaded:
         _measure(ledger, index, one)
-    ledger.titles = {name: study.title for name, study in loaded[0].studies.items()}
+    ledger.titles = {name: study.title for name, study in studies.items()}
     return ledger
 
 
-def _places(loaded: Sequence[Loaded]) -> list[Place]:
-    found: dict[Place, None] = {}
+def _places(loaded: Sequence[ProfileResults]) -> list[Place]:
+    places: dict[Place, None] = {}
     for one in loaded:
         for name, frame in one.frames.items():
-            found |= dict.fromkeys((name, *key) for key in zip(frame["row"], frame["column"], frame["metric"]))
+            places |= dict.fromkeys((name, *key) for key in zip(frame["row"], frame["column"], frame["metric"]))
     order = {name: i for i, name in enumerate(loaded[0].studies)}
-    return sorted(found, key=lambda place: order[place[0]])
+    return sorted(places, key=lambda place: order[place[0]])
 
 
-def _cell(place: Place, others: list[dict[str, str]]) -> dict[str, Any]:
+def _cell(place: Place, printed: Printed | None, others: list[dict[str, str]]) -> dict[str, Any]:
     study, row, column, metric = place
-    printed = None
-    if study.startswith("table"):
-        cells = reference.table(int(study.removeprefix("table")))
-        printed = next((p for p in cells if (p.row, p.column, p.metric) == (row, column, metric)), None)
     where = ""
     if printed:
         parts = (printed.provenance, printed.split, f"n = {printed.n:,}" if printed.n else "", printed.note)
@@ -103,20 +86,22 @@ def _cell(place: Place, others: list[dict[str, str]]) -> dict[str, Any]:
     }
 
 
-def _others() -> dict[Place, list[dict[str, str]]]:
+def _others(studies: Mapping[str, Study]) -> dict[Place, list[dict[str, str]]]:
     """What further sources print for the paper's cells."""
-    found: dict[Place, list[dict[str, str]]] = {}
+    names = {study.reference: name for name, study in studies.items() if study.reference is not None}
+    others: dict[Place, list[dict[str, str]]] = {}
     for cell in reference.public():
-        place = (f"table{cell.table}", cell.row, cell.column, cell.metric)
-        found.setdefault(place, []).append({"source": cell.provenance, "text": cell.printed})
-    return found
+        if cell.table in names:
+            place = (names[cell.table], cell.row, cell.column, cell.metric)
+            others.setdefault(place, []).append({"source": cell.provenance, "text": cell.printed})
+    return others
 
 
-def _measure(ledger: Ledger, index: Mapping[Place, int], one: Loaded) -> None:
+def _measure(ledger: Ledger, index: Mapping[Place, int], one: ProfileResults) -> None:
     """Put one profile's numbers into the ledger's cells, and the runs they come from beside them."""
-    declared = load.runs(one.studies.values())
+    declared = one.runs
     failed = results.failures(name for name in declared if name not in one.collected.done)
-    protocol = str(results.option("protocol"))
+    protocol = str(option("protocol"))
     for name, study in one.studies.items():
         cells = {(cell.row, cell.column, cell.metric): cell for cell in study.cells}
         by_place: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -130,12 +115,11 @@ def _measure(ledger: Ledger, index: Mapping[Place, int], one: Loaded) -> None:
                 target |= {"shape": "measured", "score": cell.score or target.get("score", ""), "select": cell.select}
                 entry |= _evidence(ledger, one, cell, records, failed)
             target["ours"][one.name] = entry
-    done = len(declared.keys() & one.collected.done)
     ledger.profiles.append(
         {
             "name": one.name,
             "note": profiles.get(one.name).caption,
-            "done": done,
+            "done": len(one.done),
             "declared": len(declared),
             "refused": sorted(one.collected.refused.values()),
             "failed": [f"{run}: {record.get('error', '')}" for run, record in sorted(failed.items())],
@@ -161,21 +145,21 @@ def _ours(records: Mapping[str, Mapping[str, Any]], protocol: str) -> dict[str, 
 
 
 def _evidence(
-    ledger: Ledger, one: Loaded, cell: Cell, records: Mapping[str, Any], failed: Mapping[str, Mapping[str, Any]]
+    ledger: Ledger, one: ProfileResults, cell: Cell, records: Mapping[str, Any], failed: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The runs of a cell: those that are done, in full, and a sentence on those that are declared."""
     ids = [run_id(run) for run in cell.runs]
     done = [run for run, name in zip(cell.runs, ids) if name in one.collected.done]
     for run in done:
         _keep(ledger, one, run)
-    found: dict[str, Any] = {
+    evidence: dict[str, Any] = {
         "runs": [run_id(run) for run in done],
         "search": search(cell.runs),
         "declared": len(ids),
         "failures": [f"{name}: {failed[name].get('error', '')}" for name in ids if name in failed],
         "why": cell.why,
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in evidence.items() if value}
 
 
 def search(runs: Sequence[Run]) -> str:
@@ -191,7 +175,7 @@ def search(runs: Sequence[Run]) -> str:
     return "; ".join(parts) if runs else ""
 
 
-def _keep(ledger: Ledger, one: Loaded, run: Run) -> None:
+def _keep(ledger: Ledger, one: ProfileResults, run: Run) -> None:
     """Put a finished run, and the pre-finetuning it came from, into the ledger once."""
     name = run_id(run)
     if name in ledger.runs:
@@ -200,10 +184,10 @@ def _keep(ledger: Ledger, one: Loaded, run: Run) -> None:
         result = read(results.result_path(one.name, run), run)
     except (ResultError, OSError):
         return  # refused by name in the profile's notice
-    up = parent(run)
-    ledger.runs[name] = _run(ledger, run, result) | ({"parent": run_id(up)} if up else {})
-    if up:
-        _keep(ledger, one, up)
+    before = parent(run)
+    ledger.runs[name] = _run(ledger, run, result) | ({"parent": run_id(before)} if before else {})
+    if before:
+        _keep(ledger, one, before)
 
 
 def _run(ledger: Ledger, run: Run, result: Result) -> dict[str, Any]:
@@ -212,7 +196,7 @@ def _run(ledger: Ledger, run: Run, result: Result) -> dict[str, Any]:
     shown = {name: _text(value) for name, value in sorted(environment.items()) if _text(value)}
     if shown not in ledger.environments:
         ledger.environments.append(shown)
-    found: dict[str, Any] = {
+    entry: dict[str, Any] = {
         "id": result.id,
         "seed": run.seed,
         "seconds": float(cost.get("seconds") or 0),
@@ -229,12 +213,12 @@ def _run(ledger: Ledger, run: Run, result: Result) -> dict[str, Any]:
         },
     }
     if isinstance(run, Finetune):
-        found["searched"] = {name: getattr(run.recipe, name) for name in SEARCHED}
+        entry["searched"] = {name: getattr(run.recipe, name) for name in SEARCHED}
         if run.fraction is not None:
-            found["searched"] |= {"share": run.fraction, "draw": run.draw}
+            entry["searched"] |= {"share": run.fraction, "draw": run.draw}
     else:
-        found["datasets"] = len(run.tasks)
-    return found
+        entry["datasets"] = len(run.tasks)
+    return entry
 
 
 def _text(value: Any) -> str:

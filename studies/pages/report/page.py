@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from muppet.paths import write_text
+from studies.claims.sources import RELEASED
 from studies.kit import decisions, profiles
 from studies.kit.decisions import option
-from studies.pages import figures
-from studies.pages.claims import COMMITTED, TABLES, all_sources, judge
+from studies.kit.ledger.profile import ProfileResults, open_profile
+from studies.pages import COMMITTED, TABLES, figures
+from studies.pages.claims import all_sources, judge
 from studies.pages.report import content
-from studies.pages.report.content import RELEASED, Ledger, Loaded
+from studies.pages.report.content import Ledger
 
 SOURCES = ("paper", "independent", "released", "ours")
 SIGNS = {"HOLDS": "✓", "FAILS": "✗", "PARTIAL": "◐", "NOT MEASURED": "–"}
@@ -41,11 +43,11 @@ def main(args: argparse.Namespace) -> int:
 
 def write(names: Sequence[str], path: Path) -> Path:
     """Render the page over the profiles `names` to `path`."""
-    write_text(path, render([content.open_profile(name) for name in names]))
+    write_text(path, render([open_profile(name) for name in names]))
     return path
 
 
-def render(loaded: Sequence[Loaded]) -> str:
+def render(loaded: Sequence[ProfileResults]) -> str:
     """The page as text. The first profile with a result is the one shown first."""
     import jinja2
 
@@ -89,7 +91,7 @@ def jinja_safe(text: str) -> Any:
     return Markup(text)
 
 
-def table(ledger: Ledger, one: Loaded, name: str) -> dict[str, Any]:
+def table(ledger: Ledger, one: ProfileResults, name: str) -> dict[str, Any]:
     """A table study: columns, and per row the indices of its cells; released rows stand inside those they belong to."""
     study = one.studies[name]
     place: dict[tuple[str, str], list[int]] = {}
@@ -109,18 +111,17 @@ def table(ledger: Ledger, one: Loaded, name: str) -> dict[str, Any]:
     }
 
 
-def drawn(one: Loaded) -> list[dict[str, Any]]:
+def drawn(one: ProfileResults) -> list[dict[str, Any]]:
     """The figures of one profile, as PNG in base64 with its size in CSS pixels."""
-    found = []
+    images = []
     for name, study in one.studies.items():
         if study.kind == "table":
             continue
-        frame = one.frames[name]
-        frame = frame[frame["protocol"] == str(option("protocol"))]
+        frame = one.frame(name)
         image = figures.png(study, one.name, frame)
         width, height = struct.unpack(">II", image[16:24])
         missing = figures.missing(figures.plotted(study, frame))
-        found.append(
+        images.append(
             {
                 "name": name,
                 "profile": one.name,
@@ -132,10 +133,10 @@ def drawn(one: Loaded) -> list[dict[str, Any]]:
                 "alt": f"{study.title}. {missing}".strip(),
             }
         )
-    return found
+    return images
 
 
-def claims_shown(loaded: Sequence[Loaded]) -> list[dict[str, Any]]:
+def claims_shown(loaded: Sequence[ProfileResults]) -> list[dict[str, Any]]:
     """Every claim with its verdict from each source; ours once per profile."""
     shown = []
     for claim, findings in judge(all_sources([one.name for one in loaded])):

@@ -1,0 +1,224 @@
+"""Cells from results: every run of a cell reduced to one number by a protocol, beside what the paper prints.
+
+pandas is imported when a frame is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from statistics import fmean, median
+from typing import TYPE_CHECKING, Any
+
+from muppet.result import Score
+from muppet.runs import Prefinetune, Run, parent, run_id
+from studies.kit.decisions import option
+from studies.kit.ledger import reference
+from studies.kit.ledger.reference import Printed
+from studies.kit.ledger.results import Collected, failures, read_all
+from studies.kit.study import Cell, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PROTOCOLS = ("paper", "honest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellResult:
+    """A cell under one protocol; scores are fractions of 1.
+
+    `low`, `high`: the 95 % interval over evaluation items (mean of the chosen runs' own); `seed_low`, `seed_high`: the
+    95 % interval of the mean over seeds. `seeds_done` counts the chosen point's seeds, `runs_done` every finished run.
+    """
+
+    study: str
+    row: str
+    column: str
+    metric: str
+    protocol: str
+    state: str  # measured, pending, failed, refused, paper only, not in this profile, or what the study says
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    seeds: tuple[float, ...] = ()  # the chosen point's scores, one a seed
+    seeds_done: int = 0
+    seeds_total: int = 0
+    runs_done: int = 0
+    runs_total: int = 0
+    seed_low: float | None = None
+    seed_high: float | None = None
+    paper: float | None = None
+    printed: str | None = None
+    difference: float | None = None
+    picked: tuple[str, ...] = ()  # ids of the runs that stand for the cell
+    dirty: bool = False  # a chosen run was done with uncommitted changes to the code
+
+
+def cells_frame(
+    study: Study, profile: str, collected: Collected | None = None, protocols: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """One row per cell and protocol, in declared order; the columns are `CellResult`'s fields.
+
+    By default only the protocol in force (decision `protocol`) is given. A cell without runs stands once for each
+    metric that the paper prints there (a pair such as accuracy/F1).
+    """
+    import pandas as pd
+
+    collected = collected or read_all(profile)
+    kinds = protocols or (str(option("protocol")),)
+    scores = _scores(study, collected.frame)
+    printed = printed_cells(study)
+    lost = {Path(path).stem: "refused" for path in collected.refused}
+    lost |= dict.fromkeys(failures(name for name in study.runs() if name not in collected.done), "failed")
+    dirty = frozenset(collected.frame.loc[collected.frame["dirty"], "run"])
+    rows = []
+    for cell in study.cells:
+        metrics = [metric for row, column, metric in printed if (row, column) == (cell.row, cell.column)]
+        for metric in metrics if metrics and not cell.runs and cell.metric not in metrics else [cell.metric]:
+            paper = printed.get((cell.row, cell.column, metric))
+            rows += [_measure(study, replace(cell, metric=metric), kind, scores, lost, dirty, paper) for kind in kinds]
+    frame = pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(CellResult)])
+    numbers = ["value", "low", "high", "seed_low", "seed_high", "paper", "difference"]
+    return frame.astype(dict.fromkeys(numbers, "float64") | {"n": "Int64"})
+
+
+def _measure(
+    study: Study,
+    cell: Cell,
+    protocol: str,
+    scores: dict[tuple[str, str], Score],
+    lost: dict[str, str],
+    dirty: frozenset[str],
+    paper: Printed | None,
+) -> CellResult:
+    value = paper.value if paper else None
+    common: dict[str, Any] = {
+        "study": study.name,
+        "row": cell.row,
+        "column": cell.column,
+        "metric": cell.metric,
+        "protocol": protocol,
+        "paper": value,
+        "printed": paper.printed if paper else None,
+    }
+    if not cell.runs:
+        return CellResult(**common, state=cell.why or "paper only")
+    ids = [run_id(run) for run in cell.runs]
+    seeds = 1 if cell.folds else len({run.seed for run in cell.runs})
+    have = {name: score for name in ids if (score := _score(scores, name, cell.score))}
+    common |= {"runs_done": len(have), "runs_total": len(ids), "seeds_total": seeds}
+    picked = reduce(cell, scores, protocol)
+    if not picked:
+        parents = [run_id(up) for run in cell.runs if (up := parent(run)) is not None]
+        states = {lost[name] for name in (*ids, *parents) if name in lost and name not in have}
+        return CellResult(**common, state=min(states, default="pending"))
+    chosen = [have[name] for name in picked]
+    if cell.folds:
+        chosen = [_pooled(chosen)]
+    values = [score.value for score in chosen]
+    middle = median(values) if protocol == "paper" else fmean(values)
+    low, high = _seed_interval(values)
+    items = [score for score in chosen if score.low is not None and score.high is not None]
+    return CellResult(
+        **common,
+        state="measured",
+        value=middle,
+        low=fmean(score.low or 0 for score in items) if items else None,
+        high=fmean(score.high or 0 for score in items) if items else None,
+        n=chosen[0].n,
+        seeds=tuple(values),
+        seeds_done=len(chosen),
+        seed_low=low,
+        seed_high=high,
+        difference=middle - value if value is not None else None,
+        picked=tuple(picked),
+        dirty=any(name in dirty for name in picked),
+    )
+
+
+def reduce(cell: Cell, scores: dict[tuple[str, str], Score], protocol: str) -> list[str]:
+    """Ids of the finished runs that stand for the cell: all seeds (or folds) of one point of the search; none when no
+    point can be judged yet.
+
+    `paper`: the point whose median over seeds is best on the evaluation split (§4, P37). `honest`: the point whose
+    mean over seeds is best on held-out training rows; a search of one point needs no selection. A point with more
+    finished seeds goes before one with fewer, so that half a grid is not judged by its luckiest run. Folds count only
+    together.
+    """
+    if not any(_score(scores, run_id(run), cell.score) for run in cell.runs):
+        return []
+    points: dict[Run, list[Run]] = {}
+    for run in cell.runs:
+        points.setdefault(_point(run, cell.folds), []).append(run)
+    honest = protocol == "honest" and len(points) > 1
+    judge = cell.select if honest else cell.score
+    best: tuple[int, float] | None = None
+    picked: list[str] = []
+    for runs in points.values():
+        names = [run_id(run) for run in runs if _score(scores, run_id(run), cell.score)]
+        judged = [score.value for name in names if judge and (score := _score(scores, name, judge))]
+        if not judged or len(judged) < len(names) or (cell.folds and len(names) < len(runs)):
+            continue
+        rank = (len(names), fmean(judged) if honest or cell.folds else median(judged))
+        if best is None or rank > best:
+            best, picked = rank, names
+    return picked
+
+
+def _point(run: Run, folds: bool) -> Run:
+    """What the seeds of one point share; folds differ in their task's partition too."""
+    if isinstance(run, Prefinetune):
+        return replace(run, seed=0)
+    task = replace(run.task, partition=None) if folds else run.task
+    return replace(run, seed=0, draw=None, task=task)
+
+
+def _score(scores: dict[tuple[str, str], Score], name: str, key: str) -> Score | None:
+    """The score `key` of run `name`; of several keys joined by ` + `, their mean weighted by n when all are there."""
+    parts = [scores.get((name, one)) for one in key.split(" + ")]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    return known[0] if len(known) == 1 else _pooled(known)
+
+
+def _pooled(parts: Sequence[Score]) -> Score:
+    """Scores over separate items as one: mean weighted by n, and the interval that independent parts give it."""
+    n = sum(part.n for part in parts)
+    value = sum(part.value * part.n for part in parts) / n
+    if any(part.low is None or part.high is None for part in parts):
+        return Score(value=value, n=n)
+    down = sum((part.n / n * (part.value - (part.low or 0))) ** 2 for part in parts) ** 0.5
+    up = sum((part.n / n * ((part.high or 0) - part.value)) ** 2 for part in parts) ** 0.5
+    return Score(value=value, n=n, low=value - down, high=value + up)
+
+
+def _seed_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
+    """The 95 % Student interval of the mean over seeds, around the middle; none for a single seed."""
+    from studies.kit.ledger.stats import seed_interval
+
+    interval = seed_interval(values)
+    return (interval.low, interval.high) if len(values) > 1 else (None, None)
+
+
+def _scores(study: Study, frame: pd.DataFrame) -> dict[tuple[str, str], Score]:
+    """(run, key) → score, for the runs of `study`."""
+    import pandas as pd
+
+    if frame.empty:
+        return {}
+    own = frame[frame["run"].isin(study.runs())]
+    return {
+        (run, key): Score(value=value, n=n, low=None if pd.isna(low) else low, high=None if pd.isna(high) else high)
+        for run, key, value, low, high, n in own[["run", "key", "value", "low", "high", "n"]].itertuples(index=False)
+    }
+
+
+def printed_cells(study: Study) -> dict[tuple[str, str, str], Printed]:
+    """The paper's cells of this artefact by (row, column, metric)."""
+    if study.reference is None:
+        return {}
+    return {(p.row, p.column, p.metric): p for p in reference.table(study.reference)}
