@@ -22,9 +22,10 @@ from muppet.errors import Stopped, UserError, unknown
 from muppet.paths import write_text
 from muppet.result import read, write
 from muppet.runs import Finetune, Run, parent, run_id
+from studies import ARTEFACTS
 from studies.kit.decisions import OVERRIDE
 from studies.kit.ledger.results import result_path
-from studies.kit.load import load_studies, names
+from studies.kit.load import load_studies
 
 Progress = Callable[[dict[str, Any]], None]
 Outcome = Literal["done", "skipped", "busy", "failed"]  # busy: another process holds the run and will leave its result
@@ -38,7 +39,7 @@ class Busy(Exception):
 def declared(profile: str, ids: Sequence[str]) -> list[Run]:
     """The runs called `ids`. Raises UserError for one that no study declares under `profile`."""
     known: dict[str, Run] = {}
-    for study in names():
+    for study in ARTEFACTS:
         if known.keys() >= set(ids):
             break
         known |= _of(study, profile, os.environ.get(OVERRIDE, ""))
