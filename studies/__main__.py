@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in DISK:
             raise
-        print(f"error: {error}; make room or mend the folder, then give the same command again", file=sys.stderr)
+        print(f"error: {error}; make room or repair the folder, then give the same command again", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -55,19 +55,21 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line. An empty value is an absent one, so that make may hand over unset variables."""
-    made = argparse.ArgumentParser(prog="python -m studies", description=__doc__, allow_abbrev=False)
-    made.add_argument("command", help="an artefact (table3, figure1, …), all, or: " + ", ".join(COMMANDS))
-    made.add_argument("--profile", default="smoke", help="smoke (default), mini or paper")
-    made.add_argument("--launcher", default="local", help="local (default) or slurm")
-    made.add_argument("--only", metavar="GLOB", help="cells to run, as row/column; the table still shows all")
-    made.add_argument("--yes", action="store_true", help="spend what the plan says")
-    made.add_argument("--no-run", action="store_true", help="render what is there")
-    made.add_argument("--run", metavar="ID", help="the run that `logs` follows")
-    made.add_argument("--jobs", metavar="N", help="workers of the local launcher")
-    made.add_argument("--artefact", metavar="NAME", help="the artefact that `plan` or `status` is asked about")
-    made.add_argument("--json", action="store_true", help="plan and status: as JSON")
-    made.add_argument("--emit-sbatch", metavar="DIR", help="with --launcher slurm: write the scripts, submit nothing")
-    return made
+    options = argparse.ArgumentParser(prog="python -m studies", description=__doc__, allow_abbrev=False)
+    options.add_argument("command", help="an artefact (table3, figure1, …), all, or: " + ", ".join(COMMANDS))
+    options.add_argument("--profile", default="smoke", help="smoke (default), mini or paper")
+    options.add_argument("--launcher", default="local", help="local (default) or slurm")
+    options.add_argument("--only", metavar="GLOB", help="cells to run, as row/column; the table still shows all")
+    options.add_argument("--yes", action="store_true", help="spend what the plan says")
+    options.add_argument("--no-run", action="store_true", help="render what is there")
+    options.add_argument("--run", metavar="ID", help="the run that `logs` follows")
+    options.add_argument("--jobs", metavar="N", help="workers of the local launcher")
+    options.add_argument("--artefact", metavar="NAME", help="the artefact that `plan` or `status` is asked about")
+    options.add_argument("--json", action="store_true", help="plan and status: as JSON")
+    options.add_argument(
+        "--emit-sbatch", metavar="DIR", help="with --launcher slurm: write the scripts, submit nothing"
+    )
+    return options
 
 
 def dispatch(args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ CLAIMS: tuple[Claim, ...] = tuple(
 
 def get(id: str) -> Claim:
     """The claim of this id; a UserError offers the nearest."""
-    found = {claim.id: claim for claim in CLAIMS}
-    if id.upper() not in found:
-        raise unknown("claim", id, found)
-    return found[id.upper()]
+    by_id = {claim.id: claim for claim in CLAIMS}
+    if id.upper() not in by_id:
+        raise unknown("claim", id, by_id)
+    return by_id[id.upper()]

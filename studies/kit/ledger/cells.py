@@ -112,7 +112,7 @@ def _measure(
     common |= {"runs_done": len(have), "runs_total": len(ids), "seeds_total": seeds}
     picked = reduce(cell, scores, protocol)
     if not picked:
-        parents = [run_id(up) for run in cell.runs if (up := parent(run)) is not None]
+        parents = [run_id(before) for run in cell.runs if (before := parent(run)) is not None]
         states = {lost[name] for name in (*ids, *parents) if name in lost and name not in have}
         return CellResult(**common, state=min(states, default="pending"))
     chosen = [have[name] for name in picked]
@@ -191,9 +191,9 @@ def _pooled(parts: Sequence[Score]) -> Score:
     value = sum(part.value * part.n for part in parts) / n
     if any(part.low is None or part.high is None for part in parts):
         return Score(value=value, n=n)
-    down = sum((part.n / n * (part.value - (part.low or 0))) ** 2 for part in parts) ** 0.5
-    up = sum((part.n / n * ((part.high or 0) - part.value)) ** 2 for part in parts) ** 0.5
-    return Score(value=value, n=n, low=value - down, high=value + up)
+    below = sum((part.n / n * (part.value - (part.low or 0))) ** 2 for part in parts) ** 0.5
+    above = sum((part.n / n * ((part.high or 0) - part.value)) ** 2 for part in parts) ** 0.5
+    return Score(value=value, n=n, low=value - below, high=value + above)
 
 
 def _seed_interval(values: Sequence[float]) -> tuple[float | None, float | None]:

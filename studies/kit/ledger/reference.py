@@ -96,39 +96,39 @@ def public(folder: Path = FOLDER) -> tuple[Printed, ...]:
 def datasets(folder: Path = FOLDER) -> Mapping[tuple[int, str], Dataset]:
     """(table, column) → dataset."""
     path = folder / "datasets.csv"
-    found: dict[tuple[int, str], Dataset] = {}
+    known: dict[tuple[int, str], Dataset] = {}
     for where, row in _rows(path, ("table", "column", "family", "train_rows", "provenance", "note")):
         key = (_whole(where, "table", row["table"]), row["column"])
-        _once(where, key, found)
-        found[key] = Dataset(family=row["family"], train_rows=_whole(where, "train_rows", row["train_rows"]))
-    return found
+        _once(where, key, known)
+        known[key] = Dataset(family=row["family"], train_rows=_whole(where, "train_rows", row["train_rows"]))
+    return known
 
 
 @lru_cache(maxsize=None)
 def appendix(folder: Path = FOLDER) -> tuple[Entry, ...]:
     """The entries of appendix A.1 in order."""
     path = folder / "appendix_a1.csv"
-    found: dict[int, Entry] = {}
+    known: dict[int, Entry] = {}
     for where, row in _rows(path, ("number", "name", "family", "train_rows", "provenance", "note")):
         number = _whole(where, "number", row["number"])
-        _once(where, number, found)
+        _once(where, number, known)
         size = _whole(where, "train_rows", row["train_rows"]) if row["train_rows"] else None
-        found[number] = Entry(number=number, name=row["name"], family=row["family"], train_rows=size)
-    return tuple(found.values())
+        known[number] = Entry(number=number, name=row["name"], family=row["family"], train_rows=size)
+    return tuple(known.values())
 
 
 @lru_cache(maxsize=None)
 def independent(folder: Path = FOLDER) -> tuple[Replication, ...]:
     """The outside replication (IBM model-recycling, 36 datasets) in the order of its published file."""
     path, scores = folder / "independent.csv", ("roberta_base", "muppet_roberta_base_as_published")
-    found: dict[str, Replication] = {}
+    known: dict[str, Replication] = {}
     names = ("dataset", "train_rows", "evaluation_rows", *scores, "muppet_roberta_base_realigned")
     for where, row in _rows(path, names):
-        _once(where, row["dataset"], found)
+        _once(where, row["dataset"], known)
         base, published = (_fraction(where, name, row[name]) for name in scores)
         sizes = [_whole(where, name, row[name]) if row[name] else None for name in names[1:3]]
         last = names[-1]
-        found[row["dataset"]] = Replication(
+        known[row["dataset"]] = Replication(
             dataset=row["dataset"],
             train_rows=sizes[0],
             evaluation_rows=sizes[1],
@@ -136,11 +136,11 @@ def independent(folder: Path = FOLDER) -> tuple[Replication, ...]:
             published=published,
             realigned=_fraction(where, last, row[last]) if row[last] else None,
         )
-    return tuple(found.values())
+    return tuple(known.values())
 
 
 def realign(names: Sequence[str], published: Sequence[float], first: str = FIRST_SHIFTED) -> list[float | None]:
-    """Mend a column whose values, from dataset `first` on, stand one row too high.
+    """Correct a column whose values, from dataset `first` on, stand one row too high.
 
     One value was lost at `first` and the ones below moved up; the last row holds the same number as the row above it.
     So `first` gets no value, every later row gets the one printed above it, and the last printed value is dropped.
@@ -160,12 +160,12 @@ def number(text: str) -> float:
 
 
 def _cells(path: Path, columns: Sequence[str], k: int | None) -> tuple[Printed, ...]:
-    found: dict[Key, Printed] = {}
+    known: dict[Key, Printed] = {}
     for where, row in _rows(path, columns):
         cell = _cell(where, row, _whole(where, "table", row["table"]) if k is None else k)
-        _once(where, cell.key, found)
-        found[cell.key] = cell
-    return tuple(found.values())
+        _once(where, cell.key, known)
+        known[cell.key] = cell
+    return tuple(known.values())
 
 
 def _cell(where: str, row: Mapping[str, str], k: int) -> Printed:
@@ -218,8 +218,8 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, s
         yield f"{path}: row {i}", dict(zip(header, line, strict=True))
 
 
-def _once(where: str, key: object, found: Mapping) -> None:
-    if key in found:
+def _once(where: str, key: object, known: Mapping) -> None:
+    if key in known:
         name = " / ".join(map(str, key)) if isinstance(key, tuple) else key
         raise UserError(f"{where}: a second row for {name}; keep one")
 

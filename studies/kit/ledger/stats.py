@@ -271,7 +271,7 @@ def linear_or_saturating(x: ArrayLike, y: ArrayLike) -> Fit:
 
     span = float(np.ptp(k))
     line, slope = residual(k)
-    found = minimize_scalar(
+    best = minimize_scalar(
         lambda t: residual(-np.expm1(-(k - k.min()) / math.exp(t)))[0],
         method="bounded",
         bounds=(math.log(span / 50), math.log(span * 50)),
@@ -279,7 +279,7 @@ def linear_or_saturating(x: ArrayLike, y: ArrayLike) -> Fit:
     total = float(((s - s.mean()) ** 2).sum())
     return Fit(
         linear_aic=_aicc(line, len(k), 3),
-        saturating_aic=_aicc(float(found.fun), len(k), 4),
+        saturating_aic=_aicc(float(best.fun), len(k), 4),
         r_squared=1 - line / total if total else math.nan,
         slope=slope,
     )
