@@ -131,9 +131,10 @@ def _prefinetune(args: argparse.Namespace) -> int:
         source="twins" if args.twins else "hub",
         train_rows=args.rows,
     )
+    from muppet.runtime.hold import hold
     from muppet.stages.prefinetune import prefinetune
 
-    with _alone(_id(run)):
+    with hold(_id(run)):
         with _bar("pre-finetuning") as progress:
             result = prefinetune(run, progress=progress)
         _print_losses(result.training)
@@ -171,10 +172,11 @@ def _finetune(args: argparse.Namespace) -> int:
         evaluation_rows=args.rows,
     )
     from muppet.paths import run_dir
+    from muppet.runtime.hold import hold
     from muppet.stages.finetune import finetune
 
     model = run_dir(_id(run)) / "model"
-    with _alone(_id(run)):
+    with hold(_id(run)):
         with _bar("fine-tuning") as progress:
             result = finetune(run, progress=progress, save=model)
         for key, score in result.scores.items():
@@ -270,7 +272,7 @@ def _deliver(result: Any, model: Path | None, out: Path) -> int:
     """Copy the model to `out` and put the result beside it; then the run's checkpoints are no longer needed."""
     from muppet.paths import model_dir, run_dir
     from muppet.result import write
-    from muppet.runtime.distributed import is_first
+    from muppet.runtime.rank import is_first
 
     if is_first():
         _copy(model or model_dir(result.id), out)
@@ -284,25 +286,6 @@ def _id(run: Any) -> str:
     from muppet.runs import run_id
 
     return run_id(run)
-
-
-@contextmanager
-def _alone(run: str) -> Iterator[None]:
-    """Hold a run, so that a second command with the same arguments does not write into its folder."""
-    from filelock import FileLock, Timeout
-
-    from muppet.paths import run_dir
-    from muppet.runtime.distributed import is_first
-
-    if not is_first():
-        yield
-        return
-    run_dir(run).mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(run_dir(run) / "lock", blocking=False):
-            yield
-    except Timeout:
-        raise UserError(f"{run} is being trained by another process; wait for it, or stop it") from None
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from muppet import paths
 from muppet.errors import UserError
 from muppet.result import ResultError, read
 from muppet.runs import run_id
+from muppet.runtime.hold import Busy, hold
 from studies.kit.launch import worker
 from studies.kit.ledger.results import result_path
 from tests.kit import PARENT, child, finish, result_of
@@ -97,7 +98,7 @@ def test_a_worker_s_death_is_recorded_with_the_last_lines_of_its_log() -> None:
 
 
 def _hold(name: str, started, release) -> None:
-    with worker._held(name):
+    with hold(name):
         started.set()
         release.wait(30)
 
@@ -110,7 +111,7 @@ def test_a_run_that_another_process_holds_is_busy() -> None:
     other.start()
     try:
         assert started.wait(60)
-        with pytest.raises(worker.Busy):
+        with pytest.raises(Busy):
             worker.execute_one("smoke", run)
     finally:
         release.set()

@@ -1,16 +1,14 @@
-"""Several processes, one run: who am I, and the gradient of all.
+"""Several processes, one run: what they must agree on, and the gradient of all.
 
-Processes are those of torchrun, or of a SLURM step (SLURM_PROCID, SLURM_NTASKS, …). A process computes its share of
-an update's sub-batches; gradients are summed, since each unit already carries its weight in the whole update.
+A process computes its share of an update's sub-batches; gradients are summed, since each unit already carries its
+weight in the whole update.
 """
 
 from __future__ import annotations
 
 import atexit
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -20,48 +18,10 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from muppet.errors import UserError
+from muppet.runtime.rank import Processes, this_process
 
 TIMEOUT = timedelta(minutes=30)
 BUCKET = 6_000_000  # numbers of one sum: large enough for bandwidth, small enough to start early
-
-
-@dataclass(frozen=True, kw_only=True)
-class Processes:
-    """This process among the run's."""
-
-    rank: int = 0
-    count: int = 1
-    local_rank: int = 0
-
-    @property
-    def first(self) -> bool:
-        """The process that writes files."""
-        return self.rank == 0
-
-
-def _environment() -> dict[str, str] | None:
-    """RANK, WORLD_SIZE, …: torchrun's, or made from SLURM's; None for a single process."""
-    env = os.environ
-    if int(env.get("WORLD_SIZE") or 1) > 1:
-        return {"RANK": env["RANK"], "WORLD_SIZE": env["WORLD_SIZE"], "LOCAL_RANK": env.get("LOCAL_RANK", "0")}
-    if (
-        "RANK" not in env
-        and int(env.get("SLURM_NTASKS") or 1) > 1
-        and env.get("SLURM_STEP_ID")
-        and "MASTER_ADDR" in env
-    ):
-        return {
-            "RANK": env["SLURM_PROCID"],
-            "WORLD_SIZE": env["SLURM_NTASKS"],
-            "LOCAL_RANK": env.get("SLURM_LOCALID", "0"),
-        }
-    return None
-
-
-def is_first() -> bool:
-    """Whether this is the run's only process, or the one that writes files."""
-    found = _environment()
-    return found is None or found["RANK"] == "0"
 
 
 def processes(kind: str) -> Processes:
@@ -70,17 +30,14 @@ def processes(kind: str) -> Processes:
     The group lasts as long as the process: the next run of a warm worker finds it, where a new one on the same port
     could meet the remains of the last.
     """
-    found = _environment()
-    if found is None:
-        return Processes()
-    here = Processes(rank=int(found["RANK"]), count=int(found["WORLD_SIZE"]), local_rank=int(found["LOCAL_RANK"]))
-    if not dist.is_initialized():
+    this = this_process()
+    if this.count > 1 and not dist.is_initialized():
         if kind == "cuda":
-            torch.cuda.set_device(here.local_rank)
+            torch.cuda.set_device(this.local_rank)
         backend = "nccl" if kind == "cuda" else "gloo"
-        dist.init_process_group(backend, rank=here.rank, world_size=here.count, timeout=TIMEOUT)
+        dist.init_process_group(backend, rank=this.rank, world_size=this.count, timeout=TIMEOUT)
         atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
-    return here
+    return this
 
 
 def gather(here: Processes, value: Any) -> list[Any]:

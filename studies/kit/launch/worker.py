@@ -9,11 +9,9 @@ import datetime
 import json
 import os
 import shutil
-import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -22,6 +20,8 @@ from muppet.errors import Stopped, UserError, unknown
 from muppet.paths import write_text
 from muppet.result import read, write
 from muppet.runs import Finetune, Run, parent, run_id
+from muppet.runtime.hold import Busy, hold
+from muppet.runtime.rank import is_first
 from studies import ARTEFACTS
 from studies.kit.decisions import OVERRIDE
 from studies.kit.ledger.results import result_path
@@ -30,10 +30,6 @@ from studies.kit.load import load_studies
 Progress = Callable[[dict[str, Any]], None]
 Outcome = Literal["done", "skipped", "busy", "failed"]  # busy: another process holds the run and will leave its result
 TAIL = 20  # lines of a traceback that a failure keeps
-
-
-class Busy(Exception):
-    """Another process is doing this run."""
 
 
 def declared(profile: str, ids: Sequence[str]) -> list[Run]:
@@ -69,7 +65,7 @@ def execute(profile: str, ids: Sequence[str], progress: Progress | None = None) 
         except Busy:
             outcomes[name] = "busy"
         except Exception as error:
-            if _leads():  # of processes that share the run: they fail together, and that counts once
+            if is_first():  # of processes that share the run: they fail together, and that counts once
                 fail(name, error)
             outcomes[name] = "failed"
     return outcomes
@@ -85,7 +81,7 @@ def execute_one(profile: str, run: Run, progress: Progress | None = None) -> Out
         read(path, run)
         return "skipped"
     check_parent(profile, run)
-    with _held(run_id(run)):
+    with hold(run_id(run)):
         if path.exists():  # the other holder finished it meanwhile
             read(path, run)
             return "skipped"
@@ -97,7 +93,7 @@ def execute_one(profile: str, run: Run, progress: Progress | None = None) -> Out
             from muppet.stages.prefinetune import prefinetune
 
             result = prefinetune(run, progress=progress)
-        if _leads():
+        if is_first():
             write(result, path)
             shutil.rmtree(paths.run_dir(run_id(run)) / "checkpoint", ignore_errors=True)
             (paths.run_dir(run_id(run)) / "failure.json").unlink(missing_ok=True)
@@ -154,32 +150,3 @@ def _log_tail(name: str) -> list[str]:
             return file.read().decode(errors="replace").splitlines()
     except OSError:
         return []
-
-
-def _leads() -> bool:
-    """Whether this process writes: the first of those that share one run."""
-    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
-
-
-@contextmanager
-def _held(name: str) -> Iterator[None]:
-    """Hold run `name` for this process and the ones that share the run with it. Raises Busy."""
-    import filelock
-
-    if not _leads():
-        yield
-        return
-    folder = paths.run_dir(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / "lock")
-    try:
-        lock.acquire(blocking=False)
-    except filelock.Timeout:
-        raise Busy(f"{name} is being done by another process") from None
-    holder = folder / "holder.json"
-    try:
-        write_text(holder, json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()

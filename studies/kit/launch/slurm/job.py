@@ -31,7 +31,8 @@ from typing import Any
 
 from muppet import paths
 from muppet.paths import write_text
-from studies.kit.launch.slurm.node import first, many, process_group, requeue, say, state, where, write_to
+from muppet.runtime.rank import is_first, this_process
+from studies.kit.launch.slurm.node import process_group, requeue, say, state, where, write_to
 
 RUNNER = "studies.kit.launch.worker:execute"  # (profile, [id]) -> {id: outcome}
 STOPPED = 75  # exit status of the warm process when a run checkpointed because it was told to (EX_TEMPFAIL)
@@ -67,7 +68,7 @@ class Job:
                 todo.append(name)
         self._through(todo, mind)
         left = [name for name in self.ids if not self._done(name)]
-        if left and first():
+        if left and is_first():
             more = f" and {len(left) - 1} more" * (len(left) > 1)
             raise RuntimeError(f"{len(left)} of {len(self.ids)} runs have no result: {left[0]}{more}")
 
@@ -96,8 +97,9 @@ class Job:
                     if _failure(name) == before[name]:
                         self._fail(name, f"left no failure record; see {paths.run_dir(name) / 'log.txt'}")
                     say(f"{name}: {_failure(name).get('error', 'failed')}")
-            if many() and any(failed.values()):  # the group's other processes would wait for this one: end them all
-                time.sleep(0 if first() else GRACE_S)  # … when the first has said why
+            # The group's other processes would wait for this one: end them all.
+            if this_process().count > 1 and any(failed.values()):
+                time.sleep(0 if is_first() else GRACE_S)  # … when the first has said why
                 raise RuntimeError("a process of the group failed")
             given_up = {n for n in failed if max(failed[n], int(_failure(n).get("count") or 0)) >= ATTEMPTS}
             todo = [
@@ -112,7 +114,7 @@ class Job:
         execute = getattr(importlib.import_module(module), function)
         for name in names:
             tell("starts", name)
-            if first():
+            if is_first():
                 write_to(paths.run_dir(name) / "log.txt")
             try:
                 outcome = self._one(execute, name)
@@ -125,7 +127,7 @@ class Job:
 
     def _one(self, execute: Callable[[str, list[str]], dict[str, str] | None], name: str) -> str:
         """One run → its outcome, with a note of the start that only an orderly end takes away."""
-        if not first():
+        if not is_first():
             return (execute(self.profile, [name]) or {}).get(name, "done")
         note = paths.run_dir(name) / "started.json"
         earlier = _json(note)
@@ -149,7 +151,7 @@ class Job:
         """A failure record for a run that could not write its own."""
         from studies.kit.launch import worker
 
-        if first():
+        if is_first():
             worker.fail(name, error)
 
 
@@ -197,7 +199,7 @@ class _Minder:
 
     def leave(self) -> None:
         """After the checkpoint: queue this job again where that is ours to ask, then wait for the end."""
-        if first() and (self.signal == signal.SIGUSR2 or state() == "RUNNING"):
+        if is_first() and (self.signal == signal.SIGUSR2 or state() == "RUNNING"):
             requeue()
         time.sleep(PATIENCE_S)  # the scheduler ends us
         raise RuntimeError("stopped at a checkpoint; submit again to go on")

@@ -40,16 +40,6 @@ def say(text: str) -> None:
     print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
 
 
-def first() -> bool:
-    """Whether this process is the first of those that share the job's run: the one that writes."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def many() -> bool:
-    """Whether several processes share the job's run."""
-    return int(os.environ.get("WORLD_SIZE") or 1) > 1
-
-
 def where() -> str:
     """For the log: which job, element, restart, node and process this is."""
     names = ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURMD_NODENAME", "RANK", "WORLD_SIZE")

@@ -1,0 +1,47 @@
+"""Which of the run's processes is this, and how many are there? One answer, without torch.
+
+Several processes share a run exactly when they can meet: torchrun's (RANK, WORLD_SIZE), or those of a SLURM step that
+know where (SLURM_PROCID, SLURM_NTASKS and MASTER_ADDR). A step's processes without MASTER_ADDR cannot meet, so each of
+them is alone and first; the lock of `hold` then lets one of them do a run.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processes:
+    """This process among the run's."""
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes files."""
+        return self.rank == 0
+
+
+def this_process() -> Processes:
+    """This process among those that share its run, as the environment says."""
+    env = os.environ
+    if int(env.get("WORLD_SIZE") or 1) > 1:
+        rank, count, local = env["RANK"], env["WORLD_SIZE"], env.get("LOCAL_RANK", "0")
+    elif (
+        "RANK" not in env
+        and int(env.get("SLURM_NTASKS") or 1) > 1
+        and env.get("SLURM_STEP_ID")
+        and "MASTER_ADDR" in env
+    ):
+        rank, count, local = env["SLURM_PROCID"], env["SLURM_NTASKS"], env.get("SLURM_LOCALID", "0")
+    else:
+        return Processes()
+    return Processes(rank=int(rank), count=int(count), local_rank=int(local))
+
+
+def is_first() -> bool:
+    """Whether this is the run's only process, or the one of several that writes files."""
+    return this_process().first
