@@ -7,7 +7,7 @@ import dataclasses
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,13 +74,14 @@ def write(result: Result, path: Path) -> None:
 def read(path: Path, run: Run | None = None) -> Result:
     """Read a result strictly; with `run`, check that it is that run's.
 
-    Raises ResultError when the file is truncated, edited, of another schema, has a score outside [-1, 1], or its facts
-    are not those its id (or `run`) stands for; the message names the field.
+    Raises ResultError when the file is truncated, edited, of another schema, holds a score that contradicts itself (see
+    `_check_score`) or is of a task that the run does not score, or when its facts are not those its id (or `run`)
+    stands for; the message names the field.
     """
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
         checksum = plain.pop("checksum")
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ResultError(f"{path}: not a whole result file ({error}); delete it and run again") from None
     if plain.get("schema") != SCHEMA:
         raise ResultError(f"{path}: field `schema` is {plain.get('schema')!r}, this code reads {SCHEMA}; run again")
@@ -94,14 +95,69 @@ def read(path: Path, run: Run | None = None) -> Result:
     except (TypeError, AttributeError) as error:
         raise ResultError(f"{path}: field `scores`: {error}; run again") from None
     for key, score in scores.items():
-        if not (math.isfinite(score.value) and -1 <= score.value <= 1):
-            raise ResultError(f"{path}: score `{key}` is {score.value}, not a fraction of 1 (percent?); run again")
-    if not plain["id"].endswith("-" + digest(plain["facts"])[:12]) or plain["id"] != path.stem:
-        raise ResultError(f"{path}: field `id` is not the hash of the facts, or not the file's name; run again")
+        if why := _check_score(score):
+            raise ResultError(f"{path}: score `{key}` {why}; run again")
+    name = plain["id"]
+    if not isinstance(name, str) or not name.endswith("-" + digest(plain["facts"])[:12]):
+        raise ResultError(f"{path}: field `id` is not the hash of the facts; run again")
+    if name != path.stem:
+        raise ResultError(f"{path}: field `id` is {name}, not the file's name: a renamed copy; delete it or rename it")
+    try:
+        foreign = sorted(scores.keys() - _scored(plain["facts"], scores))
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ResultError(f"{path}: field `facts` is not a run's ({error}); run again") from None
+    if foreign:
+        raise ResultError(f"{path}: score `{foreign[0]}` is of a task that this run does not score; run again")
     if run is not None and plain["id"] != run_id(run):
         field_name = _difference(plain["facts"], facts(run))
         raise ResultError(f"{path}: field `{field_name}` is not the declared run's; run again")
     return Result(**(plain | {"scores": scores}))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys stand once."""
+    plain = dict(pairs)
+    if len(plain) < len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        raise ValueError(f"key `{twice}` stands twice")
+    return plain
+
+
+def _check_score(score: Score) -> str:
+    """What contradicts itself in a score; empty when nothing does."""
+    for name in ("value", "low", "high"):
+        number = getattr(score, name)
+        if number is None and name != "value":
+            continue
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            return f"has {number!r} for `{name}`, not a number"
+        if not (math.isfinite(number) and -1 <= number <= 1):
+            field_name = "" if name == "value" else f"`{name}` "
+            return f"is {field_name}{number}, not a fraction of 1 (percent?)"
+    if isinstance(score.n, bool) or not isinstance(score.n, int) or score.n < 1:
+        return f"has {score.n!r} for `n`, not a number of examples"
+    low, high = (score.value if bound is None else bound for bound in (score.low, score.high))
+    if not low <= score.value <= high:
+        return f"is {score.value}, outside its interval from {low} to {high}"
+    if score.items is None:
+        return ""
+    try:
+        items = unpack_items(score.items)
+    except (ResultError, TypeError, AttributeError):
+        return "has damaged `items`"
+    if len(items) != score.n:
+        return f"has `n` {score.n} and {len(items)} items"
+    mean = sum(items) / len(items)
+    # An item is stored in steps of 1/255.
+    return "" if abs(mean - score.value) <= 1 / 510 + 1e-9 else f"is {score.value}, but its items' mean is {mean:.4f}"
+
+
+def _scored(facts_: Mapping[str, Any], keys: Iterable[str]) -> set[str]:
+    """Those of `keys` (`task/split/metric`) whose task the run scores, by that task's metrics."""
+    tasks = [facts_.get("task"), *(facts_.get("evaluate_on") or ())]
+    metrics = {task["name"]: task["metrics"] for task in tasks if task}
+    parts = {key: key.split("/") for key in keys}
+    return {key for key, part in parts.items() if len(part) == 3 and part[2] in metrics.get(part[0], ())}
 
 
 def _difference(stored: Any, declared: Any, name: str = "facts") -> str:

@@ -75,6 +75,29 @@ def spoil_facts(text: str) -> str:
     return json.dumps(plain | {"checksum": result.digest(plain)})
 
 
+def spoil_score(**fields: object):
+    """One field of the score changed, with a right checksum."""
+
+    def spoil(text: str) -> str:
+        plain = json.loads(text)
+        del plain["checksum"]
+        plain["scores"]["rte/validation/accuracy"] |= fields
+        return json.dumps(plain | {"checksum": result.digest(plain)})
+
+    return spoil
+
+
+def spoil_key(text: str) -> str:
+    """The score of another task, with a right checksum."""
+    plain = json.loads(text.replace("rte/validation/accuracy", "sst2/validation/accuracy"))
+    del plain["checksum"]
+    return json.dumps(plain | {"checksum": result.digest(plain)})
+
+
+def spoil_twice(text: str) -> str:
+    return text.replace('"value": 0.5', '"value": 0.95, "value": 0.5')
+
+
 def spoil_empty(text: str) -> str:
     return ""
 
@@ -91,6 +114,22 @@ def spoil_list(text: str) -> str:
         (spoil_schema, "`schema`"),
         (spoil_percent, "not a fraction of 1"),
         (spoil_facts, "not the hash of the facts"),
+        (spoil_score(n=-200), "has -200 for `n`"),
+        (spoil_score(n=True), "has True for `n`"),
+        (spoil_score(n=0), "has 0 for `n`"),
+        (spoil_score(value="0.5"), "has '0.5' for `value`, not a number"),
+        (spoil_score(value=True), "has True for `value`, not a number"),
+        (spoil_score(value=float("nan")), "not a fraction of 1"),
+        (spoil_score(value=None), "has None for `value`"),
+        (spoil_score(low=[0.1]), "has [0.1] for `low`"),
+        (spoil_score(high=55.0), "is `high` 55.0, not a fraction"),
+        (spoil_score(value=0.7), "is 0.7, outside its interval from 0.45 to 0.55"),
+        (spoil_score(items=result.pack_items([1, 0] * 99)), "has `n` 200 and 198 items"),
+        (spoil_score(items=result.pack_items([1, 0, 0, 0] * 50)), "its items' mean is 0.2500"),
+        (spoil_score(items=3), "has damaged `items`"),
+        (spoil_score(lucky=3), "field `scores`"),
+        (spoil_key, "score `sst2/validation/accuracy` is of a task that this run does not score"),
+        (spoil_twice, "key `value` stands twice"),
         (spoil_empty, "not a whole result file"),
         (spoil_list, "not a whole result file"),
     ],
@@ -109,7 +148,8 @@ def test_a_bad_file_is_refused_by_name_and_the_rest_goes_on(spoil, why: str) -> 
 def test_a_renamed_file_is_refused() -> None:
     path = finish(child(), 0.5)
     path.rename(path.with_name("finetune-other-0123456789ab.json"))
-    assert "or not the file's name" in next(iter(results.read_all("smoke").refused.values()))
+    (message,) = results.read_all("smoke").refused.values()
+    assert f"`id` is {run_id(child())}, not the file's name: a renamed copy" in message
 
 
 def test_the_cache_gives_what_the_files_gave_and_follows_every_change() -> None:
@@ -248,12 +288,12 @@ def test_a_half_done_search_is_not_judged_by_its_luckiest_run() -> None:
 
 def test_several_keys_are_their_mean_weighted_by_n() -> None:
     run = child(init="tiny/roberta")
-    finish(run, {"a/dev/accuracy": 0.2, "b/dev/accuracy": 0.8}, n=100)
-    cell = Cell(row="r", column="c", runs=(run,), score="a/dev/accuracy + b/dev/accuracy")
+    finish(run, {"rte/one/accuracy": 0.2, "rte/two/accuracy": 0.8}, n=100)
+    cell = Cell(row="r", column="c", runs=(run,), score="rte/one/accuracy + rte/two/accuracy")
     frame = cells_frame(Study(name="x", title="x", kind="table", cells=(cell,)), "smoke")
     assert frame["value"][0] == pytest.approx(0.5) and frame["n"][0] == 200
     assert 0.45 < frame["low"][0] < 0.5 < frame["high"][0] < 0.55  # narrower than either part's ± 0.05
-    absent = replace(cell, score="a/dev/accuracy + c/dev/accuracy")
+    absent = replace(cell, score="rte/one/accuracy + c/dev/accuracy")
     frame = cells_frame(Study(name="x", title="x", kind="table", cells=(absent,)), "smoke")
     assert frame["state"][0] == "pending"
 

@@ -55,6 +55,7 @@ def evaluate(
     for metric in task.metrics:
         value = score(official(task, metric), predictions, references)
         low, high = bootstrap(value, seed=0)
+        low, high = min(low, value.value), max(high, value.value)  # resampling a score that is no mean can miss it
         packed = None if value.items is None else pack_items(value.items.tolist())
         scores[metric] = Score(value=value.value, n=value.n, low=low, high=high, items=packed)
         settings[metric] = value.settings
