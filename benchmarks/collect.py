@@ -25,7 +25,7 @@ PROFILE = "bench"
 
 def make(count: int, start: int = 0) -> None:
     """Write the results of `count` fine-tunings as runs leave them: two scores with intervals, one with its items."""
-    from studies.kit.ledger.results import result_path
+    from studies.kit.ledger.folder import result_path
 
     random = np.random.default_rng(0)
     with mock.patch("os.fsync"):  # ten thousand flushes to disk are no part of collecting

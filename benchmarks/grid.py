@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,8 +117,8 @@ def measure(count: int, per_job: int) -> dict[str, float]:
     from studies.kit.launch.plan import plan
     from studies.kit.launch.slurm import cluster, submit
     from studies.kit.launch.slurm.arrays import WORTHWHILE_S
-    from studies.kit.ledger import results
     from studies.kit.ledger.cells import cells_frame
+    from studies.kit.ledger.folder import result_path
     from studies.kit.study import Cell, Study
 
     seconds: dict[str, float] = {}
@@ -143,18 +144,12 @@ def measure(count: int, per_job: int) -> dict[str, float]:
     calibration = cost.Calibration(factor=factor, runs=1, off=1.0)  # so that a packed job holds `per_job` runs
     seconds["plan: what is done, what is missing"] = lap()
     sent = submit.send(
-        made.to_do,
-        profile=PROFILE,
-        artefacts=("ablations",),
-        settings=settings,
-        say=lambda text: None,
-        calibration=calibration,
-        runner="benchmarks.grid:no_op",
+        replace(made, calibration=calibration), settings, say=lambda text: None, runner="benchmarks.grid:no_op"
     )
     assert sent.submission is not None and len(sent.sent) == count and not sent.refused
     assert sum(len(array.runs) for array in sent.submission.arrays) == jobs
     seconds["submit: pack, snapshot, sbatch, look again"] = lap() - submit.CONFIRM_S  # in which jobs run already
-    folder = results.result_path(PROFILE, next(iter(runs))).parent
+    folder = result_path(PROFILE, next(iter(runs))).parent
     while not folder.is_dir() or sum(1 for name in os.listdir(folder) if name.endswith(".json")) < count:
         time.sleep(0.2)
     finish(sent.job_ids)

@@ -21,7 +21,7 @@ COMMANDS = {
     "render": "studies.pages.render:main",
     "claims": "studies.pages.claims:main",
     "decisions": "studies.pages.claims:decisions",
-    "plan": "studies.kit.launch.plan:main",
+    "plan": "studies.kit.launch.bill:main",
     "status": "studies.kit.launch.status:main",
     "retry": "studies.kit.launch.control:retry",
     "cancel": "studies.kit.launch.control:cancel",
@@ -33,7 +33,6 @@ COMMANDS = {
     "bench": "benchmarks.__main__:main",
 }
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-LAUNCHERS = ("local", "slurm")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,15 +73,14 @@ def parser() -> argparse.ArgumentParser:
 
 def dispatch(args: argparse.Namespace) -> int:
     """Check the arguments that every command shares, then do the command."""
-    from studies.kit import profiles
+    from studies.kit import launch, profiles
 
     args.profile = args.profile or "smoke"
     args.launcher = args.launcher or "local"
     for name in ("only", "run", "artefact", "jobs", "emit_sbatch"):
         setattr(args, name, getattr(args, name) or None)
     profiles.get(args.profile)
-    if args.launcher not in LAUNCHERS:
-        raise unknown("launcher (LAUNCHER)", args.launcher, LAUNCHERS)
+    launch.check(args.launcher)
     if args.jobs is not None:
         if not args.jobs.isdigit() or int(args.jobs) < 1:
             raise UserError(f"JOBS takes a whole number from 1, not {args.jobs!r}")
@@ -94,8 +92,8 @@ def dispatch(args: argparse.Namespace) -> int:
     from studies.pages import render
 
     if args.command == "all":
-        return max(bring_up_to_date(ARTEFACTS, args), render.everything(args))
-    status = bring_up_to_date((args.command,), args)
+        return max(launch.bring_up_to_date(ARTEFACTS, args), render.everything(args))
+    status = launch.bring_up_to_date((args.command,), args)
     return render.artefact(args.command, args) or status
 
 
@@ -103,46 +101,6 @@ def function(command: str) -> Callable[[argparse.Namespace], int]:
     """What does `command`."""
     module, _, name = COMMANDS[command].partition(":")
     return getattr(importlib.import_module(module), name)
-
-
-def bring_up_to_date(names: tuple[str, ...], args: argparse.Namespace) -> int:
-    """Run what is missing of artefacts `names`; 1 when a run failed."""
-    from studies.kit import load
-    from studies.kit.launch.plan import plan
-
-    studies = load.cut(load.load_studies(args.profile, names), args.only)
-    if args.no_run:
-        return 0
-    made, status = plan(studies, args.profile), 0
-    if args.launcher == "slurm":
-        status = importlib.import_module("studies.kit.launch.slurm.submit").submit(studies, args.profile, args)
-    elif made.to_do:
-        status = run_here(made, args)
-    for name in sorted(made.given_up):
-        why = made.failures.get(name, {}).get("error") or "its result is refused, or its pre-finetuning failed"
-        print(f"not tried again: {name}: {why.splitlines()[0]}", file=sys.stderr)
-    return status
-
-
-def run_here(made: object, args: argparse.Namespace) -> int:
-    """The local launcher."""
-    from studies.kit.launch import local
-    from studies.kit.launch.plan import Plan, hours
-
-    assert isinstance(made, Plan)
-    jobs = args.jobs or local.default_jobs()
-    local.ask(made, jobs, args.yes)
-    first, then = map(len, made.waves)
-    estimate = made.seconds("gpu" if local.gpus() else "cpu") / jobs
-    print(f"to do: {first} pre-finetunings, {then} fine-tunings, {jobs} at a time; about {hours(estimate)}", flush=True)
-    tally = local.run(made, jobs)
-    done, failed, left = tally.count("done", "skipped"), tally.count("failed"), tally.count("waiting", "stopped")
-    if tally.interrupted:
-        print(f"stopped: {done} runs are done and kept, {left} are left; the same command goes on", file=sys.stderr)
-        raise KeyboardInterrupt
-    if failed:
-        print(f"{failed} of {len(made.to_do)} runs failed, {left} wait for a failed one; see above", file=sys.stderr)
-    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 from muppet import paths, result
 from muppet.runs import Finetune, Prefinetune, Recipe, Run, facts, run_id
 from muppet.tasks import get
-from studies.kit.ledger.results import result_path
+from studies.kit.ledger.folder import result_path
 from studies.kit.study import Cell, Study
 
 RECIPE = Recipe(lr=1e-3, max_tokens=256, max_length=64, updates=3, sub_batches=2)
@@ -103,11 +103,11 @@ def dying(profile: str, ids: Sequence[str], progress: Any = None) -> dict[str, s
 
 def failing_parent(profile: str, ids: Sequence[str], progress: Any = None) -> dict[str, str]:
     """As `instant`, but the pre-finetuning fails."""
-    from studies.kit.launch import worker
+    from studies.kit.ledger import folder
 
     for name in ids:
         if name.startswith("prefinetune"):
-            worker.fail(name, ValueError("no such tokenizer"))
+            folder.fail(name, ValueError("no such tokenizer"))
             return {name: "failed"}
     return instant(profile, ids, progress)
 

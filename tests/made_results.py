@@ -7,7 +7,7 @@ from collections import defaultdict
 from muppet.result import Result, Score, write
 from muppet.runs import Finetune, Run, digest, facts, parent, run_id
 from studies.kit import load
-from studies.kit.ledger import results
+from studies.kit.ledger.folder import result_path
 from studies.kit.study import Study
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -50,10 +50,10 @@ def made(run: Run, keys: set[str], *, dirty: bool = False) -> Result:
 
 
 def write_results(profile: str, share: float = 1.0, *, dirty: bool = False) -> dict[str, Run]:
-    """Write the results of the first `share` of the declared runs below `results.RESULTS`; returns those runs by id."""
+    """Write the results of the first `share` of the declared runs below `results`; returns those runs by id."""
     studies = load.load_studies(profile)
     keys, runs = wanted(studies), load.runs(studies.values())
     chosen = dict(list(runs.items())[: round(share * len(runs))])
     for name, run in chosen.items():
-        write(made(run, keys[name], dirty=dirty), results.result_path(profile, run))
+        write(made(run, keys[name], dirty=dirty), result_path(profile, run))
     return chosen

@@ -42,7 +42,6 @@ def study():
             cells.append(Cell(row=row, column=name, runs=runs, score=task.key()))
     return Study(name="ablations", title="a grid for tests", kind="table", cells=tuple(cells))
 """
-OTHERS = ("table3", "table4", "table5", "table6", "figure1", "figure2", "figure3")
 
 
 @dataclass(kw_only=True)
@@ -76,8 +75,8 @@ class Grid:
         for part in ("muppet", "studies", "paper_tables/reference"):
             shutil.copytree(source / part, self.code / part, ignore=ignored)
         if self.artefact == "ablations":
-            for name in OTHERS:
-                (self.code / f"studies/{name}.py").unlink(missing_ok=True)
+            if not self.like:
+                self.patch("studies/__init__.py", "ARTEFACTS = (", 'ARTEFACTS = ("ablations",) or (')
             text = STUDY.format(
                 updates=self.updates, seeds=self.seeds, seed=self.seed, rows=self.rows, kinds=1 + self.plain
             )

@@ -14,7 +14,7 @@ from muppet import result
 from muppet.result import Score
 from muppet.runs import run_id
 from muppet.tasks import get
-from studies.kit.launch import worker
+from studies.kit.ledger import folder as records
 from studies.kit.ledger import results
 from studies.kit.ledger.cells import PROTOCOLS, cells_frame, reduce
 from studies.kit.study import Cell, Study
@@ -205,7 +205,7 @@ def test_every_state_of_a_cell() -> None:
     finish(child(init="tiny/roberta"), 0.5)
     bad = finish(child(init="tiny/roberta", task="sst2"), 0.5)
     bad.write_text("")
-    worker.fail(run_id(PARENT), "no space")
+    records.fail(run_id(PARENT), "no space")
     frame = cells_frame(study, "smoke")
     states = {(row, column): state for row, column, state in frame[["row", "column", "state"]].values}
     assert states == {

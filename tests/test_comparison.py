@@ -7,6 +7,7 @@ from muppet.runs import facts, run_id
 from studies.kit import decisions
 from studies.kit.ledger import results
 from studies.kit.ledger.cells import cells_frame
+from studies.kit.ledger.folder import result_path
 from studies.kit.load import load_studies
 from studies.pages import statistics
 
@@ -36,7 +37,7 @@ def table3(tmp_path, monkeypatch):
                     cost={},
                     environment={},
                 )
-                result.write(kept, results.result_path("mini", run))
+                result.write(kept, result_path("mini", run))
     return study
 
 

@@ -22,7 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def found(about: str) -> doctor.Finding:
-    return next(one for one in doctor.findings("smoke") if one.about == about)
+    return next(one for one in doctor.checks("smoke") if one.about == about)
 
 
 def test_smoke_needs_nothing_but_python(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,20 +38,20 @@ def test_locked_packages_are_compared(tmp_path: Path, monkeypatch: pytest.Monkey
     lock = tmp_path / "requirements.lock"
     monkeypatch.setattr(doctor, "LOCK", lock)
     lock.write_text("pytest==0.0.1\n")
-    assert found("packages").state == "note" and "locked: 0.0.1" in found("packages").found
+    assert found("packages").state == "note" and "locked: 0.0.1" in found("packages").result
     lock.write_text("no-such-package-here==1\n")
     assert found("packages").state == "problem" and "make setup" in found("packages").do
 
 
 def test_a_mirror_that_is_none_and_a_disk_that_is_full_are_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUPPET_HUB", "/nowhere")
-    assert found("data").state == "problem" and "/nowhere" in found("data").found
+    assert found("data").state == "problem" and "/nowhere" in found("data").result
 
     def full(folder: Path) -> None:
         raise UserError(f"{folder}: cannot be written (No space left on device)")
 
     monkeypatch.setattr(preflight, "writable", full)
-    assert found("disk").state == "problem" and "No space left" in found("disk").found
+    assert found("disk").state == "problem" and "No space left" in found("disk").result
 
 
 def test_a_scheduler_is_asked_and_its_silence_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ def test_a_scheduler_is_asked_and_its_silence_told(tmp_path: Path, monkeypatch: 
         raise controller.Unreachable("sinfo: the SLURM controller does not answer")
 
     monkeypatch.setattr(controller, "partition_limit", away)
-    assert found("scheduler").state == "note" and "does not answer" in found("scheduler").found
+    assert found("scheduler").state == "note" and "does not answer" in found("scheduler").result
     (tmp_path / "cluster.toml").write_text("gpus_per_node = 0\n")
     assert found("scheduler").state == "problem" and "LAUNCHER=local" in found("scheduler").do
     (tmp_path / "cluster.toml").unlink()
@@ -69,5 +69,5 @@ def test_a_scheduler_is_asked_and_its_silence_told(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(controller, "max_array", lambda: 1001)
     monkeypatch.setattr(controller, "hosts", lambda: {"node1"})
     monkeypatch.setattr(preflight, "visible", lambda hosts: None)
-    assert found("scheduler").found == "SLURM answers: partition gpu (at most 120 min), 1 machines, arrays below 1001"
+    assert found("scheduler").result == "SLURM answers: partition gpu (at most 120 min), 1 machines, arrays below 1001"
     assert found("cluster.toml").state == "note" and "cluster.example.toml" in found("cluster.toml").do

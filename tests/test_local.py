@@ -14,7 +14,7 @@ from muppet.errors import UserError
 from muppet.runs import parent, run_id
 from studies.kit.launch import local
 from studies.kit.launch.plan import plan
-from studies.kit.ledger.results import failures, result_path
+from studies.kit.ledger.folder import failures, result_path
 from tests.kit import PARENT, child, finish, small_study
 
 

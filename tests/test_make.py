@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from studies import __main__ as cli
-from studies.kit.ledger import results
+from studies.kit.ledger.folder import result_path
 from studies.kit.load import load_studies
 from tests.kit import finish
 
@@ -159,7 +159,7 @@ def test_render_leaves_a_newcomer_s_tree_clean(folder: Path) -> None:
     """What a smoke run writes is ignored by git."""
     ignored = (ROOT / ".gitignore").read_text().split()
     assert {"results/smoke/", "paper_tables/smoke/", "figures/smoke/", "artifacts/", ".venv/"} <= set(ignored)
-    assert results.result_path("smoke", "finetune-x").parts[:2] == ("results", "smoke")
+    assert result_path("smoke", "finetune-x").parts[:2] == ("results", "smoke")
 
 
 def test_all_brings_the_pages_up_to_date_too(folder: Path, capsys) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from muppet import paths
 from muppet.runs import run_id
-from studies.kit.launch import plan as planning
-from studies.kit.launch import worker
+from studies.kit.launch import bill
 from studies.kit.launch.plan import plan
+from studies.kit.ledger import folder as records
+from studies.kit.show import hours
 from tests.kit import PARENT, child, finish, small_study
 
 
@@ -57,17 +58,17 @@ def test_a_truncated_result_is_refused_and_not_run_again() -> None:
 
 def test_a_failed_run_is_tried_again_until_it_failed_three_times_with_one_error() -> None:
     for attempt in (1, 2, 3):
-        worker.fail(run_id(child()), ValueError("no space"))
+        records.fail(run_id(child()), ValueError("no space"))
         found = made()
         assert found.states[run_id(child())] == "failed"
         assert (run_id(child()) in found.to_do) == (attempt < 3)
-    worker.fail(run_id(child()), ValueError("something else"))
+    records.fail(run_id(child()), ValueError("something else"))
     assert run_id(child()) in made().to_do
 
 
 def test_children_of_a_parent_that_is_given_up_are_not_tried() -> None:
     for _ in range(3):
-        worker.fail(run_id(PARENT), ValueError("no space"))
+        records.fail(run_id(PARENT), ValueError("no space"))
     found = made()
     assert len(found.given_up) == 5 and len(found.to_do) == 4
 
@@ -91,7 +92,7 @@ def test_finished_runs_calibrate_the_cost() -> None:
 
 def test_the_summary_adds_up() -> None:
     finish(PARENT)
-    facts = planning.summary(made())
+    facts = bill.summary(made())
     row = facts["artefacts"]["table3"]
     assert facts["runs"] == row["runs"] == 9 and row["done"] == 1 and row["missing"] == 8 and row["shared"] == 0
     assert sum(array["jobs"] for array in facts["arrays"]) == facts["jobs"]
@@ -100,7 +101,7 @@ def test_the_summary_adds_up() -> None:
 
 def test_the_paper_s_plan_counts_epochs_and_gpu_hours(capsys: pytest.CaptureFixture[str]) -> None:
     args = argparse.Namespace(profile="paper", artefact="table3", only=None, json=True)
-    assert planning.main(args) == 0
+    assert bill.main(args) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["device"] == "gpu" and facts["seconds"] > 3600
     (epochs,) = {round(v["rte"]) for name, v in facts["epochs"].items() if "roberta-base" in name}
@@ -112,7 +113,7 @@ def test_the_paper_s_plan_counts_epochs_and_gpu_hours(capsys: pytest.CaptureFixt
     [(5, "5 s"), (90, "1.5 min"), (7200, "2.0 h"), (86400 * 10, "10.0 days"), (86400 * 3650, "10.0 years")],
 )
 def test_durations(seconds: float, text: str) -> None:
-    assert planning.hours(seconds) == text
+    assert hours(seconds) == text
 
 
 @pytest.mark.parametrize("command", ["plan", "status"])

@@ -14,7 +14,7 @@ from muppet.runtime.hold import Busy, hold
 from muppet.runtime.rank import Processes, is_first, this_process
 from studies.kit.launch import worker
 from studies.kit.launch.slurm import node
-from studies.kit.ledger.results import result_path
+from studies.kit.ledger.folder import result_path
 from tests.kit import child, result_of
 
 ROOT = Path(__file__).resolve().parents[1]

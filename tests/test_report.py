@@ -13,7 +13,7 @@ import pytest
 from muppet.result import write
 from muppet.runs import Finetune, run_id
 from studies.kit import load
-from studies.kit.ledger import results
+from studies.kit.ledger.folder import result_path
 from studies.pages.report import page
 from studies.recipes import ROBERTA_B, finetunings
 from tests.made_results import COMMIT, made, write_results
@@ -55,17 +55,17 @@ def full(tree: Path) -> Path:
     """A page over smoke with every run done but one that failed, one that was edited and one that nobody declares."""
     runs = write_results("smoke")
     mnli = cell_runs("RoBERTa-B", "MNLI")[0]
-    path = results.result_path("smoke", mnli)
+    path = result_path("smoke", mnli)
     path.write_text(path.read_text().replace('"value": 0.', '"value": 0.9', 1))
     failed = cell_runs("RoBERTa-B", "QQP")[0]
-    results.result_path("smoke", failed).unlink()
+    result_path("smoke", failed).unlink()
     record = tree / "artifacts" / "runs" / run_id(failed)
     record.mkdir(parents=True)
     (record / "failure.json").write_text(json.dumps({"error": "out of memory", "count": 3}))
     dirty = cell_runs("RoBERTa-B", "RTE")[0]
-    write(made(dirty, {"rte/validation/accuracy"}, dirty=True), results.result_path("smoke", dirty))
+    write(made(dirty, {"rte/validation/accuracy"}, dirty=True), result_path("smoke", dirty))
     stranger = finetunings(ROBERTA_B, dirty.task)[0]
-    write(made(stranger, {"rte/validation/accuracy"}), results.result_path("smoke", stranger))
+    write(made(stranger, {"rte/validation/accuracy"}), result_path("smoke", stranger))
     assert len(runs) > 400
     return page.write(("smoke",), tree / "full.html")
 

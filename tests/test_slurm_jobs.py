@@ -23,6 +23,7 @@ from studies.kit.launch.slurm import arrays as jobs
 from studies.kit.launch.slurm import controller, preflight, submissions
 from studies.kit.launch.slurm.cluster import Cluster, Stage
 from studies.kit.launch.slurm.submissions import Sent, Submission
+from studies.kit.ledger import folder
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = Recipe(lr=1e-3, max_tokens=256, updates=20, sub_batches=2)
@@ -104,18 +105,18 @@ def submission(number: str, *arrays: Sent) -> Submission:
 def test_a_reused_job_id_is_not_taken_for_ours() -> None:
     ours = submission("1", sent("muppet-1-0", ("a",)))
     theirs = [entry("7", "someone-elses")]
-    assert submissions.in_flight(submissions.places([ours], theirs)) == {}
+    assert submissions.in_flight(submissions.dispatches([ours], theirs)) == {}
 
 
 def test_an_array_whose_answer_was_never_heard_is_taken_up_by_its_name() -> None:
     ours = submission("1", sent("muppet-1-0", ("a",), ("b",), job=None))
-    placed = submissions.in_flight(submissions.places([ours], [entry("9_1", "muppet-1-0", "PENDING")]))
+    placed = submissions.in_flight(submissions.dispatches([ours], [entry("9_1", "muppet-1-0", "PENDING")]))
     assert set(placed) == {"b"} and placed["b"].sent.key(1) == "9_1"
 
 
 def test_a_refused_job_that_the_queue_still_shows_is_not_ours() -> None:
     ours = submission("1", sent("muppet-1-0", ("a",), job=None))
-    placed = submissions.places([ours], [entry("9", "muppet-1-0", "FAILED", "BadConstraints")])
+    placed = submissions.dispatches([ours], [entry("9", "muppet-1-0", "FAILED", "BadConstraints")])
     assert placed["a"].entry is None and placed["a"].sent.job is None
 
 
@@ -123,8 +124,8 @@ def test_the_last_submission_counts_unless_an_earlier_one_still_runs() -> None:
     first = submission("1", sent("muppet-1-0", ("a",), job="7"))
     second = submission("2", sent("muppet-2-0", ("a",), job="8"))
     both = [entry("7", "muppet-1-0", "RUNNING"), entry("8", "muppet-2-0", "FAILED")]
-    assert submissions.places([first, second], both)["a"].sent.job == "7"
-    assert submissions.places([first, second], both[1:])["a"].sent.job == "8"
+    assert submissions.dispatches([first, second], both)["a"].sent.job == "7"
+    assert submissions.dispatches([first, second], both[1:])["a"].sent.job == "8"
 
 
 def test_records_survive_the_disk_and_a_damaged_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +268,7 @@ def start(
     code = (
         "import sys, studies.kit.launch.slurm.job as job\n"
         "import studies.kit.launch.slurm.node as node\n"
-        "job.PATIENCE_S = node.PATIENCE_S = 3.0\n"
+        "job.END_S = node.REQUEUE_S = 3.0\n"
         "ids = tuple(sys.argv[1].split(','))\n"
         f"job.Job(profile='smoke', ids=ids, parents=tuple(map({parents or {}!r}.get, ids)), runner={runner!r})()\n"
     )
@@ -339,15 +340,15 @@ def test_starts_that_never_get_further_are_given_up(tmp_path: Path, monkeypatch:
     from studies.kit.launch.slurm import job
 
     monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
-    folder = tmp_path / "runs/finetune-x-0"
-    folder.mkdir(parents=True)
-    (folder / "progress.json").write_text('{"step": 5}')
-    assert [job._starts("finetune-x-0") for _ in range(3)] == [1, 2, 3]
-    (folder / "progress.json").write_text('{"step": 9}')  # it got further
-    assert [job._starts("finetune-x-0") for _ in range(job.STARTS)] == [1, 2, 3, 4, 5]
+    own = tmp_path / "runs/finetune-x-0"
+    own.mkdir(parents=True)
+    (own / "progress.json").write_text('{"step": 5}')
+    assert [folder.start("finetune-x-0") for _ in range(3)] == [1, 2, 3]
+    (own / "progress.json").write_text('{"step": 9}')  # it got further
+    assert [folder.start("finetune-x-0") for _ in range(job.STARTS)] == [1, 2, 3, 4, 5]
     one = job.Job(profile="smoke", ids=("finetune-x-0",), parents=(None,))
     assert one._one(lambda profile, ids: pytest.fail("it was started"), "finetune-x-0") == "failed"
-    record = json.loads((folder / "failure.json").read_text())
+    record = json.loads((own / "failure.json").read_text())
     assert record["count"] >= 3 and "never got further than step 9" in record["error"]
 
 
@@ -357,7 +358,7 @@ def test_a_start_that_ends_in_order_leaves_no_note(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
     one, note = job.Job(profile="smoke", ids=("a",), parents=(None,)), tmp_path / "runs/a/started.json"
     assert one._one(lambda profile, ids: {"a": "done"}, "a") == "done" and not note.exists()
-    job._starts("a")
+    folder.start("a")
     assert one._one(lambda profile, ids: {"a": "busy"}, "a") == "busy"  # another copy is at it: no start of ours
     assert json.loads(note.read_text())["count"] == 1
 
@@ -382,11 +383,11 @@ def test_a_requeue_outlasts_a_controller_that_restarts(tmp_path: Path, monkeypat
 
 
 def test_submitting_from_inside_a_job_hands_on_none_of_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    from studies.kit.launch.slurm import submit
+    from studies.kit.launch.slurm import sbatch
 
     for name in ("SLURM_JOB_ID", "SLURM_NTASKS", "SLURM_CONF", "RANK"):
         monkeypatch.setenv(name, "1")
-    with submit._clean():
+    with sbatch.clean():
         assert "SLURM_JOB_ID" not in os.environ and "RANK" not in os.environ and os.environ["SLURM_CONF"] == "1"
     assert os.environ["SLURM_JOB_ID"] == "1" and os.environ["SLURM_CONF"] == "1"
 

@@ -8,7 +8,7 @@ from muppet import result
 from muppet.runs import digest, facts, run_id
 from studies.claims import sources
 from studies.kit import decisions, profiles
-from studies.kit.ledger import results
+from studies.kit.ledger.folder import result_path
 from studies.kit.load import load_studies
 from studies.pages import claims
 
@@ -32,7 +32,7 @@ def keep(run, scores: dict[str, float], parameters: int) -> None:
             training={"parameters": parameters},
             scores={key: result.Score(value=value, n=200) for key, value in scores.items()},
         ),
-        results.result_path("smoke", run),
+        result_path("smoke", run),
     )
 
 
@@ -90,7 +90,7 @@ def test_a_bad_result_is_left_out(measured):
     key = ("table3", "RoBERTa-B + MUPPET", "RTE", "accuracy")
     cells = load_studies("smoke", ["table3"])["table3"].cells
     run = next(cell.runs[0] for cell in cells if (cell.row, cell.column) == key[1:3])
-    path = results.result_path("smoke", run)
+    path = result_path("smoke", run)
     path.write_text(path.read_text(encoding="utf-8").replace("0.8", "0.9"), encoding="utf-8")
     _, ours = sources.measured("smoke")
     assert key not in ours.numbers and ("table3", "RoBERTa-B", "RTE", "accuracy") in ours.numbers

@@ -17,13 +17,14 @@ from studies.kit.launch import control, status
 from studies.kit.launch.slurm import controller, submissions
 from studies.kit.launch.slurm.controller import Entry, Unreachable
 from studies.kit.launch.slurm.submissions import Sent, Submission
+from studies.kit.show import duration
 
 RECIPE = Recipe(lr=1e-3, max_tokens=256, updates=20)
 PARENT = Prefinetune(model="tiny/roberta", tasks=(get("rte"),), recipe=RECIPE, source="twins")
 CHILD = Finetune(init=PARENT, task=get("rte"), recipe=RECIPE, source="twins")
 P, C = run_id(PARENT), run_id(CHILD)
 RUNS: dict[str, Run] = {P: PARENT, C: CHILD}
-Look = Callable[..., dict[str, status.State]]
+Look = Callable[..., dict[str, status.RunStatus]]
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Look:
     monkeypatch.setenv("MUPPET_ARTIFACTS", "artifacts")
     monkeypatch.setattr(controller, "installed", lambda: True)
 
-    def see(entries: list[Entry] | Exception, **changes: Any) -> dict[str, status.State]:
+    def see(entries: list[Entry] | Exception, **changes: Any) -> dict[str, status.RunStatus]:
         arrays = (
             Sent(name="m-0", runs=((P,),), job="7", folder="f"),
             Sent(name="m-1", runs=((C,),), after=P, job="8", folder="f"),
@@ -184,4 +185,4 @@ def test_logs_wants_one_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(("seconds", "text"), [(9, "9 s"), (600, "10 min"), (9000, "2.5 h"), (400_000, "4.6 days")])
 def test_durations_are_said_as_people_do(seconds: float, text: str) -> None:
-    assert status.duration(seconds) == text
+    assert duration(seconds) == text

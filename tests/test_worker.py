@@ -14,7 +14,8 @@ from muppet.result import ResultError, read
 from muppet.runs import run_id
 from muppet.runtime.hold import Busy, hold
 from studies.kit.launch import worker
-from studies.kit.ledger.results import result_path
+from studies.kit.ledger import folder as records
+from studies.kit.ledger.folder import result_path
 from tests.kit import PARENT, child, finish, result_of
 
 
@@ -71,7 +72,7 @@ def test_a_failure_is_recorded_and_the_next_run_goes_on(monkeypatch: pytest.Monk
 def test_the_same_error_counts_up_and_another_starts_anew() -> None:
     counts = []
     for message in ("a", "a", "b", "b", "b"):
-        worker.fail("run", ValueError(message))
+        records.fail("run", ValueError(message))
         counts.append(json.loads((paths.run_dir("run") / "failure.json").read_text())["count"])
     assert counts == [1, 2, 1, 2, 3]
 
@@ -92,9 +93,9 @@ def test_a_full_disk_fails_the_run_and_leaves_no_half_result(monkeypatch: pytest
 def test_a_worker_s_death_is_recorded_with_the_last_lines_of_its_log() -> None:
     paths.run_dir("run").mkdir(parents=True)
     (paths.run_dir("run") / "log.txt").write_text("".join(f"line {i}\n" for i in range(100)))
-    worker.fail("run", "the worker was ended by SIGKILL")
+    records.fail("run", "the worker was ended by SIGKILL")
     record = json.loads((paths.run_dir("run") / "failure.json").read_text())
-    assert record["traceback"].splitlines()[-1] == "line 99" and len(record["traceback"].splitlines()) == worker.TAIL
+    assert record["traceback"].splitlines()[-1] == "line 99" and len(record["traceback"].splitlines()) == records.TAIL
 
 
 def _hold(name: str, started, release) -> None:

@@ -12,6 +12,7 @@ from muppet.runs import Finetune, Prefinetune, run_id
 from muppet.tasks.task import Task
 from studies.claims.claim import Key, Number, Source
 from studies.kit.ledger import reference, results
+from studies.kit.ledger.folder import RESULTS
 from studies.kit.study import Cell, Study
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def measured(profile: str) -> tuple[Source, Source]:
     suffix = "" if profile == "paper" else f" ({profile})"
     empty = Source(name="released", label=f"released{suffix}", numbers={}, families=families(), train_rows=train_rows())
     ours = replace(empty, name="ours", label=f"ours{suffix}", declared=_declared())
-    if not any((results.RESULTS / profile).glob("*/*.json")):
+    if not any((RESULTS / profile).glob("*/*.json")):
         return empty, ours
     from studies.kit.ledger.cells import cells_frame
     from studies.kit.load import load_studies

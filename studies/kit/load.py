@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 from collections.abc import Iterable, Mapping
@@ -48,6 +49,11 @@ def cut(studies: Mapping[str, Study], glob: str | None) -> dict[str, Study]:
     if not kept:
         raise unknown("cell (ONLY)", glob, [key for own in keys.values() for key in own])
     return kept
+
+
+def chosen(args: argparse.Namespace) -> dict[str, Study]:
+    """The studies that the command line names (ARTEFACT, ONLY); without a name, all."""
+    return cut(load_studies(args.profile, [args.artefact] if args.artefact else None), args.only)
 
 
 def runs(studies: Iterable[Study]) -> dict[str, Run]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from studies.kit import load
-from studies.kit.ledger import results
+from studies.kit.ledger import folder, results
 from studies.kit.ledger.cells import cells_frame
 from studies.kit.ledger.results import Collected
 from studies.kit.study import Study
@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
     print(f"wrote {statistics.write(studies, args.profile, collected)}")
     strangers = sorted(collected.done - load.runs(studies.values()).keys())
     for name in strangers[:STRANGERS]:
-        print(f"of no declared run, so in no table: {results.result_path(args.profile, name)}", file=sys.stderr)
+        print(f"of no declared run, so in no table: {folder.result_path(args.profile, name)}", file=sys.stderr)
     if strangers:
         why = "made under another DECIDE or by another version of the recipes"
         print(f"{len(strangers)} results of no declared run in all: {why}", file=sys.stderr)

@@ -24,15 +24,14 @@ from muppet.errors import UserError
 from muppet.paths import write_text
 from muppet.runs import Run
 from studies.kit.fetch.needs import PACKAGED, Split, as_mirror, configs, folder, manifest, models, splits
+from studies.kit.load import chosen
+from studies.kit.load import runs as runs_of
 
 MODEL_FILES = ("*.json", "*.txt", "*.model", "model*.safetensors")
 
 
 def main(args: argparse.Namespace) -> int:
     """`make prefetch`: fetch what the runs of the chosen artefacts read; go on where an earlier try stopped."""
-    from studies.kit.launch.status import chosen
-    from studies.kit.load import runs as runs_of
-
     runs = list(runs_of(chosen(args).values()).values())
     return fetch(runs, args.profile)
 

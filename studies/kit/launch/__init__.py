@@ -1,1 +1,49 @@
-"""Running what is missing: on this machine or on a cluster."""
+"""Bringing artefacts up to date: what they lack is done by a launcher, which is a value looked up by name."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+from muppet.errors import unknown
+
+if TYPE_CHECKING:
+    from studies.kit.launch.plan import Plan
+
+# `module:function` that takes a plan and the parsed arguments, does what the plan has to do, and returns the exit
+# status. Only the one that is asked for is imported.
+LAUNCHERS = {
+    "local": "studies.kit.launch.local:launch",
+    "slurm": "studies.kit.launch.slurm:launch",
+}
+
+
+def check(name: str) -> None:
+    """Raise UserError for a launcher that is none."""
+    if name not in LAUNCHERS:
+        raise unknown("launcher (LAUNCHER)", name, LAUNCHERS)
+
+
+def start(plan: Plan, args: argparse.Namespace) -> int:
+    """Do what `plan` has to do by the launcher that `args` names → exit status; 1 when a run failed."""
+    module, _, function = LAUNCHERS[args.launcher].partition(":")
+    status: int = getattr(importlib.import_module(module), function)(plan, args)
+    return status
+
+
+def bring_up_to_date(names: tuple[str, ...], args: argparse.Namespace) -> int:
+    """Run what is missing of artefacts `names`; 1 when a run failed."""
+    from studies.kit import load
+    from studies.kit.launch.plan import plan
+
+    studies = load.cut(load.load_studies(args.profile, names), args.only)
+    if args.no_run:
+        return 0
+    planned = plan(studies, args.profile)
+    status = start(planned, args)
+    for name in sorted(planned.given_up):
+        why = planned.failures.get(name, {}).get("error") or "its result is refused, or its pre-finetuning failed"
+        print(f"not tried again: {name}: {why.splitlines()[0]}", file=sys.stderr)
+    return status

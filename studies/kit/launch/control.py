@@ -8,11 +8,14 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from muppet import paths
 from muppet.errors import UserError, unknown
 from muppet.runs import Run, parent, run_id
+from studies.kit import launch
+from studies.kit.launch.plan import plan
 from studies.kit.launch.slurm import controller, submissions
-from studies.kit.launch.status import chosen, look
+from studies.kit.launch.status import look
+from studies.kit.ledger import folder
+from studies.kit.load import chosen
 from studies.kit.load import runs as runs_of
 
 GOING = ("running", "queued", "preempted", "held", "unknown")
@@ -20,25 +23,17 @@ GOING = ("running", "queued", "preempted", "held", "unknown")
 
 def retry(args: argparse.Namespace) -> int:
     """`make retry`: run failed runs, and what waits for them, again; let held jobs go."""
-    from studies.kit.launch.plan import plan
-
     studies = chosen(args)
     again = forget(runs_of(studies.values()), args.profile)
     if not again:
         return 0
-    made = plan(studies, args.profile)
+    planned = plan(studies, args.profile)
     kept = {
-        name: run for name, run in made.to_do.items() if name in again or ((up := parent(run)) and run_id(up) in again)
+        name: run
+        for name, run in planned.to_do.items()
+        if name in again or ((above := parent(run)) and run_id(above) in again)
     }
-    made = dataclasses.replace(made, runs=kept)
-    if args.launcher == "slurm":
-        from studies.kit.launch.slurm.submit import launch
-
-        return launch(made, args)
-    from studies.kit.launch import local
-
-    local.ask(made, args.jobs or local.default_jobs(), args.yes)
-    return 1 if local.run(made, args.jobs).count("failed") else 0
+    return launch.start(dataclasses.replace(planned, runs=kept), args)
 
 
 def forget(runs: Mapping[str, Run], profile: str) -> set[str]:
@@ -46,8 +41,7 @@ def forget(runs: Mapping[str, Run], profile: str) -> set[str]:
     states = look(runs, profile).states
     again = {name for name, state in states.items() if state.state in ("failed", "lost")}
     for name in again:
-        for record in ("failure.json", "started.json"):
-            (paths.run_dir(name) / record).unlink(missing_ok=True)
+        folder.forget(name)
     held = sorted({state.job for state in states.values() if state.state == "held" and state.job})
     if held:
         controller.release(held)
@@ -62,10 +56,10 @@ def cancel(args: argparse.Namespace) -> int:
     runs = runs_of(chosen(args).values())
     with submissions.lock():
         sent = submissions.read_all(args.profile)
-        flying = submissions.in_flight(submissions.places(sent, controller.queue()))
-        ours = {name: place for name, place in flying.items() if name in runs}
-        doomed = sorted({place.sent.key(place.element) for place in ours.values()})
-        touched = {place.submission.id for place in ours.values()}
+        flying = submissions.in_flight(submissions.dispatches(sent, controller.queue()))
+        ours = {name: one for name, one in flying.items() if name in runs}
+        doomed = sorted({one.sent.key(one.element) for one in ours.values()})
+        touched = {one.submission.id for one in ours.values()}
         for one in sent:  # noted first: a run whose job goes must not look lost
             if one.id in touched:
                 submissions.write(dataclasses.replace(one, cancelled=time.time()))

@@ -21,37 +21,40 @@ from muppet.errors import UserError
 from studies.kit import cost
 from studies.kit.fetch import needs, prefetch
 from studies.kit.launch.slurm import cluster, controller, preflight
+from studies.kit.ledger.folder import RESULTS
+from studies.kit.load import load_studies
+from studies.kit.load import runs as runs_of
 
 LOCK = paths.ROOT / "requirements.lock"
 HUB = "https://huggingface.co/api/models?limit=1"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing looked at: `ok`, `note` (works, with a limit) or `problem`, what was found, and what to do."""
+class Check:
+    """One thing looked at: `ok`, `note` (works, with a limit) or `problem`, what came of it, and what to do."""
 
     state: Literal["ok", "note", "problem"]
     about: str
-    found: str
+    result: str
     do: str = ""
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print every finding → 1 when one is a problem."""
+    """Print every check → 1 when one is a problem."""
     from rich.console import Console
 
     console = Console()
     worst = 0
-    for one in findings(args.profile):
+    for one in checks(args.profile):
         mark = {"ok": "[green]✓[/]", "note": "[yellow]•[/]", "problem": "[red]✗[/]"}[one.state]
         console.print(
-            mark, f"{one.about}: {one.found}" + (f" → {one.do}" if one.do else ""), highlight=False, soft_wrap=True
+            mark, f"{one.about}: {one.result}" + (f" → {one.do}" if one.do else ""), highlight=False, soft_wrap=True
         )
         worst |= one.state == "problem"
     return worst
 
 
-def findings(profile: str) -> Iterator[Finding]:
+def checks(profile: str) -> Iterator[Check]:
     """Look at Python, packages, GPU, disk, hub or mirror, what is fetched, and the scheduler."""
     yield _python()
     yield _packages()
@@ -62,11 +65,11 @@ def findings(profile: str) -> Iterator[Finding]:
     yield from _scheduler()
 
 
-def _python() -> Finding:
-    return Finding(state="ok", about="Python", found=f"{platform.python_version()} ({sys.executable})")
+def _python() -> Check:
+    return Check(state="ok", about="Python", result=f"{platform.python_version()} ({sys.executable})")
 
 
-def _packages() -> Finding:
+def _packages() -> Check:
     locked = (
         dict(re.findall(r"^([A-Za-z0-9_.\-]+)==([^\s;]+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE))
         if LOCK.exists()
@@ -82,46 +85,46 @@ def _packages() -> Finding:
         if have.split("+")[0] != version.split("+")[0]:
             other.append(f"{name} {have} (locked: {version})")
     if absent:
-        return Finding(
-            state="problem", about="packages", found=f"missing {', '.join(absent[:5])}", do="run `make setup`"
+        return Check(
+            state="problem", about="packages", result=f"missing {', '.join(absent[:5])}", do="run `make setup`"
         )
     if other:
-        return Finding(
-            state="note", about="packages", found=", ".join(other[:5]), do="`make setup` installs the locked versions"
+        return Check(
+            state="note", about="packages", result=", ".join(other[:5]), do="`make setup` installs the locked versions"
         )
-    return Finding(state="ok", about="packages", found=f"all {len(locked)} as locked")
+    return Check(state="ok", about="packages", result=f"all {len(locked)} as locked")
 
 
-def _gpu() -> Finding:
+def _gpu() -> Check:
     if not shutil.which("nvidia-smi"):
-        return Finding(
+        return Check(
             state="note",
             about="GPU",
-            found="none here",
+            result="none here",
             do="smoke and mini run on a CPU; paper needs LAUNCHER=slurm or a GPU",
         )
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True, timeout=60)
     if done.returncode:
         why = (done.stderr or done.stdout).strip()[:100]
-        return Finding(state="problem", about="GPU", found=f"nvidia-smi fails ({why})", do="ask for the driver")
+        return Check(state="problem", about="GPU", result=f"nvidia-smi fails ({why})", do="ask for the driver")
     torch = importlib.metadata.version("torch") if importlib.util.find_spec("torch") else ""
     if torch.endswith("+cpu"):
-        return Finding(
+        return Check(
             state="problem",
             about="GPU",
-            found=f"there is one, but torch {torch} cannot use it",
+            result=f"there is one, but torch {torch} cannot use it",
             do="install a CUDA build of torch",
         )
-    return Finding(state="ok", about="GPU", found="; ".join(done.stdout.strip().splitlines()))
+    return Check(state="ok", about="GPU", result="; ".join(done.stdout.strip().splitlines()))
 
 
-def _disk() -> Iterator[Finding]:
-    for folder in (paths.artifacts(), Path("results")):
+def _disk() -> Iterator[Check]:
+    for folder in (paths.artifacts(), RESULTS):
         try:
             preflight.writable(folder)
         except UserError as error:
-            yield Finding(state="problem", about="disk", found=str(error))
+            yield Check(state="problem", about="disk", result=str(error))
             continue
         free = shutil.disk_usage(folder).free
         state: Literal["ok", "note"] = "ok" if free > 20e9 else "note"
@@ -131,80 +134,77 @@ def _disk() -> Iterator[Finding]:
             else "PROFILE=paper leaves checkpoints of several GB: move MUPPET_ARTIFACTS to a larger disk"
         )
         kind = preflight.filesystem(folder.absolute())
-        yield Finding(
-            state=state, about="disk", found=f"{folder.absolute()} ({kind}): {free / 1e9:,.0f} GB free", do=hint
+        yield Check(
+            state=state, about="disk", result=f"{folder.absolute()} ({kind}): {free / 1e9:,.0f} GB free", do=hint
         )
 
 
-def _mirror() -> Finding:
+def _mirror() -> Check:
     root = paths.mirror()
     if root is not None:
         if not root.is_dir():
-            return Finding(
+            return Check(
                 state="problem",
                 about="data",
-                found=f"MUPPET_HUB={root} is no folder",
+                result=f"MUPPET_HUB={root} is no folder",
                 do="point it at a mirror, or unset it",
             )
         count = sum(1 for _ in root.glob("*/*"))
-        return Finding(
-            state="ok", about="data", found=f"mirror {root}, {count} repositories; what it lacks is asked of the Hub"
+        return Check(
+            state="ok", about="data", result=f"mirror {root}, {count} repositories; what it lacks is asked of the Hub"
         )
     if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return Finding(
+        return Check(
             state="note",
             about="data",
-            found="HF_HUB_OFFLINE=1 and no mirror",
+            result="HF_HUB_OFFLINE=1 and no mirror",
             do="only smoke runs; set MUPPET_HUB, or unset it",
         )
     import urllib.request
 
     try:
         with urllib.request.urlopen(HUB, timeout=5):
-            return Finding(state="ok", about="data", found="the Hub answers")
+            return Check(state="ok", about="data", result="the Hub answers")
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", error)
-        return Finding(
+        return Check(
             state="note",
             about="data",
-            found=f"the Hub does not answer ({why})",
+            result=f"the Hub does not answer ({why})",
             do="only smoke runs here; or set MUPPET_HUB to a mirror",
         )
 
 
-def _fetched(profile: str) -> Iterator[Finding]:
-    from studies.kit.load import load_studies
-    from studies.kit.load import runs as runs_of
-
+def _fetched(profile: str) -> Iterator[Check]:
     runs = list(runs_of(load_studies(profile).values()).values())
     needs_gpu = any(cost.wants_gpu(run) for run in runs)
     try:
         needs.require(runs, profile)
     except UserError as error:
-        yield Finding(state="note", about=f"PROFILE={profile}", found=str(error))
+        yield Check(state="note", about=f"PROFILE={profile}", result=str(error))
     else:
         what = "nothing to fetch" if not needs.models(runs) and not needs.splits(runs) else "models and data are here"
-        yield Finding(
-            state="ok", about=f"PROFILE={profile}", found=what + (", wants GPUs" if needs_gpu else ", runs on CPUs")
+        yield Check(
+            state="ok", about=f"PROFILE={profile}", result=what + (", wants GPUs" if needs_gpu else ", runs on CPUs")
         )
     wrong = [
         name for name, digest in needs.manifest(profile).items() if prefetch.digest_of(needs.folder() / name) != digest
     ]
     if wrong:
-        yield Finding(
+        yield Check(
             state="problem",
             about="fetched files",
-            found=f"{len(wrong)} are damaged, such as {wrong[0]}",
+            result=f"{len(wrong)} are damaged, such as {wrong[0]}",
             do=f"run `make prefetch PROFILE={profile}` again",
         )
 
 
-def _scheduler() -> Iterator[Finding]:
+def _scheduler() -> Iterator[Check]:
     if not controller.installed():
-        yield Finding(
+        yield Check(
             state="note",
             about="scheduler",
-            found="no SLURM commands here",
+            result="no SLURM commands here",
             do="LAUNCHER=local, or log in to the cluster",
         )
         return
@@ -214,27 +214,27 @@ def _scheduler() -> Iterator[Finding]:
         partition, limit = controller.partition_limit(settings.partition)
         size, hosts = controller.max_array(), controller.hosts()
     except UserError as error:
-        yield Finding(
+        yield Check(
             state="problem" if meant else "note",
             about="scheduler",
-            found=str(error),
+            result=str(error),
             do="mend that (`scontrol ping` must answer here), or use LAUNCHER=local",
         )
         return
     limits = "no time limit" if limit is None else f"at most {limit} min"
-    yield Finding(
+    yield Check(
         state="ok",
         about="scheduler",
-        found=f"SLURM answers: partition {partition} ({limits}), {len(hosts)} machines, arrays below {size}",
+        result=f"SLURM answers: partition {partition} ({limits}), {len(hosts)} machines, arrays below {size}",
     )
     try:
         preflight.visible(hosts)
     except UserError as error:
-        yield Finding(state="problem", about="folders", found=str(error))
+        yield Check(state="problem", about="folders", result=str(error))
     if not meant:
-        yield Finding(
+        yield Check(
             state="note",
             about="cluster.toml",
-            found="not there: the defaults are used",
+            result="not there: the defaults are used",
             do="copy cluster.example.toml and fill it in",
         )

@@ -6,6 +6,7 @@ one run and is replaced. Ctrl-C keeps what is done; runs under way write a check
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import multiprocessing
 import os
@@ -22,17 +23,18 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from muppet import paths
 from muppet.errors import Stopped, UserError
 from muppet.result import read
 from muppet.runs import Prefinetune, parent, run_id
 from studies.kit import cost
 from studies.kit.launch import worker
-from studies.kit.launch.plan import Plan, hours
-from studies.kit.ledger.results import failures, result_path
+from studies.kit.launch.plan import Plan
+from studies.kit.ledger import folder
+from studies.kit.ledger.folder import result_path
+from studies.kit.show import hours
 
 RUNNER = "studies.kit.launch.worker:execute"  # (profile, ids, progress) → outcome by id
-PATIENCE_S = 60.0  # that a stopping run gets for its checkpoint
+CHECKPOINT_S = 60.0  # that a stopping run gets for its checkpoint
 AGAIN_S = 2.0  # between looks at a run that another process holds, and the longest wait for a worker
 ASK_ABOVE_S = 3 * 3600.0  # estimated wall time above which YES=1 is asked for
 REPORT_S = 0.5  # between two progress messages of one worker
@@ -78,49 +80,68 @@ def default_jobs() -> int:
     return len(gpus()) or min(2, os.cpu_count() or 1)
 
 
-def ask(made: Plan, jobs: int, yes: bool) -> None:
+def ask(planned: Plan, jobs: int, yes: bool) -> None:
     """Raise UserError when what is to do takes long here and nobody has said yes."""
     devices, cores = gpus(), os.cpu_count() or 1
-    took = made.seconds("gpu") / min(jobs, len(devices)) if devices else made.seconds("cpu") / cores
+    took = planned.seconds("gpu") / min(jobs, len(devices)) if devices else planned.seconds("cpu") / cores
     if yes or took <= ASK_ABOVE_S:
         return
     here = f"{len(devices)} GPU(s)" if devices else f"{cores} CPU core(s) without a GPU"
     raise UserError(
-        f"PROFILE={made.profile}: {len(made.to_do):,} runs would take about {hours(took)} on this machine ({here}), "
-        f"or {made.seconds('gpu') / 3600:,.0f} GPU-hours. YES=1 runs them here, LAUNCHER=slurm on a cluster; RUN=0 "
-        "renders what is there"
+        f"PROFILE={planned.profile}: {len(planned.to_do):,} runs would take about {hours(took)} on this machine "
+        f"({here}), or {planned.seconds('gpu') / 3600:,.0f} GPU-hours. YES=1 runs them here, LAUNCHER=slurm "
+        "on a cluster; RUN=0 renders what is there"
     )
 
 
-def run(made: Plan, jobs: int | None = None, runner: str = RUNNER) -> Tally:
-    """Do what `made` has to do with `jobs` workers; returns what came of each run.
+def launch(planned: Plan, args: argparse.Namespace) -> int:
+    """`make … LAUNCHER=local`: do what is to do, here and now → exit status: 1 when a run failed."""
+    if not planned.to_do:
+        return 0
+    jobs = args.jobs or default_jobs()
+    ask(planned, jobs, args.yes)
+    first, then = map(len, planned.waves)
+    estimate = planned.seconds("gpu" if gpus() else "cpu") / jobs
+    print(f"to do: {first} pre-finetunings, {then} fine-tunings, {jobs} at a time; about {hours(estimate)}", flush=True)
+    tally = run(planned, jobs)
+    done, failed, left = tally.count("done", "skipped"), tally.count("failed"), tally.count("waiting", "stopped")
+    if tally.interrupted:
+        print(f"stopped: {done} runs are done and kept, {left} are left; the same command goes on", file=sys.stderr)
+        raise KeyboardInterrupt
+    if failed:
+        print(f"{failed} of {len(planned.to_do)} runs failed, {left} wait for a failed one; see above", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def run(planned: Plan, jobs: int | None = None, runner: str = RUNNER) -> Tally:
+    """Do what `planned` has to do with `jobs` workers; returns what came of each run.
 
     `runner` is a `module:function` like `worker.execute`. Raises UserError when a pre-finetuning has a result but its
     model is gone.
     """
-    for one in made.to_do.values():
-        if (up := parent(one)) is not None and run_id(up) not in made.to_do:
-            worker.check_parent(made.profile, one)
-    width = max(1, min(jobs or default_jobs(), len(made.to_do)))
+    for one in planned.to_do.values():
+        if (above := parent(one)) and run_id(above) not in planned.to_do:
+            worker.check_parent(planned.profile, one)
+    width = max(1, min(jobs or default_jobs(), len(planned.to_do)))
     threads = max(1, (os.cpu_count() or 1) // width)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # workers inherit these
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return Launch(made, width, runner).loop()
+    return Launch(planned, width, runner).loop()
 
 
 class Launch:
     """One launch: the queue, the workers, the bars."""
 
-    def __init__(self, made: Plan, width: int, runner: str) -> None:
+    def __init__(self, planned: Plan, width: int, runner: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-        self.made, self.width, self.runner, self.devices = made, width, runner, gpus()
+        self.planned, self.width, self.runner, self.devices = planned, width, runner, gpus()
         self.tally = Tally()
-        estimate = {name: cost.seconds(one, made.calibration) for name, one in made.to_do.items()}
-        parents = {run_id(up) for one in made.to_do.values() if (up := parent(one)) is not None}
+        estimate = {name: cost.seconds(one, planned.calibration) for name, one in planned.to_do.items()}
+        parents = {run_id(above) for one in planned.to_do.values() if (above := parent(one))}
         # Parents first; one seed of everything, so that a table fills early; long ones first, so that none lags.
-        self.queue = sorted(made.to_do, key=lambda n: (n not in parents, made.to_do[n].seed, -estimate[n]))
+        self.queue = sorted(planned.to_do, key=lambda n: (n not in parents, planned.to_do[n].seed, -estimate[n]))
         self.again: dict[str, float] = {}  # held elsewhere: when to look again
         self.workers: list[Worker] = []
         self.console = Console()
@@ -133,11 +154,11 @@ class Launch:
             console=self.console,
             transient=True,
         )
-        self.labels = _labels(made)
+        self.labels = _labels(planned)
 
     def loop(self) -> Tally:
         """Until every run has come to something."""
-        total = self.progress.add_task("runs", total=len(self.made.to_do), note="")
+        total = self.progress.add_task("runs", total=len(self.planned.to_do), note="")
         with self.progress, _interruptible():
             try:
                 while self.queue or any(w.run for w in self.workers):
@@ -180,10 +201,10 @@ class Launch:
     def _ready(self, name: str) -> bool:
         if self.again.get(name, 0) > time.monotonic():
             return False
-        up = parent(self.made.runs[name])
-        if up is None or run_id(up) not in self.made.to_do:
+        above = parent(self.planned.runs[name])
+        if above is None or run_id(above) not in self.planned.to_do:
             return True
-        return self.tally.outcomes.get(run_id(up)) in ("done", "skipped")
+        return self.tally.outcomes.get(run_id(above)) in ("done", "skipped")
 
     def _hire(self) -> Worker:
         context = multiprocessing.get_context("spawn")
@@ -192,7 +213,7 @@ class Launch:
         place = min(range(self.width), key=lambda i: used[i])
         if self.devices:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.devices[place % len(self.devices)]
-        arguments = (self.runner, self.made.profile, theirs)
+        arguments = (self.runner, self.planned.profile, theirs)
         process = context.Process(target=serve, args=arguments, name=f"worker-{place}", daemon=True)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to the whole group; we decide, not it
         process.start()
@@ -213,7 +234,7 @@ class Launch:
         except (EOFError, OSError):
             one.process.join()
             name, code = one.run, one.process.exitcode
-            worker.fail(name, _death(code))
+            folder.fail(name, _death(code))
             self.workers.remove(one)
             self._end(one, "failed")
             return
@@ -242,9 +263,9 @@ class Launch:
             return
         self.again.pop(name, None)
         self.tally.outcomes[name] = outcome
-        place = f"[dim]{len(self.tally.outcomes)}/{len(self.made.to_do)}[/]"
+        place = f"[dim]{len(self.tally.outcomes)}/{len(self.planned.to_do)}[/]"
         if outcome == "failed":
-            record = failures([name]).get(name, {"error": "no failure record", "log": ""})
+            record = folder.failure(name) or {"error": "no failure record", "log": ""}
             error, log = record["error"].split("\n")[0], f"(log: {record['log']})"
             self._say(f"[red]✗[/] {place} {self.labels[name]}:", error, log)
             return
@@ -259,10 +280,10 @@ class Launch:
 
     def _score(self, name: str) -> str:
         """The run's first score, for its line."""
-        run = self.made.runs[name]
+        run = self.planned.runs[name]
         if isinstance(run, Prefinetune):
             return ""
-        scores = read(result_path(self.made.profile, run)).scores
+        scores = read(result_path(self.planned.profile, run)).scores
         key = run.task.key() if run.task.key() in scores else next(iter(scores), None)
         return f"{key} {100 * scores[key].value:.1f}" if key else ""
 
@@ -276,7 +297,7 @@ class Launch:
         for one in self.workers:
             one.process.terminate()
         try:
-            deadline = time.monotonic() + PATIENCE_S
+            deadline = time.monotonic() + CHECKPOINT_S
             for one in under_way:
                 one.process.join(max(0.0, deadline - time.monotonic()))
         except KeyboardInterrupt:
@@ -304,18 +325,18 @@ def _death(code: int | None) -> str:
     return f"the worker left with exit status {code}"
 
 
-def _labels(made: Plan) -> dict[str, str]:
+def _labels(planned: Plan) -> dict[str, str]:
     """A name for each run that a reader of the table knows: its first cell's row and column."""
-    found: dict[str, str] = {}
-    for study in made.studies.values():
+    labels: dict[str, str] = {}
+    for study in planned.studies.values():
         for cell in study.cells:
             for one in cell.runs:
                 seeds = f" seed {one.seed}" if len({r.seed for r in cell.runs}) > 1 else ""
-                found.setdefault(run_id(one), f"{cell.row} / {cell.column}{seeds}")
-    for name, one in made.runs.items():
+                labels.setdefault(run_id(one), f"{cell.row} / {cell.column}{seeds}")
+    for name, one in planned.runs.items():
         if isinstance(one, Prefinetune):
-            found[name] = f"pre-finetuning {one.model} on {len(one.tasks)} datasets"
-    return found
+            labels[name] = f"pre-finetuning {one.model} on {len(one.tasks)} datasets"
+    return labels
 
 
 @contextmanager
@@ -341,8 +362,7 @@ def serve(runner: str, profile: str, connection: Connection) -> None:
     execute = getattr(importlib.import_module(module), function)
     try:
         for name in iter(connection.recv, None):
-            log = paths.run_dir(name) / "log.txt"
-            with _written_to(log):
+            with _written_to(folder.log(name)):
                 outcome = _do(execute, profile, name, connection)
             connection.send(("outcome", outcome))
             if outcome == "stopped":
@@ -369,7 +389,7 @@ def _do(execute: Callable[..., Mapping[str, str]], profile: str, name: str, conn
     except Stopped:
         return "stopped"
     except UserError as error:
-        worker.fail(name, error)
+        folder.fail(name, error)
         return "failed"
 
 

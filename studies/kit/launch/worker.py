@@ -5,31 +5,25 @@ Runs travel as ids, never as values: the declared studies are the truth, and an 
 
 from __future__ import annotations
 
-import datetime
-import json
 import os
-import shutil
-import sys
-import traceback
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Literal
 
 from muppet import paths
 from muppet.errors import Stopped, UserError, unknown
-from muppet.paths import write_text
 from muppet.result import read, write
 from muppet.runs import Finetune, Run, parent, run_id
 from muppet.runtime.hold import Busy, hold
 from muppet.runtime.rank import is_first
 from studies import ARTEFACTS
 from studies.kit.decisions import OVERRIDE
-from studies.kit.ledger.results import result_path
+from studies.kit.ledger import folder
+from studies.kit.ledger.folder import result_path
 from studies.kit.load import load_studies
 
 Progress = Callable[[dict[str, Any]], None]
 Outcome = Literal["done", "skipped", "busy", "failed"]  # busy: another process holds the run and will leave its result
-TAIL = 20  # lines of a traceback that a failure keeps
 
 
 def declared(profile: str, ids: Sequence[str]) -> list[Run]:
@@ -66,7 +60,7 @@ def execute(profile: str, ids: Sequence[str], progress: Progress | None = None) 
             outcomes[name] = "busy"
         except Exception as error:
             if is_first():  # of processes that share the run: they fail together, and that counts once
-                fail(name, error)
+                folder.fail(name, error)
             outcomes[name] = "failed"
     return outcomes
 
@@ -95,8 +89,7 @@ def execute_one(profile: str, run: Run, progress: Progress | None = None) -> Out
             result = prefinetune(run, progress=progress)
         if is_first():
             write(result, path)
-            shutil.rmtree(paths.run_dir(run_id(run)) / "checkpoint", ignore_errors=True)
-            (paths.run_dir(run_id(run)) / "failure.json").unlink(missing_ok=True)
+            folder.clear(run_id(run))
     return "done"
 
 
@@ -114,39 +107,3 @@ def check_parent(profile: str, run: Run) -> None:
             f"{path} is there but the model it speaks of is not ({model}): put the model back, or delete the result "
             "file to pre-finetune again"
         )
-
-
-def fail(name: str, error: BaseException | str) -> None:
-    """Leave a failure record for run `name`: what went wrong, how often in a row, and the last lines that say where."""
-    if isinstance(error, BaseException):
-        message = f"{type(error).__name__}: {error}" if not isinstance(error, UserError) else str(error)
-        lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
-    else:
-        message, lines = error, _log_tail(name)
-    path = paths.run_dir(name) / "failure.json"
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        before = {}
-    record = {
-        "id": name,
-        "error": message,
-        "traceback": "\n".join(lines[-TAIL:]),
-        "count": before.get("count", 0) + 1 if before.get("error") == message else 1,
-        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "log": str(paths.run_dir(name) / "log.txt"),
-    }
-    try:
-        write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    except OSError as disk:  # full or read-only: the run has failed all the same
-        print(f"{path}: no failure record could be written ({disk}); {message}", file=sys.stderr)
-
-
-def _log_tail(name: str) -> list[str]:
-    try:
-        with (paths.run_dir(name) / "log.txt").open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 8_000))
-            return file.read().decode(errors="replace").splitlines()
-    except OSError:
-        return []

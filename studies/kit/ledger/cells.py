@@ -15,8 +15,9 @@ from muppet.result import Score
 from muppet.runs import Prefinetune, Run, parent, run_id
 from studies.kit.decisions import option
 from studies.kit.ledger import reference
+from studies.kit.ledger.folder import failures
 from studies.kit.ledger.reference import Printed
-from studies.kit.ledger.results import Collected, failures, read_all
+from studies.kit.ledger.results import Collected, read_all
 from studies.kit.study import Cell, Study
 
 if TYPE_CHECKING:

@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any
 from muppet import paths
 from muppet.paths import write_text
 from muppet.result import SCHEMA, ResultError, Score, read
-from muppet.runs import Run, run_id
+from studies.kit.ledger.folder import RESULTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RESULTS = Path("results")
 NO_SCORE = Score(value=float("nan"), n=0)
 RUN_COLUMNS = {
     "run": "object",
@@ -39,12 +38,6 @@ RUN_COLUMNS = {
     "dirty": "bool",
     "path": "object",
 }
-
-
-def result_path(profile: str, run: Run | str) -> Path:
-    """Where the result of `run` (or of the run with this id) lies: `results/<profile>/<stage>/<id>.json`."""
-    name = run if isinstance(run, str) else run_id(run)
-    return RESULTS / profile / name.split("-", 1)[0] / f"{name}.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,25 +81,6 @@ def read_all(profile: str) -> Collected:
         rows.sort(key=lambda row: row[:2])
         _keep(profile, rows, refused, stamps)
     return Collected(rows=rows, refused=refused)
-
-
-def begun() -> frozenset[str]:
-    """Ids of the runs that have a folder, and so may have a failure or a process: one look, not one per run."""
-    try:
-        return frozenset(os.listdir(paths.run_dir("")))
-    except OSError:
-        return frozenset()
-
-
-def failures(ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """The failure records of those of `ids` that failed last: `error`, `traceback`, `count`, `when`."""
-    found: dict[str, dict[str, Any]] = {}
-    for name in begun().intersection(ids):
-        try:
-            found[name] = json.loads((paths.run_dir(name) / "failure.json").read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            continue
-    return found
 
 
 # ---------------------------------------------------------------- files

@@ -14,7 +14,7 @@ from muppet.runs import Finetune, Run, parent, run_id
 from studies.claims.sources import RELEASED
 from studies.kit import profiles
 from studies.kit.decisions import option
-from studies.kit.ledger import reference, results
+from studies.kit.ledger import folder, reference
 from studies.kit.ledger.cells import printed_cells
 from studies.kit.ledger.profile import ProfileResults
 from studies.kit.ledger.reference import Printed
@@ -100,7 +100,7 @@ def _others(studies: Mapping[str, Study]) -> dict[Place, list[dict[str, str]]]:
 def _measure(ledger: Ledger, index: Mapping[Place, int], one: ProfileResults) -> None:
     """Put one profile's numbers into the ledger's cells, and the runs they come from beside them."""
     declared = one.runs
-    failed = results.failures(name for name in declared if name not in one.collected.done)
+    failed = folder.failures(name for name in declared if name not in one.collected.done)
     protocol = str(option("protocol"))
     for name, study in one.studies.items():
         cells = {(cell.row, cell.column, cell.metric): cell for cell in study.cells}
@@ -181,7 +181,7 @@ def _keep(ledger: Ledger, one: ProfileResults, run: Run) -> None:
     if name in ledger.runs:
         return
     try:
-        result = read(results.result_path(one.name, run), run)
+        result = read(folder.result_path(one.name, run), run)
     except (ResultError, OSError):
         return  # refused by name in the profile's notice
     before = parent(run)

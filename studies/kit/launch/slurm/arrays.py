@@ -19,7 +19,7 @@ WORTHWHILE_S = 10 * STARTUP_S  # a packed job lasts at least so long, so that st
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class PackedJob:
     """Runs that share a job, in order. `parent`: the run that must have finished before, when it has not yet."""
 
     ids: tuple[str, ...]
@@ -32,24 +32,26 @@ class Job:
 class JobArray:
     """Jobs with the same resources and the same parent, few enough for one sbatch."""
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[PackedJob, ...]
     parent: str | None
     resources: Resources
 
 
 def pack(
     runs: Mapping[str, Run], cluster: Cluster, calibration: cost.Calibration, *, done: Set[str] = frozenset()
-) -> list[Job]:
+) -> list[PackedJob]:
     """Jobs for `runs` (by id), parents first. `done`: ids of parents that need not be waited for."""
     groups: dict[tuple[str | None, Resources], list[tuple[str, float]]] = {}
-    found: list[Job] = []
+    packed: list[PackedJob] = []
     shapes: dict[tuple[cost.Size, int], Resources] = {}  # ten thousand fine-tunings have a handful of shapes
     for name, run in runs.items():
         if run.stage == "prefinetune":
             took = cost.seconds(run, calibration)
-            found.append(Job(ids=(name,), parent=None, resources=resources(run, cluster, seconds=took), seconds=took))
+            packed.append(
+                PackedJob(ids=(name,), parent=None, resources=resources(run, cluster, seconds=took), seconds=took)
+            )
             continue
-        above = run_id(up) if (up := parent(run)) else None
+        above = run_id(first) if (first := parent(run)) else None
         waits = None if above in done else above
         kind = (cost.model_size(run), run.recipe.sub_batches)
         if kind not in shapes:
@@ -58,8 +60,8 @@ def pack(
     for (waits, _), members in groups.items():
         for ids, took in _spread(members, cluster):
             shared = resources(runs[ids[0]], cluster, seconds=took)
-            found.append(Job(ids=ids, parent=waits, resources=shared, seconds=took))
-    return found
+            packed.append(PackedJob(ids=ids, parent=waits, resources=shared, seconds=took))
+    return packed
 
 
 def _spread(members: list[tuple[str, float]], cluster: Cluster) -> list[tuple[tuple[str, ...], float]]:
@@ -78,17 +80,17 @@ def _spread(members: list[tuple[str, float]], cluster: Cluster) -> list[tuple[tu
     return [(tuple(held[place]), took) for took, place in sorted(load, key=lambda pair: pair[1]) if held[place]]
 
 
-def arrays(jobs: Iterable[Job], max_array: int) -> list[JobArray]:
+def arrays(jobs: Iterable[PackedJob], max_array: int) -> list[JobArray]:
     """Jobs as arrays that sbatch takes: an array's greatest index is below `max_array` (SLURM's MaxArraySize)."""
-    groups: dict[tuple[object, ...], list[Job]] = {}
+    groups: dict[tuple[object, ...], list[PackedJob]] = {}
     for job in jobs:
         stage = job.ids[0].split("-", 1)[0]
         groups.setdefault((stage, job.parent, replace(job.resources, minutes=0)), []).append(job)
-    found = []
+    split = []
     for members in groups.values():
         ordered = sorted(members, key=lambda job: -job.seconds)
         for start in range(0, len(ordered), max(1, max_array)):
             chunk = tuple(ordered[start : start + max(1, max_array)])
             longest = max((job.resources for job in chunk), key=lambda r: r.minutes)
-            found.append(JobArray(jobs=chunk, parent=chunk[0].parent, resources=longest))
-    return sorted(found, key=lambda array: not array.jobs[0].ids[0].startswith("prefinetune"))
+            split.append(JobArray(jobs=chunk, parent=chunk[0].parent, resources=longest))
+    return sorted(split, key=lambda array: not array.jobs[0].ids[0].startswith("prefinetune"))

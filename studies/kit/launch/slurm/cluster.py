@@ -53,6 +53,10 @@ class Cluster:
     finetune: Stage = field(default_factory=Stage)
     sbatch: dict[str, str] = field(default_factory=dict)  # further sbatch options, as written
 
+    def stage(self, name: str) -> Stage:
+        """What is fixed for the stage called `name`, or for that of the run whose id is `name`."""
+        return self.prefinetune if name.startswith("prefinetune") else self.finetune
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -152,7 +156,7 @@ def resources(run: Run, cluster: Cluster, *, seconds: float | None = None) -> Re
 
     `seconds`: the job's estimated wall time on one process, when it holds more than this one run.
     """
-    stage = cluster.prefinetune if run.stage == "prefinetune" else cluster.finetune
+    stage = cluster.stage(run.stage)
     size = cost.model_size(run)
     accelerated = cluster.gpus_per_node > 0 and cost.wants_gpu(run)
     wanted = (

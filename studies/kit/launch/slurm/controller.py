@@ -23,7 +23,7 @@ TRANSIENT = re.compile(
     r"configuration source|fetch config|connect failure|connection reset|socket|munge",
     re.IGNORECASE,
 )
-PATIENCE_S = 90.0  # for which a submission is tried again while the controller is away; $MUPPET_PATIENCE overrides
+ANSWER_S = 90.0  # for which a submission is tried again while the controller is away; $MUPPET_PATIENCE overrides
 ACTIVE = {
     "PENDING",
     "CONFIGURING",
@@ -122,7 +122,7 @@ def failure(program: str, text: str) -> UserError:
 
 def patience() -> float:
     """Seconds for which to try again."""
-    return float(os.environ.get("MUPPET_PATIENCE") or PATIENCE_S)
+    return float(os.environ.get("MUPPET_PATIENCE") or ANSWER_S)
 
 
 def retrying(action: Callable[[], Answer], say: Callable[[str], None]) -> Answer:
@@ -166,8 +166,8 @@ def parse_queue(text: str) -> list[Entry]:
 
 def max_array(default: int = 1001) -> int:
     """MaxArraySize of the controller: the greatest index of an array is one below it."""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.MULTILINE)
-    return int(found[1]) if found else default
+    limit = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.MULTILINE)
+    return int(limit[1]) if limit else default
 
 
 def partition_limit(name: str | None) -> tuple[str, int | None]:

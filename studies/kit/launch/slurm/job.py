@@ -27,12 +27,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from muppet import paths
+from muppet.errors import Stopped
 from muppet.paths import write_text
 from muppet.runtime.rank import is_first, this_process
-from studies.kit.launch.slurm.node import process_group, requeue, say, state, where, write_to
+from studies.kit.launch.slurm.node import process_group, requeue, say, scheduler_state, where, write_to
+from studies.kit.ledger import folder
+from studies.kit.ledger.folder import result_path
 
 RUNNER = "studies.kit.launch.worker:execute"  # (profile, [id]) -> {id: outcome}
 STOPPED = 75  # exit status of the warm process when a run checkpointed because it was told to (EX_TEMPFAIL)
@@ -40,7 +41,7 @@ ATTEMPTS = 3  # failures of one run in one job before it is given up
 STARTS = 5  # of one run that gets no further each time, before it is given up
 GRACE_S = 20.0  # that the first of several processes gets to say why they failed
 AGAIN_S = 5.0  # between looks at a run that another copy of it is doing
-PATIENCE_S = 600.0  # that a job which is told to stop waits for its end
+END_S = 600.0  # that a job which is told to stop waits for its end
 SIGNALS = {signal.SIGUSR2, signal.SIGTERM}
 
 
@@ -76,7 +77,7 @@ class Job:
         """Do the runs `todo`; each failing one up to ATTEMPTS times."""
         failed: Counter[str] = Counter()
         while todo:
-            before = {name: _failure(name) for name in todo}
+            before = {name: folder.failure(name) for name in todo}
             told, status = mind.follow(partial(self._work, todo))
             current = next((name for name, outcome in told.items() if outcome == "starts"), None)
             if mind.signal is not None and (current or not told):
@@ -94,14 +95,14 @@ class Job:
             for name, outcome in told.items():
                 if outcome == "failed":
                     failed[name] += 1
-                    if _failure(name) == before[name]:
-                        self._fail(name, f"left no failure record; see {paths.run_dir(name) / 'log.txt'}")
-                    say(f"{name}: {_failure(name).get('error', 'failed')}")
+                    if folder.failure(name) == before[name]:
+                        self._fail(name, f"left no failure record; see {folder.log(name)}")
+                    say(f"{name}: {folder.failure(name).get('error', 'failed')}")
             # The group's other processes would wait for this one: end them all.
             if this_process().count > 1 and any(failed.values()):
                 time.sleep(0 if is_first() else GRACE_S)  # … when the first has said why
                 raise RuntimeError("a process of the group failed")
-            given_up = {n for n in failed if max(failed[n], int(_failure(n).get("count") or 0)) >= ATTEMPTS}
+            given_up = {n for n in failed if max(failed[n], int(folder.failure(n).get("count") or 0)) >= ATTEMPTS}
             todo = [
                 n for n in todo if told.get(n) not in ("done", "skipped") and n not in given_up and not self._done(n)
             ]
@@ -115,12 +116,12 @@ class Job:
         for name in names:
             tell("starts", name)
             if is_first():
-                write_to(paths.run_dir(name) / "log.txt")
+                write_to(folder.log(name))
             try:
                 outcome = self._one(execute, name)
-            except Exception as error:
-                if type(error).__name__ == "Stopped":
-                    raise
+            except Stopped:
+                raise
+            except Exception:
                 traceback.print_exc()
                 outcome = "failed"
             tell(outcome, name)
@@ -129,30 +130,24 @@ class Job:
         """One run → its outcome, with a note of the start that only an orderly end takes away."""
         if not is_first():
             return (execute(self.profile, [name]) or {}).get(name, "done")
-        note = paths.run_dir(name) / "started.json"
-        earlier = _json(note)
-        if _starts(name) > STARTS:
-            step = _json(note)["step"]
+        earlier = folder.started(name)
+        if folder.start(name) > STARTS:
+            step = folder.started(name)["step"]
             why = f"started {STARTS} times and never got further than step {step}: killed each time, or short of time"
             for _ in range(ATTEMPTS):  # so that it is not tried again until a person says so
                 self._fail(name, f"{why}; give its stage more `memory_gb` or `minutes` in cluster.toml")
             return "failed"
         outcome = (execute(self.profile, [name]) or {}).get(name, "done")
-        if outcome == "busy" and earlier:  # this start was none
-            write_text(note, json.dumps(earlier) + "\n")
-        else:
-            note.unlink(missing_ok=True)
+        folder.restore(name, earlier if outcome == "busy" else {})  # busy: this start was none
         return outcome
 
     def _done(self, name: str) -> bool:
-        return (Path("results") / self.profile / name.split("-", 1)[0] / f"{name}.json").exists()
+        return result_path(self.profile, name).exists()
 
     def _fail(self, name: str, error: str) -> None:
         """A failure record for a run that could not write its own."""
-        from studies.kit.launch import worker
-
         if is_first():
-            worker.fail(name, error)
+            folder.fail(name, error)
 
 
 class _Minder:
@@ -199,9 +194,9 @@ class _Minder:
 
     def leave(self) -> None:
         """After the checkpoint: queue this job again where that is ours to ask, then wait for the end."""
-        if is_first() and (self.signal == signal.SIGUSR2 or state() == "RUNNING"):
+        if is_first() and (self.signal == signal.SIGUSR2 or scheduler_state() == "RUNNING"):
             requeue()
-        time.sleep(PATIENCE_S)  # the scheduler ends us
+        time.sleep(END_S)  # the scheduler ends us
         raise RuntimeError("stopped at a checkpoint; submit again to go on")
 
 
@@ -209,8 +204,7 @@ def _live(work: Callable[[Callable[[str, str], None]], None], writer: int) -> No
     """The child's whole life: it leaves by a status, never by returning."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        train = sys.modules.get("muppet.training.train")
-        raise (train.Stopped if train else KeyboardInterrupt)(signal.Signals(number).name)
+        raise KeyboardInterrupt(signal.Signals(number).name)  # which nothing on the way takes for a failure
 
     def tell(outcome: str, name: str) -> None:
         os.write(writer, f"{outcome} {name}\n".encode())
@@ -222,36 +216,21 @@ def _live(work: Callable[[Callable[[str, str], None]], None], writer: int) -> No
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         work(tell)
         status = 0
-    except BaseException as error:
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-        status = STOPPED if type(error).__name__ in ("Stopped", "KeyboardInterrupt") else 1
-        say(f"stopped: {error}") if status == STOPPED else traceback.print_exc()
+    except (Stopped, KeyboardInterrupt) as error:
+        _ignore()
+        status = STOPPED
+        say(f"stopped: {error}")
+    except BaseException:
+        _ignore()
+        traceback.print_exc()
     finally:
         sys.stdout.flush(), sys.stderr.flush()
         os._exit(status)
 
 
-def _starts(name: str) -> int:
-    """Note that `name` is started → how often in a row it was, without getting any further."""
-    record = paths.run_dir(name) / "started.json"
-    step = int(_json(paths.run_dir(name) / "progress.json").get("step") or 0)
-    earlier = _json(record)
-    count = int(earlier.get("count") or 0) + 1 if earlier.get("step") == step else 1
-    write_text(record, json.dumps({"step": step, "count": count, "when": time.time()}) + "\n")
-    return count
-
-
-def _failure(name: str) -> dict[str, Any]:
-    return _json(paths.run_dir(name) / "failure.json")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _ignore() -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def write_list(

@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-PATIENCE_S = 600.0  # for which a requeue is tried again
+REQUEUE_S = 600.0  # for which a requeue is tried again
 
 
 def process_group() -> None:
@@ -55,7 +55,7 @@ def write_to(log: Path) -> None:
     os.close(target)
 
 
-def state() -> str:
+def scheduler_state() -> str:
     """The scheduler's word for this job."""
     command = ["squeue", "-h", "-o", "%T", "-j", os.environ["SLURM_JOB_ID"]]
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()
@@ -63,7 +63,7 @@ def state() -> str:
 
 def requeue() -> None:
     """Ask for this job to be queued again, patiently: the controller may be the very thing that is restarting."""
-    end, pause = time.monotonic() + PATIENCE_S, 2.0
+    end, pause = time.monotonic() + REQUEUE_S, 2.0
     while True:
         try:
             done = subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], capture_output=True, text=True)

@@ -15,7 +15,7 @@ from muppet.runs import Run, parent, run_id
 from studies.kit import cost
 from studies.kit.fetch import needs
 from studies.kit.launch.slurm.cluster import Cluster
-from studies.kit.ledger.results import RESULTS, result_path
+from studies.kit.ledger.folder import RESULTS, result_path
 
 LOCAL_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 LOCAL_FILESYSTEMS = ("tmpfs", "ramfs", "devtmpfs")
@@ -60,14 +60,14 @@ def room(missing: Mapping[str, Run]) -> None:
 def parents(missing: Mapping[str, Run], profile: str, done: frozenset[str]) -> None:
     """Raise UserError when a finished pre-finetuning that a missing run starts from has lost its model."""
     for run in missing.values():
-        up = parent(run)
-        if up is None or run_id(up) not in done:
+        above = parent(run)
+        if above is None or run_id(above) not in done:
             continue
-        model = paths.model_dir(run_id(up))
+        model = paths.model_dir(run_id(above))
         if not model.is_dir() or not any(model.iterdir()):
             raise UserError(
                 f"{model}: the model of a finished pre-finetuning is gone, and {run_id(run)} needs it; restore it, or "
-                f"delete {result_path(profile, up)} to train it again"
+                f"delete {result_path(profile, above)} to train it again"
             )
 
 

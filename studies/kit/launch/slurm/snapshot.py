@@ -73,18 +73,18 @@ def commit() -> tuple[str, bool]:
 
 def environment(snapshot: Path, profile: str, *, sealed: bool) -> dict[str, str]:
     """The variables that a job runs with: ours as they are now, folders absolute, code from the snapshot."""
-    found = {k: v for k, v in os.environ.items() if k.startswith(TRAVEL) and v}
-    found["MUPPET_ARTIFACTS"] = str(paths.artifacts())
-    found |= {name: str(Path(found[name]).absolute()) for name in FOLDERS if name in found}
+    exported = {k: v for k, v in os.environ.items() if k.startswith(TRAVEL) and v}
+    exported["MUPPET_ARTIFACTS"] = str(paths.artifacts())
+    exported |= {name: str(Path(exported[name]).absolute()) for name in FOLDERS if name in exported}
     head, dirty = commit()
-    found |= {"MUPPET_COMMIT": head, "MUPPET_DIRTY": str(int(dirty))}
+    exported |= {"MUPPET_COMMIT": head, "MUPPET_DIRTY": str(int(dirty))}
     # the snapshot goes before everything, the folder that the job stands in is not looked into
-    found |= {
+    exported |= {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(snapshot), os.environ.get("PYTHONPATH")))),
         "PYTHONSAFEPATH": "1",
     }
-    found |= {"PYTHONUNBUFFERED": "1"}
-    return found | SEALED | needs.for_jobs(profile) if sealed else found
+    exported |= {"PYTHONUNBUFFERED": "1"}
+    return exported | SEALED | needs.for_jobs(profile) if sealed else exported
 
 
 def interpreter(path: Path, variables: Mapping[str, str]) -> Path:

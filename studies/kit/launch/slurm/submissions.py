@@ -60,13 +60,18 @@ class Submission:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a run was last sent."""
+class Dispatch:
+    """How a run was last sent: in which element of which array."""
 
     submission: Submission
     sent: Sent
     element: int
     entry: Entry | None  # what the queue says of it; None: nothing
+
+    @property
+    def active(self) -> bool:
+        """Whether its job waits or runs."""
+        return self.entry is not None and self.entry.active
 
 
 def folder() -> Path:
@@ -87,8 +92,8 @@ def write(submission: Submission) -> None:
 
 def read_all(profile: str | None = None) -> list[Submission]:
     """All submissions (of one profile), oldest first."""
-    found = [_read(path) for path in sorted(folder().glob("*/submission.json"))]
-    return [one for one in found if profile in (None, one.profile)]
+    recorded = [_read(path) for path in sorted(folder().glob("*/submission.json"))]
+    return [one for one in recorded if profile in (None, one.profile)]
 
 
 def _read(path: Path) -> Submission:
@@ -120,14 +125,14 @@ def lock(wait: float = 600) -> Iterator[None]:
         ) from None
 
 
-def places(submissions: Iterable[Submission], entries: Iterable[Entry]) -> dict[str, Place]:
-    """Where each run was last sent, joined with the queue. The last submission wins, unless an earlier one is still
+def dispatches(submissions: Iterable[Submission], entries: Iterable[Entry]) -> dict[str, Dispatch]:
+    """How each run was last sent, joined with the queue. The last submission wins, unless an earlier one is still
     active; `submissions` come oldest first."""
     by_name: dict[str, dict[int, Entry]] = {}
     for entry in entries:
         _, _, index = entry.job.partition("_")
         by_name.setdefault(entry.name, {})[int(index) if index.isdigit() else 0] = entry
-    found: dict[str, Place] = {}
+    last: dict[str, Dispatch] = {}
     for submission in submissions:
         for sent in submission.arrays:
             listed = by_name.get(sent.name, {})
@@ -136,16 +141,13 @@ def places(submissions: Iterable[Submission], entries: Iterable[Entry]) -> dict[
             if sent.job is None and listed:  # accepted, though we never heard: take it up
                 sent = dataclasses.replace(sent, job=next(iter(listed.values())).job.partition("_")[0])
             for element, ids in enumerate(sent.runs):
-                place = Place(submission=submission, sent=sent, element=element, entry=listed.get(element))
+                this = Dispatch(submission=submission, sent=sent, element=element, entry=listed.get(element))
                 for name in ids:
-                    earlier = found.get(name)
-                    if not (
-                        earlier and earlier.entry and earlier.entry.active and not (place.entry and place.entry.active)
-                    ):
-                        found[name] = place
-    return found
+                    if not (name in last and last[name].active and not this.active):
+                        last[name] = this
+    return last
 
 
-def in_flight(places: Mapping[str, Place]) -> dict[str, Place]:
+def in_flight(dispatched: Mapping[str, Dispatch]) -> dict[str, Dispatch]:
     """The runs whose job waits or runs."""
-    return {name: place for name, place in places.items() if place.entry is not None and place.entry.active}
+    return {name: one for name, one in dispatched.items() if one.active}

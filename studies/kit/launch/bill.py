@@ -1,0 +1,126 @@
+"""`make plan`: what would run and what it costs, as a table for people or as JSON. No torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from muppet.runs import Prefinetune
+from studies.kit import cost
+from studies.kit.launch.plan import STATES, Plan, plan
+from studies.kit.launch.slurm import arrays, cluster
+from studies.kit.load import chosen
+from studies.kit.show import hours
+
+SHOWN = 4  # pre-finetunings whose epochs are printed one by one
+
+
+def main(args: argparse.Namespace) -> int:
+    """`make plan`: what would run and what it costs, for one artefact or all."""
+    planned = plan(chosen(args), args.profile)
+    facts = summary(planned)
+    print(json.dumps(facts, indent=1)) if args.json else show(planned, facts)
+    return 0
+
+
+def summary(planned: Plan) -> dict[str, Any]:
+    """The plan as plain data; seconds are of one device: a GPU for the paper's models, else one core."""
+    uses = Counter(name for study in planned.studies.values() for name in study.runs())
+    artefacts: dict[str, dict[str, int]] = {}
+    for title, study in planned.studies.items():
+        names = list(study.runs())
+        counts = Counter(planned.states[name] for name in names)
+        artefacts[title] = {
+            "cells": len(study.cells),
+            "runs": len(names),
+            "shared": sum(uses[name] > 1 for name in names),
+            **{state: counts[state] for state in STATES},
+            "seconds": round(sum(planned.seconds_of.get(name, 0.0) for name in names)),
+        }
+    settings = cluster.read()
+    packed = arrays.pack(planned.to_do, settings, planned.calibration, done=planned.done)
+    sent = arrays.arrays(packed, settings.max_array or 1001)
+    times = [job.seconds / job.resources.processes for job in packed]
+    width = settings.array_parallelism
+    wall = 0.0
+    for wave in map(frozenset, planned.waves):
+        of_wave = [took for job, took in zip(packed, times) if job.ids[0] in wave]
+        wall += max(sum(of_wave) / width, max(of_wave, default=0.0))
+    device = "gpu" if planned.wants_gpu else "cpu"
+    return {
+        "profile": planned.profile,
+        "artefacts": artefacts,
+        "runs": len(planned.runs),
+        **{state: sum(s == state for s in planned.states.values()) for state in STATES},
+        "given_up": sorted(planned.given_up),
+        "waves": [len(wave) for wave in planned.waves],
+        "seconds": round(planned.seconds()),
+        "device": device,
+        "disk_bytes": round(sum(cost.estimate(run).disk for run in planned.to_do.values())),
+        "jobs": len(packed),
+        "arrays": [{"jobs": len(a.jobs), "resources": str(a.resources), "after": a.parent} for a in sent],
+        "longest_job_seconds": round(max(times, default=0.0)),
+        "wall_seconds": round(wall),
+        "width": width,
+        "epochs": {
+            name: {task: round(times, 1) for task, times in cost.estimate(run).epochs.items()}
+            for name, run in planned.to_do.items()
+            if isinstance(run, Prefinetune)
+        },
+        "calibration": str(planned.calibration),
+    }
+
+
+def show(planned: Plan, facts: Mapping[str, Any]) -> None:
+    """Print the plan for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"plan, profile {planned.profile}", title_justify="left")
+    for head in ("artefact", "cells", "runs", "of them shared", *STATES, "to spend"):
+        table.add_column(head, justify="left" if head == "artefact" else "right")
+    for name, row in facts["artefacts"].items():
+        cells = [row["cells"], row["runs"], row["shared"], *(row.get(state, 0) for state in STATES)]
+        table.add_row(name, *map(str, cells), hours(row["seconds"]))
+    if len(facts["artefacts"]) > 1:
+        table.add_section()
+        totals = [facts["runs"], "", *(facts[state] for state in STATES)]
+        table.add_row("all, each run once", "", *map(str, totals), hours(facts["seconds"]))
+    console.print(table)
+    unit = "GPU-hours" if facts["device"] == "gpu" else "core-hours"
+    if planned.to_do:
+        first, then = facts["waves"]
+        console.print(
+            f"to do: {first} pre-finetunings, then {then} fine-tunings; {facts['seconds'] / 3600:,.1f} {unit}, "
+            f"{facts['disk_bytes'] / 1e9:,.1f} GB of disk"
+        )
+        console.print(
+            f"on a cluster: {facts['jobs']} jobs in {len(facts['arrays'])} arrays; {facts['width']} jobs at once take "
+            f"about {hours(facts['wall_seconds'])}, the longest job {hours(facts['longest_job_seconds'])}"
+        )
+        shown = facts["epochs"] if len(facts["epochs"]) <= SHOWN else {}
+        for name, epochs in shown.items():
+            console.print(f"epochs in {name}: " + _epochs(epochs), highlight=False)
+        if not shown and facts["epochs"]:
+            every = [times for epochs in facts["epochs"].values() for times in epochs.values()]
+            console.print(
+                f"epochs of a dataset in {first} pre-finetunings: {min(every):g} to {max(every):g} "
+                "(each one's with ARTEFACT=table3 or --json)"
+            )
+    else:
+        console.print("nothing to do")
+    for name in facts["given_up"]:
+        why = planned.failures.get(name, {}).get("error") or "its result is refused, or its pre-finetuning is stuck"
+        console.print(f"left out: {name}: {why}", highlight=False, markup=False)
+    console.print(facts["calibration"], highlight=False)
+
+
+def _epochs(epochs: Mapping[str, float]) -> str:
+    """Equal for all under natural sizes: said once."""
+    if len(set(epochs.values())) == 1:
+        return f"{next(iter(epochs.values())):g} of each of {len(epochs)} datasets"
+    return ", ".join(f"{task} {times:g}" for task, times in epochs.items())

@@ -1,0 +1,158 @@
+"""What a run leaves: where each file lies and how it is read. No other module of `studies` names these files.
+
+    results/<profile>/<stage>/<id>.json    the result; the run is done when it is there
+    artifacts/runs/<id>/                   failure.json, progress.json, started.json, holder.json, log.txt, checkpoint/
+
+A record that is absent or damaged reads as an empty one: it is news of a run, never the truth about it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from muppet import paths
+from muppet.errors import UserError
+from muppet.paths import write_text
+from muppet.runs import Run, run_id
+
+RESULTS = Path("results")
+TAIL = 20  # lines of a traceback or log that a failure record keeps
+LOG_BYTES = 8_000  # of a log's end, in which these lines are looked for
+
+
+def result_path(profile: str, run: Run | str) -> Path:
+    """Where the result of `run` (or of the run with this id) lies: `results/<profile>/<stage>/<id>.json`."""
+    name = run if isinstance(run, str) else run_id(run)
+    return RESULTS / profile / name.split("-", 1)[0] / f"{name}.json"
+
+
+def log(name: str) -> Path:
+    """Where what run `name` prints is kept."""
+    return paths.run_dir(name) / "log.txt"
+
+
+def begun() -> frozenset[str]:
+    """Ids of the runs that have a folder, and so may have a failure or a process: one look, not one per run."""
+    try:
+        return frozenset(os.listdir(paths.run_dir("")))
+    except OSError:
+        return frozenset()
+
+
+def failures(ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The failure records of those of `ids` that failed last."""
+    records = {name: failure(name) for name in begun().intersection(ids)}
+    return {name: record for name, record in records.items() if record}
+
+
+def failure(name: str) -> dict[str, Any]:
+    """How run `name` failed last: `error`, `traceback`, `count` (in a row with this error), `when`, `log`."""
+    return _read(_failure(name))
+
+
+def progress(name: str) -> dict[str, Any]:
+    """What training last said of run `name`: `step`, `steps`, `tokens_per_second`, `eta_seconds`."""
+    return _read(paths.run_dir(name) / "progress.json")
+
+
+def started(name: str) -> dict[str, Any]:
+    """The note of a start of run `name` that has not ended in order: `step`, `count` (of starts at this step)."""
+    return _read(_started(name))
+
+
+def running(name: str) -> bool:
+    """Whether a live process of this machine says that it is doing the run; of other machines the queue knows."""
+    holder = _read(paths.run_dir(name) / "holder.json")
+    try:
+        if holder["host"] != socket.gethostname():
+            return False
+        os.kill(holder["pid"], 0)
+    except (OSError, KeyError, TypeError):
+        return False
+    return True
+
+
+def fail(name: str, error: BaseException | str) -> None:
+    """Leave a failure record for run `name`: what went wrong, how often in a row, and the last lines that say where."""
+    if isinstance(error, BaseException):
+        message = f"{type(error).__name__}: {error}" if not isinstance(error, UserError) else str(error)
+        lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+    else:
+        message, lines = error, _log_tail(name)
+    path, before = _failure(name), failure(name)
+    record = {
+        "id": name,
+        "error": message,
+        "traceback": "\n".join(lines[-TAIL:]),
+        "count": before.get("count", 0) + 1 if before.get("error") == message else 1,
+        "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "log": str(log(name)),
+    }
+    try:
+        write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    except OSError as disk:  # full or read-only: the run has failed all the same
+        print(f"{path}: no failure record could be written ({disk}); {message}", file=sys.stderr)
+
+
+def start(name: str) -> int:
+    """Note that run `name` is started → how often in a row it was, without getting any further."""
+    step, before = int(progress(name).get("step") or 0), started(name)
+    count = int(before.get("count") or 0) + 1 if before.get("step") == step else 1
+    restore(name, {"step": step, "count": count, "when": time.time()})
+    return count
+
+
+def restore(name: str, note: dict[str, Any]) -> None:
+    """Put `note` in the place of a start's note; an empty one takes it away."""
+    if note:
+        write_text(_started(name), json.dumps(note) + "\n")
+    else:
+        _started(name).unlink(missing_ok=True)
+
+
+def forget(name: str) -> None:
+    """Take away the notes of a run's failures and starts, as if it had not been tried."""
+    _failure(name).unlink(missing_ok=True)
+    _started(name).unlink(missing_ok=True)
+
+
+def clear(name: str) -> None:
+    """Take away what a run needs no more once its result is written."""
+    shutil.rmtree(paths.run_dir(name) / "checkpoint", ignore_errors=True)
+    _failure(name).unlink(missing_ok=True)
+
+
+def _failure(name: str) -> Path:
+    return paths.run_dir(name) / "failure.json"
+
+
+def _started(name: str) -> Path:
+    return paths.run_dir(name) / "started.json"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _log_tail(name: str) -> list[str]:
+    try:
+        with log(name).open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - LOG_BYTES))
+            return file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
