@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 
 class UserError(ValueError):
@@ -24,3 +25,20 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else "choose one of: " + ", ".join(names)
     return UserError(f"unknown {kind} {name!r}: {hint}")
+
+
+def exit_status(command: Callable[[], int]) -> int:
+    """Do a command → its exit status: its own, 2 and one line for a user's mistake or a disk's, 3 for a stopped run."""
+    try:
+        return command()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # nobody reads on
+        return 0
+    except OSError as error:
+        print(f"error: {error}; what was there before is unchanged", file=sys.stderr)
+        return 2
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return 3

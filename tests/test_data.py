@@ -400,7 +400,7 @@ def test_every_configuration_of_the_mirror_passes(monkeypatch, capsys):
 
 def test_rows_serialise_alike_on_every_machine(alone):
     put(alone, "ctr4si/reddit_tifu", "long", train=[{"documents": f"d{i}", "tldr": "t", "ups": 1.0} for i in range(50)])
-    table, _, _ = sources._table(get("reddit_tifu"), "train")
+    table, _, _ = sources.read_split(get("reddit_tifu"), "train")
     first = sources.partition(get("reddit_tifu"), "test", table)
     assert json.dumps(first.tolist()) == json.dumps(np.sort(first).tolist())
     assert len(first) == 5

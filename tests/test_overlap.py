@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from muppet.audit import leakage
 from muppet.audit.overlap import GRAM, WORDS, audit, copies, grams, read, texts, whole, words
 from muppet.cli import data as data_cli
+from muppet.cli.names import tasks
 from muppet.errors import UserError
 from muppet.result import Result, Score, pack_items, write
 from muppet.runs import Finetune, Prefinetune, Recipe, facts, run_id
@@ -83,7 +84,7 @@ def test_rte_twice_is_found(hub, capsys):
     rows["validation"][:20] = rows["train"][:20]
     put(hub, "nyu-mll/glue", "rte", **rows)
     put(hub, "aps/super_glue", "rte", **renamed)
-    report = leakage.run(["rte"], ["superglue", "rte"])
+    report = leakage.run(tasks(["rte"]), tasks(["superglue", "rte"]))
     pair = next(pair for pair in report.pairs if pair.evaluation == "rte/validation" and pair.train == "superglue")
     assert pair.exact[:20].all() and not pair.hit[20:].any()
     assert "superglue repeats rte: 100.0 % of its training rows stand there" in report.lines
@@ -128,7 +129,7 @@ def test_a_run_is_scored_on_the_clean_examples(hub, tmp_path):
         leakage.clean_scores(paths["finetune"])
     put(hub, "nyu-mll/glue", "rte", validation=rows[:30])
     with pytest.raises(UserError, match="has 40 items and the split has 30"):
-        leakage.clean_scores(paths["finetune"], ["wnli"])
+        leakage.clean_scores(paths["finetune"], tasks(["wnli"]))
 
 
 MIRROR = os.environ.get("MUPPET_HUB")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,15 +25,15 @@ class Report:
     lines: list[str]
 
 
-def run(evaluation: Iterable[str] | None, train: Iterable[str] | None, *, cap: int | None = None) -> Report:
-    """Audit the named tasks or sets; by default every evaluation split against every A.1 training set that is found.
+def run(evaluation: Sequence[Task] | None, train: Sequence[Task] | None, *, cap: int | None = None) -> Report:
+    """Audit `evaluation` against `train`; by default every evaluation split against every A.1 set that is there.
 
     Of tasks that count as unseen by pre-finetuning (not in the scale curve's pool) the training rows are audited too:
     a fine-tuning on rows that pre-finetuning has read is no test of transfer (P13).
     """
     absent: list[str] = []
     found = {}
-    for task in _tasks(evaluation, ALL):
+    for task in evaluation or ALL.values():
         unseen = (task.train,) if task.train and task.name not in SETS["scale_pool"] else ()
         for split in (*task.evaluation, *unseen):
             limit = (cap or 10**9) if split == task.train else None
@@ -41,7 +41,7 @@ def run(evaluation: Iterable[str] | None, train: Iterable[str] | None, *, cap: i
             if examples is not None:
                 found[f"{task.name}/{split}"] = (task, examples)
     trains = {}
-    for task in _tasks(train, SETS["a1_47"]):
+    for task in train or mixture("a1_47"):
         if task.train is None:
             continue
         examples = _read(task, task.train, absent, cap or 10**9)
@@ -51,7 +51,7 @@ def run(evaluation: Iterable[str] | None, train: Iterable[str] | None, *, cap: i
         what = "training set" if found else "evaluation set"
         raise Absent(f"nothing to compare: no {what} was found ({', '.join(absent)}); set MUPPET_HUB or go online")
     pairs = audit(found, {name: (task, iter(examples)) for name, (task, examples) in trains.items()})
-    pairs = [pair for pair in pairs if pair.evaluation != f"{pair.train}/{ALL[pair.train].train}"]
+    pairs = [pair for pair in pairs if pair.evaluation != f"{pair.train}/{trains[pair.train][0].train}"]
     lines = [f"{len(found)} evaluation splits × {len(trains)} training sets"]
     for copy, original in COPIES.items():
         if copy in trains and original in trains:
@@ -64,10 +64,6 @@ def run(evaluation: Iterable[str] | None, train: Iterable[str] | None, *, cap: i
     return Report(pairs=sorted(pairs, key=lambda pair: -float(pair.hit.mean())), lines=lines)
 
 
-def _tasks(names: Iterable[str] | None, default: Iterable[str]) -> list[Task]:
-    return list(dict.fromkeys(task for name in (names or default) for task in mixture(name)))
-
-
 def _read(task: Task, split: str, absent: list[str], cap: int | None = None) -> list[Example] | None:
     """The examples of a split; None, and a line in `absent`, when it is nowhere."""
     try:
@@ -77,7 +73,7 @@ def _read(task: Task, split: str, absent: list[str], cap: int | None = None) -> 
         return None
 
 
-def clean_scores(path: Path, train: Iterable[str] | None = None) -> str:
+def clean_scores(path: Path, train: Sequence[Task] | None = None) -> str:
     """The scores of a fine-tuning's result on all examples, and on those that no pre-finetuning training set hits.
 
     The training sets are those of the run's pre-finetuning, whose result is looked for beside this one, or `train`.
@@ -85,7 +81,8 @@ def clean_scores(path: Path, train: Iterable[str] | None = None) -> str:
     result = read_result(path)
     if result.facts.get("stage") != "finetune":
         raise UserError(f"{path}: is a {result.facts.get('stage')}; give the result of a fine-tuning")
-    names = list(train) if train else _parent_tasks(result, path)
+    names = [task.name for task in train] if train else _parent_tasks(result, path)
+    known = ALL | {task.name: task for task in train or ()}
     source: Source = result.facts["source"]
     lines = [f"{result.id}: against {len(names)} training sets"]
     for key, score in result.scores.items():
@@ -101,7 +98,7 @@ def clean_scores(path: Path, train: Iterable[str] | None = None) -> str:
                 "use the data that the run used (MUPPET_HUB)"
             )
         trains = {}
-        for other in (ALL[n] for n in names if n != name and n in ALL):
+        for other in (known[n] for n in names if n != name and n in known):
             rows = _read(other, other.train or "train", [], 10**9) if source == "hub" else None
             if rows is not None:
                 trains[other.name] = (other, iter(rows))

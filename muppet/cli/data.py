@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from muppet import paths
+from muppet.cli.names import single, tasks
 from muppet.data import mirror
-from muppet.errors import Absent, UserError
+from muppet.errors import Absent, UserError, exit_status
 from muppet.families.roles import Example, examples
-from muppet.tasks import ALL, SETS, Task, get, mixture
+from muppet.tasks import ALL, SETS, Task
 
 WIDTH = 70  # of an example in a table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; a user's mistake is one line and exit status 2, a mismatch in the data is 1."""
-    try:
-        args = _parser().parse_args(argv)
-        return int(args.do(args))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        return 0
+    """Do one command → its exit status; a mismatch in the data is 1."""
+    args = _parser().parse_args(argv)
+    return exit_status(lambda: args.do(args))
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m muppet data", description=__doc__, allow_abbrev=False)
-    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    parser = argparse.ArgumentParser(prog="python -m muppet data", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     check = commands.add_parser("check", help="find every dataset, read every row, and say what does not fit")
     check.add_argument("tasks", nargs="*", metavar="TASK", help="tasks or named sets (default: the whole catalogue)")
@@ -59,12 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     overlap.add_argument("--all", action="store_true", help="print also pairs with less than 1 %% of the examples hit")
     overlap.add_argument("--result", type=Path, help="score this result on the examples that no training set hits")
     overlap.set_defaults(do=_overlap)
-    return made
-
-
-def tasks(names: Iterable[str], default: Iterable[str]) -> list[Task]:
-    """The tasks of the names, each a task or a named set, without repeats."""
-    return list(dict.fromkeys(task for name in (list(names) or list(default)) for task in mixture(name)))
+    return parser
 
 
 # check ----------------------------------------------------------------------------------------------------------------
@@ -77,7 +66,7 @@ def _check(args: argparse.Namespace) -> int:
     wrong: list[str] = []
     absent: list[str] = []
     seen: set[tuple[str, str]] = set()
-    for task in tasks(args.tasks, ALL):
+    for task in tasks(args.tasks or ALL):
         for place, split in places(task):
             line = inspect(task, place, split)
             rows.append(line)
@@ -205,7 +194,7 @@ def _list(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     lines = []
-    for task in tasks(args.tasks, ALL):
+    for task in tasks(args.tasks or ALL):
         where = task.path + (f" {task.config}" if task.config and task.config != "default" else "")
         at = "" if task.revision is None else f"@{task.revision[:7] if len(task.revision) == 40 else task.revision}"
         sets = " ".join(name for name, names in SETS.items() if task.name in names and not name.startswith("scale_1"))
@@ -222,7 +211,7 @@ def _show(args: argparse.Namespace) -> int:
 
     if args.rows < 1:
         raise UserError(f"--rows is {args.rows}; give 1 or more")
-    task = get(args.task)
+    task = single(args.task, "TASK", "show")
     split = args.split or task.train or task.evaluation[0]
     source: Any = "twins" if args.twins else "hub"
     rows = load_rows(task, split, source=source, cap=args.rows)
@@ -267,10 +256,11 @@ def _overlap(args: argparse.Namespace) -> int:
 
     from muppet.audit import leakage
 
+    evaluation, train = (tasks(names) if names else None for names in (args.evaluation, args.train))
     if args.result is not None:
-        print(leakage.clean_scores(args.result, args.train))
+        print(leakage.clean_scores(args.result, train))
         return 0
-    report = leakage.run(args.evaluation, args.train, cap=args.rows)
+    report = leakage.run(evaluation, train, cap=args.rows)
     lines = [
         [
             pair.evaluation,

@@ -13,6 +13,7 @@ from typing import Any
 
 from muppet import paths
 from muppet.errors import UserError
+from muppet.tasks.task import Task
 
 
 def folder(path: str) -> Path | None:
@@ -42,6 +43,24 @@ def files(path: str, config: str | None, split: str) -> list[Path]:
             f"{where}/README.md names {missing[0]} for {name}/{split}, which is not there: the mirror is damaged"
         )
     return found
+
+
+def has_train_rows(task: Task) -> bool:
+    """Whether the mirror holds training rows of the task, be it by a carved configuration."""
+    return task.train is not None and (bool(files(task.path, task.config, task.train)) or carved(task))
+
+
+def carved(task: Task) -> bool:
+    """Whether the mirror stands in for a missing train split with a configuration that re-divides labelled rows.
+
+    All splits of the task are then read from it, so that its training rows are never evaluated on.
+    """
+    return (
+        task.carved is not None
+        and task.train is not None
+        and not files(task.path, task.config, task.train)
+        and bool(files(task.path, task.carved, task.train))
+    )
 
 
 def configs(where: Path) -> dict[str, dict[str, list[str]]]:

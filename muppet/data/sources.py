@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -52,7 +52,7 @@ def load_rows(task: Task, split: str, *, source: Source = "hub", cap: int | None
         if split not in dict(task.partition):
             raise UserError(f"{dataset_name(task)} has no split {split!r}; ours are {', '.join(dict(task.partition))}")
         original = "train"
-    table, found, fingerprint = _table(task, original)
+    table, found, fingerprint = read_split(task, original)
     if task.partition is not None:
         part = partition(task, split, table)
         table, fingerprint = table.take(part), digest([fingerprint, split, task.partition])
@@ -91,7 +91,7 @@ def peek(task: Task, split: str, n: int = 200) -> Rows:
     if task.path == "local/ptb" or mirror.files(task.path, task.config, original):
         if task.partition is not None:
             return load_rows(task, split, cap=10**9)
-        table, found, fingerprint = _table(task, split)
+        table, found, fingerprint = read_split(task, split)
         return Rows(rows=TableRows(table), found=found, fingerprint=fingerprint, total=len(table))
     rows = list(islice(_open_hub(task, original, streaming=True), n))
     return Rows(rows=rows, found="hub", fingerprint="", total=len(rows))
@@ -126,40 +126,13 @@ class TableRows(Sequence[Row]):
             yield from self.table.slice(start, 1000).to_pylist()
 
 
-def carved(task: Task) -> bool:
-    """Whether the mirror stands in for a missing train split with a configuration that re-divides labelled rows.
-
-    All splits of the task are then read from it, so that its training rows are never evaluated on.
-    """
-    return (
-        task.carved is not None
-        and task.train is not None
-        and not mirror.files(task.path, task.config, task.train)
-        and bool(mirror.files(task.path, task.carved, task.train))
-    )
-
-
-def here(families: Collection[str]) -> tuple[Task, ...]:
-    """The tasks of these families whose training rows the mirror holds. Raises Absent when there are none."""
-    from muppet.tasks import ALL
-
-    found = tuple(
-        task
-        for task in ALL.values()
-        if task.family in families and task.train and (mirror.files(task.path, task.config, task.train) or carved(task))
-    )
-    if not found:
-        raise Absent("no training rows are on this machine; set MUPPET_HUB to a mirror folder")
-    return found
-
-
-def _table(task: Task, split: str) -> tuple[Any, str, str]:
+def read_split(task: Task, split: str) -> tuple[Any, str, str]:
     """The split as an Arrow table, where it was found, and its fingerprint."""
     if task.path == "local/ptb":
         import pyarrow as pa
 
         return pa.Table.from_pylist(treebank.rows(split)), "folder", treebank.fingerprint(split)
-    instead = carved(task)
+    instead = mirror.carved(task)
     files = mirror.files(task.path, task.carved if instead else task.config, split)
     if not files and instead:
         files, instead = mirror.files(task.path, task.config, split), False

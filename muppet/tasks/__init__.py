@@ -76,16 +76,9 @@ def get(name: str) -> Task:
 
 
 def mixture(name: str) -> tuple[Task, ...]:
-    """The tasks of a named set, or the one task of that name.
-
-    The set `here` is every classification, commonsense and span task whose training rows are in the mirror.
-    """
+    """The tasks of a named set, or the one task of that name."""
     if name in ALL:
         return (ALL[name],)
-    if name == "here":
-        from muppet.data.sources import here
-
-        return here(("classification", "commonsense", "span"))
     if name not in SETS:
-        raise unknown("task or named set", name, [*ALL, *SETS, "here"])
+        raise unknown("task or named set", name, [*ALL, *SETS])
     return tuple(ALL[entry] for entry in SETS[name])

@@ -151,9 +151,9 @@ def _fetch_split(one: Split, files: dict[str, tuple[int, str]], known: Mapping[s
         return
     import pyarrow.parquet
 
-    from muppet.data.sources import _table
+    from muppet.data.sources import read_split
 
-    table, _, _ = _table(task, one.stored)
+    table, _, _ = read_split(task, one.stored)
     target = folder() / task.path / (task.config or "") / f"{one.stored}.parquet"
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
