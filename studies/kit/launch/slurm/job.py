@@ -78,11 +78,11 @@ class Job:
         failed: Counter[str] = Counter()
         while todo:
             before = {name: folder.failure(name) for name in todo}
-            told, status = mind.follow(partial(self._work, todo))
-            current = next((name for name, outcome in told.items() if outcome == "starts"), None)
-            if mind.signal is not None and (current or not told):
+            outcomes, status = mind.follow(partial(self._work, todo))
+            current = next((name for name, outcome in outcomes.items() if outcome == "starts"), None)
+            if mind.signal is not None and (current or not outcomes):
                 mind.leave()
-            if not told:
+            if not outcomes:
                 raise RuntimeError(
                     f"the process that does the runs left with status {status} before the first; see above"
                 )
@@ -91,8 +91,8 @@ class Job:
                 self._fail(
                     current, f"its process was ended by {kind}" + ": out of memory?" * (status == -signal.SIGKILL)
                 )
-                told[current] = "failed"
-            for name, outcome in told.items():
+                outcomes[current] = "failed"
+            for name, outcome in outcomes.items():
                 if outcome == "failed":
                     failed[name] += 1
                     if folder.failure(name) == before[name]:
@@ -104,9 +104,11 @@ class Job:
                 raise RuntimeError("a process of the group failed")
             given_up = {n for n in failed if max(failed[n], int(folder.failure(n).get("count") or 0)) >= ATTEMPTS}
             todo = [
-                n for n in todo if told.get(n) not in ("done", "skipped") and n not in given_up and not self._done(n)
+                n
+                for n in todo
+                if outcomes.get(n) not in ("done", "skipped") and n not in given_up and not self._done(n)
             ]
-            if todo and all(told.get(name) == "busy" for name in todo):
+            if todo and all(outcomes.get(name) == "busy" for name in todo):
                 time.sleep(AGAIN_S)
 
     def _work(self, names: Sequence[str], tell: Callable[[str, str], None]) -> None:
@@ -168,7 +170,7 @@ class _Minder:
                 os.kill(self.child, number)
 
     def follow(self, work: Callable[[Callable[[str, str], None]], None]) -> tuple[dict[str, str], int]:
-        """Run `work` in a child → (run → what was last told of it; the child's exit status, negative for a signal)."""
+        """Run `work` in a child → (run → its last outcome; the child's exit status, negative for a signal)."""
         sys.stdout.flush(), sys.stderr.flush()
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until both sides know who they are
         if self.signal is not None:  # told to stop before anything was begun
@@ -182,15 +184,15 @@ class _Minder:
         os.close(writer)
         self.child = child
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        told: dict[str, str] = {}
+        outcomes: dict[str, str] = {}
         with os.fdopen(reader, encoding="utf-8") as messages:
             for line in messages:
                 outcome, _, name = line.rstrip("\n").partition(" ")
-                told[name] = outcome
+                outcomes[name] = outcome
                 say(f"{name}: {outcome}")
         _, waited = os.waitpid(child, 0)
         self.child = None
-        return told, os.waitstatus_to_exitcode(waited)
+        return outcomes, os.waitstatus_to_exitcode(waited)
 
     def leave(self) -> None:
         """After the checkpoint: queue this job again where that is ours to ask, then wait for the end."""
