@@ -190,7 +190,7 @@ class Grid:
         assert self.cluster is not None
         lines = self.cluster.run("squeue", "-h", "-r", "-o", "%i %j %T", "--states=all").splitlines()
         fields = [line.split() for line in lines]
-        ours = {path.name for path in (self.work / "artifacts/submissions").iterdir()}
+        ours = {path.name for path in (self.work / "artifacts/submissions").glob("*")}
         return {job: state for job, name, state in fields if any(one in name for one in ours)}
 
     def idle(self) -> bool:
