@@ -144,7 +144,11 @@ def measure(count: int, per_job: int) -> dict[str, float]:
     calibration = cost.Calibration(factor=factor, runs=1, off=1.0)  # so that a packed job holds `per_job` runs
     seconds["plan: what is done, what is missing"] = lap()
     sent = submit.send(
-        replace(made, calibration=calibration), settings, say=lambda text: None, runner="benchmarks.grid:no_op"
+        replace(made, calibration=calibration),
+        settings,
+        yes=True,
+        say=lambda text: None,
+        runner="benchmarks.grid:no_op",
     )
     assert sent.submission is not None and len(sent.sent) == count and not sent.refused
     assert sum(len(array.runs) for array in sent.submission.arrays) == jobs

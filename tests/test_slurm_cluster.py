@@ -24,7 +24,7 @@ PARENT, CHILD = "from muppet.stages.prefinetune import", "from muppet.stages.fin
 def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing(
     cluster: Cluster, grid: Make, local: Grid
 ) -> None:
-    one = grid(plain=True, waits=True)
+    one = grid(plain=True, waits=True, env={"HF_TOKEN": "hf_ofthistest"})
     said = one.submit()
     child = re.search(r"submitted (\d+): .* after \d+", said)  # fine-tunings wait for their pre-finetuning
     assert child
@@ -37,6 +37,8 @@ def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing
     one.go()
     one.finish(5)
     assert same(one, local)
+    written = [path for path in one.folder.rglob("*") if path.is_file()]
+    assert len(written) > 50 and not [path for path in written if b"hf_ofthistest" in path.read_bytes()]
 
 
 def test_smoke_table_3_as_a_whole(grid: Make) -> None:
@@ -106,8 +108,10 @@ def test_an_unknown_partition_and_a_refused_job_are_one_line(grid: Make) -> None
     one = grid(settings='partition = "mian"\n')
     said = one.submit(expect=2)
     assert "did you mean 'main'?" in said and "Traceback" not in said
-    (one.work / "cluster.toml").write_text("gpus_per_node = 0\n[finetune]\nmemory_gb = 5000\n")
-    said = one.submit(expect=1)
+    (one.work / "cluster.toml").write_text("gpus_per_node = 0\nask_above_hours = 0\n[finetune]\nmemory_gb = 5000\n")
+    said = one.submit(expect=2)
+    assert "3 runs would take" in said and "YES=1" in said and not list(one.work.glob("artifacts/submissions/2*"))
+    said = one.submit("--yes", expect=1)
     assert "refused:" in said and "Traceback" not in said
     assert "Requested node configuration is not available" in one.run("status", "--json")
     one.finish(1)

@@ -187,7 +187,43 @@ def test_a_controller_that_is_away_is_asked_again_but_a_refusal_is_final(monkeyp
         controller.retrying(refuse, said.append)
 
 
+def test_a_refusal_has_all_that_the_controller_and_the_site_s_plug_in_said() -> None:
+    text = (
+        "sbatch: error: lua: jobs of this partition name a project: #SBATCH --account=...\n"
+        "sbatch: error: Batch job submission failed: Unspecified error\n"
+    )
+    said = "sbatch: lua: jobs of this partition name a project: #SBATCH --account=...; Unspecified error"
+    assert str(controller.failure("sbatch", text)) == said
+
+
 # ---------------------------------------------------------------- before anything is sent
+
+
+def test_no_secret_is_written_down_and_nobody_else_reads_a_submission(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from studies.kit.launch.plan import plan
+    from studies.kit.launch.slurm.emit import emit
+    from tests.kit import small_study
+
+    secrets = {
+        "HF_TOKEN": "hf_aaaaaaaaaaaa",
+        "MUPPET_API_KEY": "key-bbbbbbbbbbbb",
+        "HF_ENDPOINT": "https://me:cccccccccccc@hub.example",
+        "TORCH_SECRET": "dddddddddddd",
+    }
+    for name, value in (secrets | {"TOKENIZERS_PARALLELISM": "false", "HF_TOKEN_PATH": "/home/me/token"}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+    emit(plan({"table3": small_study()}, "smoke"), tmp_path / "scripts", Cluster(gpus_per_node=0))
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    texts = {path: path.read_bytes() for path in written}
+    assert not [path for path, text in texts.items() for value in secrets.values() if value[-12:].encode() in text]
+    python = texts[tmp_path / "scripts/python"].decode()
+    assert "TOKENIZERS_PARALLELISM=false" in python and "HF_TOKEN_PATH=/home/me/token" in python
+    assert (tmp_path / "scripts").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "scripts/python").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

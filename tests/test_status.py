@@ -152,6 +152,22 @@ def test_status_is_printed_for_people_and_machines(look: Look, capsys: pytest.Ca
     ]
 
 
+def test_what_others_wrote_is_shown_as_it_is(look: Look, capsys: pytest.CaptureFixture[str]) -> None:
+    error = "RuntimeError: [/pytorch/third_party/gloo/pair.cc:534] Connection closed [rank1]: by [bold]peer[/bold]\\"
+    record(P, "failure.json", error=error, count=3)
+    arrays = (
+        Sent(name="m-0", runs=((P,),), job="7", folder="f"),
+        Sent(name="m-1", runs=((C,),), folder="f", why="sbatch: lua: [/project] name one; Unspecified error"),
+    )
+    look([], arrays=arrays)
+    assert status.show([], RUNS, "smoke") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert error in shown and "sbatch: lua: [/project] name one; Unspecified error" in shown
+    look(Unreachable("squeue: no answer from [/tmp/controller]"))
+    assert status.show([], RUNS, "smoke") == 0
+    assert "no answer from [/tmp/controller]" in capsys.readouterr().out
+
+
 def test_retry_forgets_failures_and_releases_held_jobs(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     record(P, "failure.json", error="no such luck", count=3)
     record(P, "started.json", step=1, count=3)

@@ -42,14 +42,14 @@ class Check:
 def main(args: argparse.Namespace) -> int:
     """Print every check → 1 when one is a problem."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console()
     worst = 0
     for one in checks(args.profile):
         mark = {"ok": "[green]✓[/]", "note": "[yellow]•[/]", "problem": "[red]✗[/]"}[one.state]
-        console.print(
-            mark, f"{one.about}: {one.result}" + (f" → {one.do}" if one.do else ""), highlight=False, soft_wrap=True
-        )
+        text = Text(f"{one.about}: {one.result}" + (f" → {one.do}" if one.do else ""))  # others' words are no markup
+        console.print(mark, text, highlight=False, soft_wrap=True)
         worst |= one.state == "problem"
     return worst
 

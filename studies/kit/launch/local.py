@@ -274,9 +274,9 @@ class Launch:
 
     def _say(self, what: str, *more: str) -> None:
         """A line on the run that ended; `more` is no markup."""
-        from rich.markup import escape
+        from rich.text import Text
 
-        self.console.print(what, *(escape(text) for text in more if text), highlight=False, soft_wrap=True)
+        self.console.print(what, *(Text(text) for text in more if text), highlight=False, soft_wrap=True)
 
     def _score(self, name: str) -> str:
         """The run's first score, for its line."""

@@ -206,23 +206,25 @@ def show(studies: Iterable[Study], runs: Mapping[str, Run], profile: str, *, as_
         return 0
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console()
     if overview.unreachable:
-        console.print(
-            f"[yellow]{overview.unreachable}[/]\nresults and records are shown, the queue is not", highlight=False
-        )
+        console.print(Text(overview.unreachable, style="yellow"), soft_wrap=True)
+        console.print("results and records are shown, the queue is not", highlight=False)
     there = [word for word in COLOURS if any(count[word] for count in counts.values())]
     table = Table("artefact", *there, title=f"profile {profile}", title_justify="left", box=None)
     for name, count in counts.items():
         table.add_row(name, *(f"[{COLOURS[word]}]{count[word]}[/]" if count[word] else "·" for word in there))
     console.print(table)
-    order = ["running", "failed", "lost", "held", "preempted", "unknown", "queued", "cancelled"]
-    shown = sorted((s for s in overview.states.values() if s.state in order), key=lambda s: order.index(s.state))
+    order = ["running", "failed", "lost", "held", "preempted", "unknown", "queued", "cancelled", "missing"]
+    shown = sorted(
+        (s for s in overview.states.values() if s.state in order and (s.why or s.state != "missing")),
+        key=lambda s: order.index(s.state),
+    )
     for state in shown[:SHOWN]:
-        console.print(
-            f"[{COLOURS[state.state]}]{state.state:9}[/] {state.run}  {_detail(state)}", highlight=False, soft_wrap=True
-        )
+        word = Text(f"{state.state:9}", style=COLOURS[state.state])
+        console.print(word, Text(f"{state.run}  {_detail(state)}"), soft_wrap=True)  # others' words are no markup
     if len(shown) > SHOWN:
         rest = Counter(state.state for state in shown[SHOWN:])
         console.print(

@@ -29,7 +29,7 @@ def launch(planned: Plan, args: argparse.Namespace) -> int:
         return 0
     from studies.kit.launch.slurm.submit import send
 
-    sending = send(planned, settings)
+    sending = send(planned, settings, yes=args.yes)
     for name, why in sending.left_out.items():
         print(f"left out: {name}: {why}")
     if sending.in_flight:

@@ -46,6 +46,7 @@ class Cluster:
     gpus_per_node: int = 8  # that a node has; 0: a cluster without GPUs
     cpus_per_gpu: int = 8
     signal_s: int = 120  # before its time limit a job gets USR2 and checkpoints
+    ask_above_hours: float = 24.0  # estimated GPU-hours (core-hours without GPUs) above which YES=1 is asked for
     pack_minutes: float = 30  # short fine-tunings share a job of about so long
     max_array: int | None = None  # None: ask the scheduler (MaxArraySize)
     sealed: bool = True  # jobs never reach for the network; what they need is checked at submission

@@ -110,14 +110,13 @@ def ask(*command: str, timeout: float = 60) -> str:
 
 
 def failure(program: str, text: str) -> UserError:
-    """The error for what a SLURM command printed."""
-    lines = (
-        [line.strip() for line in text.splitlines() if "rror" in line] or text.strip().splitlines() or ["no message"]
-    )
-    line = lines[-1].removeprefix("sbatch: error: ").removeprefix("Batch job submission failed: ")
-    if TRANSIENT.search(line):
-        return Unreachable(f"{program}: the SLURM controller does not answer ({line})")
-    return Refused(f"{program}: {line}")
+    """The error for what a SLURM command printed: all of it, for a site's own words stand before SLURM's."""
+    lines = [line.strip().removeprefix(f"{program}: ").removeprefix("error: ") for line in text.splitlines()]
+    lines = [line.removeprefix("Batch job submission failed: ") for line in lines if line] or ["no message"]
+    message = "; ".join(dict.fromkeys(lines))
+    if TRANSIENT.search(lines[-1]):
+        return Unreachable(f"{program}: the SLURM controller does not answer ({message})")
+    return Refused(f"{program}: {message}")
 
 
 def patience() -> float:

@@ -84,6 +84,8 @@ def prepare(
     """
     number = submissions.new_id()
     root, code = folder(number), snapshot.take()
+    root.mkdir(parents=True, exist_ok=True)
+    root.chmod(0o700)  # `setup` lines and logs are nobody else's business
     python = snapshot.interpreter(root / "python", snapshot.environment(code, planned.profile, sealed=settings.sealed))
     sent = tuple(
         Sent(

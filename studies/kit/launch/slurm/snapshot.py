@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -19,6 +20,9 @@ from studies.kit.fetch import needs
 PARTS = ("muppet", "studies", "paper_tables/reference")
 TRAVEL = ("MUPPET_", "HF_", "TRANSFORMERS_", "OMP_", "MKL_", "TOKENIZERS_", "NCCL_", "TORCH_", "CUDA_DEVICE_ORDER")
 SEALED = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+# Never written to a file: SLURM hands the user's environment on, and `hf auth login` keeps a token that jobs find.
+SECRET = re.compile(r"TOKEN(?!IZERS|_PATH)|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY", re.IGNORECASE)
+LOGIN = re.compile(r"://[^/\s]+@")  # a user and password inside an address
 FOLDERS = ("MUPPET_ARTIFACTS", "MUPPET_HUB", "HF_HOME", "HF_HUB_CACHE", "MUPPET_CLUSTER")
 
 
@@ -72,8 +76,8 @@ def commit() -> tuple[str, bool]:
 
 
 def environment(snapshot: Path, profile: str, *, sealed: bool) -> dict[str, str]:
-    """The variables that a job runs with: ours as they are now, folders absolute, code from the snapshot."""
-    exported = {k: v for k, v in os.environ.items() if k.startswith(TRAVEL) and v}
+    """The variables that a job runs with: ours now, but for secrets, folders absolute, code from the snapshot."""
+    exported = {k: v for k, v in os.environ.items() if k.startswith(TRAVEL) and v and not secret(k, v)}
     exported["MUPPET_ARTIFACTS"] = str(paths.artifacts())
     exported |= {name: str(Path(exported[name]).absolute()) for name in FOLDERS if name in exported}
     head, dirty = commit()
@@ -87,6 +91,11 @@ def environment(snapshot: Path, profile: str, *, sealed: bool) -> dict[str, str]
     return exported | SEALED | needs.for_jobs(profile) if sealed else exported
 
 
+def secret(name: str, value: str) -> bool:
+    """Whether a variable holds what must not be written down."""
+    return bool(SECRET.search(name) or LOGIN.search(value))
+
+
 def interpreter(path: Path, variables: Mapping[str, str]) -> Path:
     """Write a `python` that stands in this folder with the given variables, and is deaf to USR2 until Python listens:
     the signal would kill an interpreter that is still starting."""
@@ -97,5 +106,5 @@ def interpreter(path: Path, variables: Mapping[str, str]) -> Path:
     ]
     lines += [f"cd {shlex.quote(os.getcwd())} || exit 1", f'exec {shlex.quote(sys.executable)} "$@"']
     write_text(path, "\n".join(lines) + "\n")
-    path.chmod(0o755)
+    path.chmod(0o700)
     return path

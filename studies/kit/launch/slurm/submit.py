@@ -10,6 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from muppet.errors import UserError
+from muppet.runs import Run
+from studies.kit import cost
 from studies.kit.launch.plan import Plan
 from studies.kit.launch.slurm import arrays, controller, preflight, sbatch, submissions
 from studies.kit.launch.slurm.arrays import JobArray
@@ -41,8 +44,8 @@ class Sending:
         return [sent.job for sent in (self.submission.arrays if self.submission else ()) if sent.job]
 
 
-def send(planned: Plan, settings: Cluster, *, say: Say = AT_ONCE, runner: str = RUNNER) -> Sending:
-    """Send every run to do that is not in flight.
+def send(planned: Plan, settings: Cluster, *, yes: bool = False, say: Say = AT_ONCE, runner: str = RUNNER) -> Sending:
+    """Send every run to do that is not in flight. `yes`: however much that spends.
 
     Raises UserError before anything is sent for what can be known then; Unreachable when the controller stays away.
     """
@@ -60,6 +63,8 @@ def send(planned: Plan, settings: Cluster, *, say: Say = AT_ONCE, runner: str = 
         in_flight = tuple(name for name in missing if name in flying)
         if not fresh:
             return Sending(submission=None, sent=(), in_flight=in_flight, left_out=left_out)
+        if not yes:
+            _ask(planned, fresh, settings)
         packed = arrays.pack(fresh, settings, planned.calibration, done=done)
         split = [_limited(array, settings, limit, partition) for array in arrays.arrays(packed, size)]
         batch = sbatch.prepare(
@@ -75,6 +80,20 @@ def send(planned: Plan, settings: Cluster, *, say: Say = AT_ONCE, runner: str = 
         in_flight=in_flight,
         left_out=left_out,
         refused=tuple(sent.why for sent in sender.record.arrays if not sent.job),
+    )
+
+
+def _ask(planned: Plan, fresh: Mapping[str, Run], settings: Cluster) -> None:
+    """Raise UserError when `fresh` would spend much and nobody has said yes."""
+    took = sum(planned.seconds_of[name] for name in fresh) / 3600
+    if took <= settings.ask_above_hours:
+        return
+    unit = "GPU-hours" if planned.wants_gpu else "core-hours"
+    disk = sum(cost.estimate(run).disk for run in fresh.values()) / 1e9
+    raise UserError(
+        f"PROFILE={planned.profile}: {len(fresh):,} runs would take about {took:,.0f} {unit} and {disk:,.1f} GB of "
+        "disk (`make plan` has the bill); YES=1 sends them, ONLY= sends a part; unasked, cluster.toml allows "
+        f"ask_above_hours = {settings.ask_above_hours:g}"
     )
 
 
