@@ -22,6 +22,7 @@ from muppet.values import hash_once
 
 Order = Literal["heterogeneous", "batch_homogeneous", "dataset_homogeneous"]
 Source = Literal["hub", "twins"]
+TWIN_ROWS = 2000  # rows of a twin's split when no cap shortens it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +162,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, Callable):  # type: ignore[arg-type]
+        # A task's row function is a fact by this name: modules and functions of muppet.tasks keep theirs for ever.
         return f"{value.__module__}.{value.__qualname__}"
     assert value is None, type(value)
     return value

@@ -53,7 +53,7 @@ def read_all(text: str, where: str) -> list[Tree]:
     """
     from nltk.tree import Tree
 
-    found: list[Tree] = []
+    trees: list[Tree] = []
     opened: list[tuple[Tree, int]] = []
     tokens = [(match.group(), match.start()) for match in _TOKEN.finditer(text)]
     labelled = False  # the token is the label of the node just opened
@@ -77,12 +77,12 @@ def read_all(text: str, where: str) -> list[Tree]:
             if opened:
                 opened[-1][0].append(node)
             else:
-                found.append(node)
+                trees.append(node)
         else:
             opened[-1][0].append(token)
     if opened:
         raise TreeError(f"{_place(text, opened[-1][1], where)}: the '(' here is never closed")
-    return found
+    return trees
 
 
 def read(text: str, where: str) -> Tree:
@@ -113,14 +113,14 @@ def is_preterminal(node: Tree) -> bool:
 
 def preterminals(tree: Tree) -> list[Tree]:
     """The words with their parts of speech, in order. Works at any depth."""
-    found, stack = [], [tree]
+    leaves, stack = [], [tree]
     while stack:
         node = stack.pop()
         if is_preterminal(node):
-            found.append(node)
+            leaves.append(node)
         else:
             stack.extend(reversed(node))
-    return found
+    return leaves
 
 
 def normalise(tree: Tree, where: str = "tree") -> Tree:

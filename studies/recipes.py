@@ -20,7 +20,7 @@ from itertools import product
 from typing import Any, Literal
 
 from muppet.runs import R3F, Finetune, Prefinetune, Recipe
-from muppet.tasks import SETS, get
+from muppet.tasks import SCALES, get
 from muppet.tasks import mixture as tasks_of
 from muppet.tasks import scale_order as joining_order
 from muppet.tasks.task import Task
@@ -46,7 +46,6 @@ TABLE8 = Recipe(
 SEEDS = range(5)
 SEARCH = {"roberta": (1e-5, 2e-5, 3e-5), "bart": (5e-6, 1e-5, 2e-5)}  # learning rates
 SUMMARIES = (1e-5, 3e-5, 6e-5)  # of summarization: the published 3e-5 and Table 7's, nothing else searched
-SCALES = (10, 16, 22, 28, 34, 40)  # datasets, Figure 1 (P35)
 SQUAD = {  # answers to the decision `squad`: task, metric
     "v1.1-em": ("squad", "em"), "v1.1-f1": ("squad", "f1"),
     "v2.0-em": ("squad_v2", "em"), "v2.0-f1": ("squad_v2", "f1"),
@@ -72,7 +71,7 @@ def kind(model: str) -> Kind:
 
 def mixture(model: str) -> tuple[Task, ...]:
     """The datasets that `model` is pre-finetuned on (appendix A.1); an encoder cannot learn the summarization sets."""
-    tasks = [*tasks_of("unique_45" if "unique_45" in SETS else "small_mixture")]
+    tasks = [*tasks_of("unique_45")]
     if option("mnli") == "twice":
         tasks.append(get("multinli"))
     return tuple(task for task in tasks if kind(model) == "bart" or task.family != "summarization")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from muppet.data.sources import load_rows
 from muppet.runs import R3F, Finetune, Prefinetune, Recipe
 from muppet.tasks import get
 from studies.kit import cost
@@ -79,3 +80,10 @@ def test_four_processes_that_took_an_hour_spent_four() -> None:
 
 def test_nothing_finished_is_said() -> None:
     assert cost.calibrate([]) is cost.UNCALIBRATED and "no run has finished" in str(cost.UNCALIBRATED)
+
+
+@pytest.mark.parametrize("cap", [None, 10, 5000])
+def test_of_a_twin_the_model_counts_the_rows_that_are_drawn(cap: int | None) -> None:
+    run = replace(BASE, model="tiny/roberta", source="twins", train_rows=cap)
+    drawn = load_rows(get("rte"), "train", source="twins", cap=cap)
+    assert cost.rows(get("rte"), run) == len(drawn.rows)

@@ -32,14 +32,14 @@ def run(evaluation: Sequence[Task] | None, train: Sequence[Task] | None, *, cap:
     a fine-tuning on rows that pre-finetuning has read is no test of transfer (P13).
     """
     absent: list[str] = []
-    found = {}
+    evaluated = {}
     for task in evaluation or ALL.values():
         unseen = (task.train,) if task.train and task.name not in SETS["scale_pool"] else ()
         for split in (*task.evaluation, *unseen):
             limit = (cap or 10**9) if split == task.train else None
             examples = _read(task, split, absent, limit)
             if examples is not None:
-                found[f"{task.name}/{split}"] = (task, examples)
+                evaluated[f"{task.name}/{split}"] = (task, examples)
     trains = {}
     for task in train or mixture("a1_47"):
         if task.train is None:
@@ -47,12 +47,12 @@ def run(evaluation: Sequence[Task] | None, train: Sequence[Task] | None, *, cap:
         examples = _read(task, task.train, absent, cap or 10**9)
         if examples is not None:
             trains[task.name] = (task, examples)
-    if not found or not trains:
-        what = "training set" if found else "evaluation set"
+    if not evaluated or not trains:
+        what = "training set" if evaluated else "evaluation set"
         raise Absent(f"nothing to compare: no {what} was found ({', '.join(absent)}); set MUPPET_HUB or go online")
-    pairs = audit(found, {name: (task, iter(examples)) for name, (task, examples) in trains.items()})
+    pairs = audit(evaluated, {name: (task, iter(examples)) for name, (task, examples) in trains.items()})
     pairs = [pair for pair in pairs if pair.evaluation != f"{pair.train}/{trains[pair.train][0].train}"]
-    lines = [f"{len(found)} evaluation splits × {len(trains)} training sets"]
+    lines = [f"{len(evaluated)} evaluation splits × {len(trains)} training sets"]
     for copy, original in COPIES.items():
         if copy in trains and original in trains:
             share = copies(trains[copy], trains[original])

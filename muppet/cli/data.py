@@ -75,12 +75,12 @@ def _check(args: argparse.Namespace) -> int:
             absent += [f"{task.name}/{split}"] if line[2] == "absent" else []
     headers = ["task", "split", "found", "rows", "examples", "columns", "first example"]
     print(tabulate(rows, headers=headers, tablefmt="simple", maxcolwidths=[None, None, None, None, None, 60, None]))
-    here = configurations()
-    unread = sorted(f"{path}/{config}" for path, config in here - seen)
+    held = configurations()
+    unread = sorted(f"{path}/{config}" for path, config in held - seen)
     print()
     if paths.mirror() is not None and not args.tasks:
         print(
-            f"{len(here)} configurations in {paths.mirror()}, {len(here & seen)} of them read; {len(wrong)} mismatches"
+            f"{len(held)} configurations in {paths.mirror()}, {len(held & seen)} of them read; {len(wrong)} mismatches"
         )
         for other in unread:
             print(f"no task reads {other}")
@@ -107,19 +107,19 @@ def places(task: Task) -> list[tuple[Task, str]]:
     A further configuration (a re-division, the same rows in another form) is read by the first task of that path that
     can read its first row.
     """
-    found = [(task, split) for split in dict.fromkeys((task.train, *task.evaluation)) if split]
+    listed = [(task, split) for split in dict.fromkeys((task.train, *task.evaluation)) if split]
     folder = mirror.folder(task.path)
     if folder is None or task.partition is not None:
-        return found
+        return listed
     siblings = [other for other in ALL.values() if other.path == task.path]
     for config, splits in mirror.configs(folder).items():
         if config == (task.config or "default"):
-            found += [(task, split) for split in splits if (task, split) not in found]
+            listed += [(task, split) for split in splits if (task, split) not in listed]
         elif config not in {other.config for other in siblings}:
             owners = [other for other in siblings if other.carved == config] or siblings
             if next((other for other in owners if _reads(other, config, next(iter(splits)))), None) is task:
-                found += [(replace(task, config=config, carved=None), split) for split in splits]
-    return found
+                listed += [(replace(task, config=config, carved=None), split) for split in splits]
+    return listed
 
 
 def _reads(task: Task, config: str, split: str) -> bool:

@@ -23,7 +23,8 @@ def folder(path: str) -> Path | None:
         return None
     if not root.is_dir():
         raise UserError(f"MUPPET_HUB is {root}, which is no folder; point it at a mirror or unset it")
-    return found if (found := root / path).is_dir() else None
+    place = root / path
+    return place if place.is_dir() else None
 
 
 def files(path: str, config: str | None, split: str) -> list[Path]:
@@ -36,13 +37,13 @@ def files(path: str, config: str | None, split: str) -> list[Path]:
         return _by_name(where, config, split)
     name = config or ("default" if "default" in declared else next(iter(declared)))
     patterns = declared.get(name, {}).get(split, [])
-    found = [file for pattern in patterns for file in sorted(where.glob(pattern))]
+    matched = [file for pattern in patterns for file in sorted(where.glob(pattern))]
     missing = [pattern for pattern in patterns if not list(where.glob(pattern))]
     if missing:
         raise UserError(
             f"{where}/README.md names {missing[0]} for {name}/{split}, which is not there: the mirror is damaged"
         )
-    return found
+    return matched
 
 
 def has_train_rows(task: Task) -> bool:
@@ -79,21 +80,21 @@ def _header(readme: Path, _changed: int) -> dict[str, dict[str, list[str]]]:
     try:
         header: Any = yaml.safe_load(match.group(1)) if match else None
     except yaml.YAMLError as error:
-        raise UserError(f"{readme}: its header is not YAML ({str(error).splitlines()[0]}); mend or remove it") from None
-    found: dict[str, dict[str, list[str]]] = {}
+        raise UserError(f"{readme}: its header is not YAML ({str(error).splitlines()[0]}); fix or remove it") from None
+    declared: dict[str, dict[str, list[str]]] = {}
     for entry in (header or {}).get("configs", []) if isinstance(header, dict) else []:
         data = entry.get("data_files", [])
         data = [{"split": "train", "path": data}] if isinstance(data, str) else data
-        splits = found[str(entry["config_name"])] = {}
+        splits = declared[str(entry["config_name"])] = {}
         for item in data:
             pattern = item["path"]
             splits[str(item["split"])] = [pattern] if isinstance(pattern, str) else list(pattern)
-    return found
+    return declared
 
 
 def _by_name(where: Path, config: str | None, split: str) -> list[Path]:
     for place in (where / config if config else where, where / "data", where):
         for pattern in (f"{split}.parquet", f"{split}-*.parquet", f"{split}/*.parquet"):
-            if found := sorted(place.glob(pattern)):
-                return found
+            if shards := sorted(place.glob(pattern)):
+                return shards
     return []

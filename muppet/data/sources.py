@@ -1,6 +1,6 @@
 """Rows of a task's split: from the mirror folder, the Hub, or the synthetic twins.
 
-Rows are looked for in `$MUPPET_HUB` first, then on the Hub; the licensed Treebank in `$MUPPET_PTB`; twins are made.
+Rows are looked for in `$MUPPET_HUB` first, then on the Hub; the licensed Treebank in `$MUPPET_PTB`; twins are drawn.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ from muppet import paths
 from muppet.data import mirror, treebank
 from muppet.errors import Absent, UserError
 from muppet.families.roles import dataset_name
-from muppet.runs import Source, digest
+from muppet.runs import TWIN_ROWS, Source, digest
 from muppet.tasks.task import PARQUET, Row, Task
-
-TWIN_ROWS = 2000  # of a split without a cap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,33 +50,33 @@ def load_rows(task: Task, split: str, *, source: Source = "hub", cap: int | None
         if split not in dict(task.partition):
             raise UserError(f"{dataset_name(task)} has no split {split!r}; ours are {', '.join(dict(task.partition))}")
         original = "train"
-    table, found, fingerprint = read_split(task, original)
+    table, where, fingerprint = read_split(task, original)
     if task.partition is not None:
         part = partition(task, split, table)
         table, fingerprint = table.take(part), digest([fingerprint, split, task.partition])
     total = len(table)
     if total == 0:
-        raise UserError(f"{dataset_name(task)} split {split} is empty ({found}); nothing can be learnt or scored on it")
+        raise UserError(f"{dataset_name(task)} split {split} is empty ({where}); nothing can be learnt or scored on it")
     if cap is None and split == task.train:
-        _whole(task, split, total, found)
+        _whole(task, split, total, where)
     if cap is not None and cap < total:
         seed = int(hashlib.sha256(f"{task.path}/{task.config}/{split}".encode()).hexdigest()[:8], 16)
         table = table.take(np.sort(np.random.default_rng(seed).permutation(total)[:cap]))
         fingerprint = digest([fingerprint, cap])
-    return Rows(rows=TableRows(table), found=found, fingerprint=fingerprint[:32], total=total)
+    return Rows(rows=TableRows(table), found=where, fingerprint=fingerprint[:32], total=total)
 
 
-def _whole(task: Task, split: str, total: int, found: str) -> None:
-    """A full-size run never trains on a sample without being told to."""
+def _whole(task: Task, split: str, total: int, where: str) -> None:
+    """A full-size run never trains on a sample unless it is asked to."""
     shares = dict(task.partition or {})
     expected = (task.train_rows or 0) * (len(shares[split]) / 10 if split in shares else 1)
-    if found.endswith("(carved)") or total < 0.99 * expected:
+    if where.endswith("(carved)") or total < 0.99 * expected:
         raise UserError(
-            f"{dataset_name(task)} split {split}: {'the Hub' if found == 'hub' else paths.mirror()} holds {total} of "
-            f"{task.train_rows} rows ({found}); a full-size run needs them all: "
+            f"{dataset_name(task)} split {split}: {'the Hub' if where == 'hub' else paths.mirror()} holds {total} of "
+            f"{task.train_rows} rows ({where}); a full-size run needs them all: "
             + (
                 "get the original and put it in a mirror folder"
-                if found == "hub"
+                if where == "hub"
                 else "unset MUPPET_HUB to use the Hub"
             )
             + ", or cap the rows (the mini profile does)"
@@ -91,8 +89,8 @@ def peek(task: Task, split: str, n: int = 200) -> Rows:
     if task.path == "local/ptb" or mirror.files(task.path, task.config, original):
         if task.partition is not None:
             return load_rows(task, split, cap=10**9)
-        table, found, fingerprint = read_split(task, split)
-        return Rows(rows=TableRows(table), found=found, fingerprint=fingerprint, total=len(table))
+        table, where, fingerprint = read_split(task, split)
+        return Rows(rows=TableRows(table), found=where, fingerprint=fingerprint, total=len(table))
     rows = list(islice(_open_hub(task, original, streaming=True), n))
     return Rows(rows=rows, found="hub", fingerprint="", total=len(rows))
 
@@ -217,8 +215,8 @@ def converted(filesystem: Any, path: str, config: str | None, split: str) -> lis
     names = [entry["name"].rsplit("/", 1)[-1] for entry in filesystem.ls(root) if entry["type"] == "directory"]
     name = names[0] if len(names) == 1 else config or "default"
     for folder in (split, f"partial-{split}"):
-        if found := sorted(filesystem.glob(f"{root}/{name}/{folder}/*.parquet")):
-            return [f"hf://{file}" for file in found]
+        if shards := sorted(filesystem.glob(f"{root}/{name}/{folder}/*.parquet")):
+            return [f"hf://{file}" for file in shards]
     raise FileNotFoundError(f"no {name}/{split} on {PARQUET}; it has {', '.join(sorted(names))}")
 
 

@@ -27,7 +27,7 @@ def files(split: str) -> list[Path]:
         )
     if split not in SECTIONS:
         raise UserError(f"the Penn Treebank has no split {split!r}; choose one of {', '.join(SECTIONS)}")
-    found: list[Path] = []
+    listed: list[Path] = []
     for section in SECTIONS[split]:
         place = Path(folder) / f"{section:02d}"
         inside = sorted(place.glob("*.mrg")) or sorted(place.glob("*.MRG"))
@@ -35,8 +35,8 @@ def files(split: str) -> list[Path]:
             raise UserError(
                 f"{VARIABLE}={folder}: section {section:02d} of split {split} is missing or has no .mrg file"
             )
-        found += inside
-    return found
+        listed += inside
+    return listed
 
 
 def fingerprint(split: str) -> str:
@@ -51,11 +51,11 @@ def rows(split: str) -> list[Row]:
     """The sentences of a split as `id, tokens, pos_tags, tree`; traces stand in the tree alone."""
     from muppet.trees import EMPTY, preterminals, read_all
 
-    found: list[Row] = []
+    sentences: list[Row] = []
     for file in files(split):
         for number, tree in enumerate(read_all(file.read_text(encoding="latin-1"), str(file))):
             leaves = [leaf for leaf in preterminals(tree) if leaf.label() != EMPTY]
-            found.append(
+            sentences.append(
                 {
                     "id": f"{file.stem}.{number}",
                     "tokens": [leaf[0] for leaf in leaves],
@@ -63,4 +63,4 @@ def rows(split: str) -> list[Row]:
                     "tree": " ".join(str(tree).split()),
                 }
             )
-    return found
+    return sentences

@@ -26,7 +26,7 @@ def lexicons() -> dict[str, tuple[str, ...]]:
         ["", "n", "r", "l", "s", "m"],
     )
     seen: set[str] = set(FUNCTION)
-    found: dict[str, tuple[str, ...]] = {}
+    words_of: dict[str, tuple[str, ...]] = {}
     for name, size in SIZES.items():
         words: list[str] = []
         while len(words) < size:
@@ -34,8 +34,8 @@ def lexicons() -> dict[str, tuple[str, ...]]:
             if word not in seen:
                 seen.add(word)
                 words.append(word.capitalize() if name in CAPITAL else word)
-        found[name] = tuple(words)
-    return found
+        words_of[name] = tuple(words)
+    return words_of
 
 
 def word(rng: random.Random, lexicon: str) -> str:

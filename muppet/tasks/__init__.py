@@ -52,7 +52,7 @@ def scale_order(seed: int = 0) -> tuple[str, ...]:
     return (*FIVE, *sorted(place, key=lambda name: (place[name], name)), *COPIES)
 
 
-SCALES = (10, 16, 22, 28, 34, 40)
+SCALES = (10, 16, 22, 28, 34, 40)  # datasets of the scale curve's points, Figure 1 (P35)
 
 SETS: dict[str, tuple[str, ...]] = {
     "a1_47": _ALL47,

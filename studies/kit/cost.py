@@ -17,7 +17,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from muppet.runs import Finetune, Prefinetune, Run, parent
+from muppet.runs import TWIN_ROWS, Finetune, Prefinetune, Run, parent
 from muppet.tasks.task import Task
 
 # Sustained training speed of one device, FLOP/s: 40 % of an A100's bf16 peak; one core in fp32.
@@ -25,8 +25,7 @@ SPEED = {"gpu": 125e12, "cpu": 40e9}
 OVERHEAD_S = {"gpu": 15.0, "cpu": 0.5}  # of a run inside a warm process: model and data opened, result written
 FILL = 0.9  # of a sub-batch's budget that holds tokens
 WIDTH = {"base": 8, "large": 16}  # GPUs that pre-finetuning of a model of this size asks for by default
-ROWS_UNKNOWN = 20_000
-TWIN_ROWS = 512
+ROWS_UNKNOWN = 20_000  # training rows of a dataset whose task does not say
 # Typical tokens of one example, all rows of all choices, special tokens included; estimates, replaced by calibration.
 LENGTH = {
     "classification": 60,
@@ -185,8 +184,10 @@ def length(task: Task, run: Run) -> float:
 
 def rows(task: Task, run: Run) -> float:
     """Estimated training rows that `run` sees of `task`."""
-    whole = float(TWIN_ROWS if run.source == "twins" else task.train_rows or ROWS_UNKNOWN)
-    capped = min(whole, run.train_rows) if run.train_rows else whole
+    if run.source == "twins":  # of which as many are drawn as the run asks for
+        capped = float(run.train_rows or TWIN_ROWS)
+    else:
+        capped = float(min(task.train_rows or ROWS_UNKNOWN, run.train_rows or float("inf")))
     fraction = run.fraction if isinstance(run, Finetune) and run.fraction else 1.0
     return max(1.0, capped * fraction)
 
