@@ -237,6 +237,27 @@ def test_drop_keeps_spans_and_dates_and_drops_numbers():
     assert len(found) == 1 and dropped == {"answer is no span of the context": 1}
 
 
+@pytest.mark.parametrize(
+    ("spans", "types", "gold"),
+    [
+        (["Spain", "Italy", "Germany"], ["span"] * 3, [["Spain", "Italy", "Germany"]]),  # one annotator, jointly
+        (["Spain", "Italy", "Spain", "Italy"], ["span"] * 4, [["Spain", "Italy"]]),  # two, who agree
+        (["49ers", "the 49ers", "49ers"], ["span"] * 3, [["49ers"], ["the 49ers"]]),  # three, in other words
+        (["5 May", "1952", "Spain"], ["date", "number", "span"], [["5 May"], ["1952"], ["Spain"]]),
+        (["Spain", ""], ["span", "span"], [["Spain"]]),  # an empty answer is none
+    ],
+)
+def test_drop_parts_the_annotators_answers(spans, types, gold):
+    row = {
+        "query_id": "q",
+        "question": "?",
+        "passage": "On 5 May Spain, Italy and Germany met the 49ers.",
+        "answers_spans": {"spans": spans, "types": types},
+    }
+    (example,), _ = read(get("drop"), row)
+    assert example["gold"] == gold
+
+
 def test_trivia_reads_the_first_document_that_mentions_an_alias():
     row = {
         "question": "?",
@@ -247,6 +268,9 @@ def test_trivia_reads_the_first_document_that_mentions_an_alias():
     }
     (roles,) = trivia(row)
     assert roles["context"] == "a river, the Nile it is" and roles["answers"]["text"] == ["Nile"]
+    assert roles["gold"] == ["Nile", "The Nile"]
+    (roles,) = trivia(row | {"answer": row["answer"] | {"normalized_aliases": ["nile"]}})
+    assert roles["gold"] == ["nile"]
     late = {"wiki_context": ["word " * 900 + "Nile"]}
     assert trivia(row | {"entity_pages": late, "search_results": {"search_context": []}}) == []
 

@@ -4,7 +4,8 @@ An example is a plain dict:
 
 * classification `text, pair, label` (int); regression `text, pair, label` (float)
 * commonsense `text, choices, label`: one model row is (text, choice)
-* span `id, question, context, spans` ((start, end) characters in the context; none: no answer), `gold` (list of texts)
+* span `id, question, context, spans` ((start, end) characters in the context; none: no answer), `gold` (list of texts,
+  or of lists of the texts that make up an answer together)
 * summarization `source, target`
 * tagging `tokens, tags` (ints); parsing `tree` (bracketed)
 """
@@ -194,13 +195,20 @@ def _span(task: Task, row: Row) -> Example:
             f"`answers` is {_short(answers)}, not {{'text': […], 'answer_start': […]}}; mend the Task's columns"
         )
     texts, starts = _texts(answers["text"], "answers"), list(answers["answer_start"])
-    gold = _texts(row["gold"], "gold") if row.get("gold") else texts
+    gold = _gold(row["gold"]) if row.get("gold") else texts
     if not texts and not task.no_answer:
         raise Drop("no answer")
     spans = [span for text, start in zip(texts, starts) if (span := locate(context, text, start)) is not None]
     if texts and not spans:
         raise Drop("answer is no span of the context")
     return {"id": str(row.get("id", "")), "question": question, "context": context, "spans": spans, "gold": gold}
+
+
+def _gold(value: Any) -> list[Any]:
+    """Gold answers: texts, or lists of the texts that make up an answer together (DROP)."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, (list, tuple)) for item in value):
+        return _texts(value, "gold")
+    return [_texts(item, "gold") for item in value]
 
 
 def locate(context: str, text: str, start: int | None) -> tuple[int, int] | None:

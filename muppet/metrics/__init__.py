@@ -16,7 +16,8 @@ from typing import Any, Literal
 import numpy as np
 
 from muppet.errors import UserError, unknown
-from muppet.metrics import answers, brackets, labels, sequences, summaries
+from muppet.metrics import answers, brackets, inputs, labels, sequences, summaries
+from muppet.metrics.inputs import Input
 from muppet.metrics.value import Value, mean_of, paired
 
 __all__ = ["METRICS", "Metric", "Value", "bootstrap", "score"]
@@ -27,8 +28,8 @@ class Metric:
     """What a metric is, for the reader of a table and for the caller."""
 
     measure: Callable[[Any, Any], Value]
-    predictions: str  # what one prediction is
-    references: str  # what one reference is
+    predictions: Input  # what one prediction is
+    references: Input
     about: str
     source: str
     unit: Literal["fraction", "correlation"] = "fraction"  # in [0, 1] or in [-1, 1]
@@ -37,11 +38,12 @@ class Metric:
 
 _SQUAD1 = "SQuAD evaluation script v1.1 (Rajpurkar et al. 2016)"
 _SQUAD2 = "SQuAD evaluation script v2.0 (Rajpurkar et al. 2018)"
+_TRIVIA = "TriviaQA evaluation script v1.0 (Joshi et al. 2017)"
 _DROP = "DROP evaluation script (Dua et al. 2019)"
 _ROUGE = "Lin 2004; rouge-score, with stemmer"
 
 
-def _kind(predictions: str, references: str, **more: Any) -> Callable[..., Metric]:
+def _kind(predictions: Input, references: Input, **more: Any) -> Callable[..., Metric]:
     """The metrics that take the same things: a function of (measure, about, source)."""
 
     def metric(measure: Callable[[Any, Any], Value], about: str, source: str) -> Metric:
@@ -52,43 +54,37 @@ def _kind(predictions: str, references: str, **more: Any) -> Callable[..., Metri
     return metric
 
 
-_class = _kind("a class number", "a class number")
-_number = _kind("a number", "a number", unit="correlation")
-_answer = _kind(
-    "a text; for no-answer questions (the best span's text, no-answer score - that span's score), a score above the"
-    " threshold meaning no answer",
-    "the list of gold answers; empty where there is none",
-    mean=True,
-)
-_drop = _kind(
-    "a text, or the list of the answer's spans", "the list of the annotators' answers, each as a prediction", mean=True
-)
-_tags = _kind("the list of a sentence's tags", "the list of a sentence's tags")
-_tree = _kind("a tree in normal form (muppet.trees), or bracketed text", "the same, with parts of speech")
-_summary = _kind("a summary", "a summary, not empty", mean=True)
+_class = _kind(inputs.CLASS, inputs.CLASS)
+_number = _kind(inputs.NUMBER, inputs.NUMBER, unit="correlation")
+_answer = _kind(inputs.ANSWER, inputs.GOLD, mean=True)
+_scored = _kind(inputs.SCORED, inputs.GOLD, mean=True)
+_drop = _kind(inputs.SPANS, inputs.ANNOTATORS, mean=True)
+_tags = _kind(inputs.TAGS, inputs.TAGS)
+_tree = _kind(inputs.TREE, inputs.TREE)
+_summary = _kind(inputs.TEXT, inputs.TEXT, mean=True)
 
 METRICS: dict[str, Metric] = {
-    "accuracy": _kind("a class number, or a choice", "the same", mean=True)(
-        labels.accuracy, "share that is right", "—"
-    ),
+    "accuracy": _kind(inputs.CLASS, inputs.CLASS, mean=True)(labels.accuracy, "share that is right", "—"),
     "f1": _class(labels.f1, "F1 of class 1; also MultiRC's F1a", "scikit-learn"),
     "macro_f1": _class(labels.macro_f1, "mean over classes of their F1", "scikit-learn"),
-    "matthews": _kind("a class number", "a class number", unit="correlation")(
+    "matthews": _kind(inputs.CLASS, inputs.CLASS, unit="correlation")(
         labels.matthews, "Matthews correlation", "scikit-learn"
     ),
     "pearson": _number(labels.pearson, "Pearson's r", "scipy"),
     "spearman": _number(labels.spearman, "Spearman's rho", "scipy"),
-    "multirc_em": _kind("class 0 or 1 of an answer option", "(question id, class 0 or 1)", mean=True)(
+    "multirc_em": _kind(inputs.CLASS, inputs.OPTION, mean=True)(
         labels.multirc_em, "share of questions with all options judged right", "Khashabi et al. 2018"
     ),
     "squad_em": _answer(answers.squad_em, "exact match, best over the gold answers", _SQUAD1),
     "squad_f1": _answer(answers.squad_f1, "token F1, best over the gold answers", _SQUAD1),
     "squad_v2_em": _answer(answers.squad_v2_em, "exact match with no-answer questions, threshold 0", _SQUAD2),
     "squad_v2_f1": _answer(answers.squad_v2_f1, "token F1 with no-answer questions, threshold 0", _SQUAD2),
-    "squad_v2_best_em": _answer(answers.squad_v2_best_em, "exact match at the best threshold", _SQUAD2),
-    "squad_v2_best_f1": _answer(answers.squad_v2_best_f1, "token F1 at the best threshold", _SQUAD2),
+    "squad_v2_best_em": _scored(answers.squad_v2_best_em, "exact match at the best threshold", _SQUAD2),
+    "squad_v2_best_f1": _scored(answers.squad_v2_best_f1, "token F1 at the best threshold", _SQUAD2),
     "record_em": _answer(answers.squad_em, "exact match, best over the gold entities", "ReCoRD (Zhang et al. 2018)"),
     "record_f1": _answer(answers.squad_f1, "token F1, best over the gold entities", "ReCoRD (Zhang et al. 2018)"),
+    "trivia_em": _answer(answers.trivia_em, "exact match, best over the aliases", _TRIVIA),
+    "trivia_f1": _answer(answers.trivia_f1, "token F1, best over the aliases", _TRIVIA),
     "drop_em": _drop(answers.drop_em, "exact match, best over the annotators", _DROP),
     "drop_f1": _drop(answers.drop_f1, "token F1 of aligned spans, best over the annotators", _DROP),
     "rouge1": _summary(summaries.rouge("rouge1"), "unigram F", _ROUGE),
@@ -113,7 +109,10 @@ def score(metric: str, predictions: Sequence[Any], references: Sequence[Any]) ->
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
     paired(metric, predictions, references)
-    return METRICS[metric].measure(predictions, references)
+    chosen = METRICS[metric]
+    inputs.check(metric, "predictions", chosen.predictions, predictions)
+    inputs.check(metric, "references", chosen.references, references)
+    return chosen.measure(predictions, references)
 
 
 def bootstrap(value: Value | np.ndarray, *, seed: int = 0, rounds: int = 1000) -> tuple[float, float]:

@@ -1,7 +1,8 @@
-"""Metrics over answers given as text: SQuAD 1.1 and 2.0, ReCoRD and DROP, each with its official normalisation.
+"""Metrics over answers given as text: SQuAD 1.1 and 2.0, ReCoRD, TriviaQA and DROP, as each one's own script scores.
 
-Sources: the evaluation scripts v1.1 and v2.0 of SQuAD (Rajpurkar et al. 2016, 2018), of ReCoRD (Zhang et al. 2018) and
-of DROP (Dua et al. 2019). ReCoRD's is SQuAD 1.1's with the gold entities as the answers.
+Sources: the evaluation scripts v1.1 and v2.0 of SQuAD (Rajpurkar et al. 2016, 2018), of ReCoRD (Zhang et al. 2018), of
+TriviaQA (Joshi et al. 2017) and of DROP (Dua et al. 2019). ReCoRD's is SQuAD 1.1's with the gold entities as the
+answers; TriviaQA's is SQuAD 1.1's with another normalisation and the answer's aliases as the answers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -20,6 +22,7 @@ Answer = str | tuple[str, float]  # the text, or the best span's text with (no-a
 DropAnswer = str | Sequence[str]  # one span, or several that make up the answer together
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
+_APART = dict.fromkeys(map(ord, string.punctuation + "‘’´`"), " ")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
@@ -28,14 +31,19 @@ def normalise(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
-def exact(prediction: str, gold: str) -> float:
+def trivia_normalise(text: str) -> str:
+    """TriviaQA's comparison form: as SQuAD's, but punctuation marks part words, and so do curly quotes."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_APART)).split())
+
+
+def exact(prediction: str, gold: str, form: Callable[[str], str] = normalise) -> float:
     """1 if both have the same comparison form, else 0."""
-    return float(normalise(prediction) == normalise(gold))
+    return float(form(prediction) == form(gold))
 
 
-def overlap(prediction: str, gold: str) -> float:
+def overlap(prediction: str, gold: str, form: Callable[[str], str] = normalise) -> float:
     """F1 over the bags of tokens of the comparison forms; 0 when they share none."""
-    ours, theirs = normalise(prediction).split(), normalise(gold).split()
+    ours, theirs = form(prediction).split(), form(gold).split()
     common = sum((Counter(ours) & Counter(theirs)).values())
     return 2 * common / (len(ours) + len(theirs)) if common else 0.0
 
@@ -50,6 +58,16 @@ def squad_f1(predictions: Sequence[Answer], references: Sequence[Sequence[str]])
     return _best_over_gold("squad_f1", overlap, predictions, references)
 
 
+def trivia_em(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
+    """TriviaQA exact match: the best over the aliases of each question's answer."""
+    return _best_over_gold("trivia_em", partial(exact, form=trivia_normalise), predictions, references)
+
+
+def trivia_f1(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
+    """TriviaQA F1: the best token overlap over the aliases of each question's answer."""
+    return _best_over_gold("trivia_f1", partial(overlap, form=trivia_normalise), predictions, references)
+
+
 def _best_over_gold(
     metric: str,
     agree: Callable[[str, str], float],
@@ -57,17 +75,11 @@ def _best_over_gold(
     references: Sequence[Sequence[str]],
 ) -> Value:
     for index, gold in enumerate(references):
-        _check_gold(metric, index, gold)
         if not len(gold):
             raise UserError(
                 f"metric {metric!r}: example {index} has no gold answer; `squad_v2_em` and `squad_v2_f1` allow that"
             )
     return mean_of([max(agree(_text(p), g) for g in gold) for p, gold in zip(predictions, references, strict=True)])
-
-
-def _check_gold(metric: str, index: int, gold: Sequence[str]) -> None:
-    if isinstance(gold, str):
-        raise UserError(f"metric {metric!r}: reference {index} is a single text; give the list of its gold answers")
 
 
 def _text(prediction: Answer) -> str:
@@ -76,26 +88,25 @@ def _text(prediction: Answer) -> str:
 
 def squad_v2_em(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
     """SQuAD 2.0 exact match: no gold answers means that the right answer is the empty text. Threshold: 0."""
-    return _with_no_answer("squad_v2_em", exact, predictions, references)
+    return _with_no_answer(exact, predictions, references)
 
 
 def squad_v2_f1(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
     """SQuAD 2.0 F1: no gold answers means that the right answer is the empty text. Threshold: 0."""
-    return _with_no_answer("squad_v2_f1", overlap, predictions, references)
+    return _with_no_answer(overlap, predictions, references)
 
 
 def squad_v2_best_em(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
     """SQuAD 2.0 exact match at the threshold that is best on these very examples, as published dev scores often are."""
-    return _with_no_answer("squad_v2_best_em", exact, predictions, references, best=True)
+    return _with_no_answer(exact, predictions, references, best=True)
 
 
 def squad_v2_best_f1(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
     """SQuAD 2.0 F1 at the threshold that is best on these very examples, as published dev scores often are."""
-    return _with_no_answer("squad_v2_best_f1", overlap, predictions, references, best=True)
+    return _with_no_answer(overlap, predictions, references, best=True)
 
 
 def _with_no_answer(
-    metric: str,
     agree: Callable[[str, str], float],
     predictions: Sequence[Answer],
     references: Sequence[Sequence[str]],
@@ -105,9 +116,6 @@ def _with_no_answer(
     """Score each question as answered and as left empty, then take one of the two by the no-answer score."""
     answered, empty, scores = (np.zeros(len(references)) for _ in range(3))
     for index, (prediction, gold) in enumerate(zip(predictions, references, strict=True)):
-        _check_gold(metric, index, gold)
-        if best and isinstance(prediction, str):
-            raise UserError(f"metric {metric!r}: prediction {index} has no no-answer score; give (text, score) pairs")
         text = _text(prediction)
         agreement = [agree(text, answer) for answer in gold if normalise(answer)]
         answered[index] = max(agreement) if agreement else float(not normalise(text))
@@ -132,7 +140,10 @@ def _best_threshold(gain: np.ndarray, scores: np.ndarray) -> float:
 
 
 def drop_em(predictions: Sequence[DropAnswer], references: Sequence[Sequence[DropAnswer]]) -> Value:
-    """DROP exact match: all spans of the answer and no other; the best over the annotators' answers."""
+    """DROP exact match: all spans of the answer and no other; the best over the annotators' answers.
+
+    As the official script has it, an answer that begins with an empty text counts for nothing.
+    """
     return _best_over_annotators("drop_em", 0, predictions, references)
 
 
@@ -146,10 +157,12 @@ def _best_over_annotators(
 ) -> Value:
     items = []
     for index, (prediction, golds) in enumerate(zip(predictions, references, strict=True)):
-        _check_gold(metric, index, golds)  # type: ignore[arg-type]
         if not len(golds):
             raise UserError(f"metric {metric!r}: example {index} has no gold answer")
-        items.append(max(_drop_pair(prediction, gold)[which] for gold in golds))
+        spans = [_spans(gold) for gold in golds]
+        items.append(
+            max((_drop_pair(prediction, gold)[which] for gold in spans if len(gold) and gold[0].strip()), default=0.0)
+        )
     return mean_of(items, rounded="two decimals per question, as the official script does")
 
 

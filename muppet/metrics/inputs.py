@@ -1,0 +1,102 @@
+"""What metrics take: each kind of prediction and of reference, looked at before anything is computed."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from muppet.errors import UserError
+
+SHOWN = 80  # characters of a wrong value that a message shows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One kind of prediction or reference."""
+
+    about: str  # what one of them is, after "give"
+    fits: Callable[[Any], bool]
+    stored: Any  # its form in an `evaluate.Metric`: a type, [type] for a list, {field: type} for a pair
+
+
+def _is_class(value: Any) -> bool:
+    return isinstance(value, (int, np.integer, np.bool_))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_list(value: Any, of: Callable[[Any], bool]) -> bool:
+    return isinstance(value, (list, tuple, np.ndarray)) and all(of(item) for item in value)
+
+
+def _is_texts(value: Any) -> bool:
+    return _is_list(value, _is_text)
+
+
+def _is_scored(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2 and _is_text(value[0]) and _is_finite(value[1])
+
+
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and math.isfinite(value)
+
+
+def _is_answer(value: Any) -> bool:
+    return _is_text(value) or _is_scored(value)
+
+
+def _is_spans(value: Any) -> bool:
+    return _is_text(value) or _is_texts(value)
+
+
+def _is_option(value: Any) -> bool:
+    return (
+        isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[0], Hashable) and _is_class(value[1])
+    )
+
+
+def _is_tree(value: Any) -> bool:
+    return _is_text(value) or hasattr(value, "leaves")
+
+
+_SCORED = "(the best span's text, no-answer score - that span's score), a score above the threshold meaning no answer"
+
+CLASS = Input(about="one class number per example", fits=_is_class, stored="int64")
+NUMBER = Input(about="one number per example", fits=_is_number, stored="float64")
+OPTION = Input(about="(question id, class 0 or 1)", fits=_is_option, stored={"question": "string", "class": "int64"})
+TEXT = Input(about="a text", fits=_is_text, stored="string")
+ANSWER = Input(
+    about=f"a text, or with no-answer questions {_SCORED}",
+    fits=_is_answer,
+    stored={"text": "string", "no_answer_score": "float64"},
+)
+SCORED = Input(about=_SCORED, fits=_is_scored, stored=ANSWER.stored)
+GOLD = Input(about="the list of its gold answers, empty where there is none", fits=_is_texts, stored=["string"])
+SPANS = Input(about="a text, or the list of the answer's spans", fits=_is_spans, stored=["string"])
+ANNOTATORS = Input(
+    about="the list of the annotators' answers, each a text or the list of its spans",
+    fits=lambda value: _is_list(value, _is_spans),
+    stored=[["string"]],
+)
+TAGS = Input(about="the list of a sentence's tags", fits=_is_texts, stored=["string"])
+TREE = Input(about="a tree in normal form (muppet.trees), or bracketed text", fits=_is_tree, stored="string")
+
+
+def check(metric: str, side: str, kind: Input, values: Sequence[Any]) -> None:
+    """Raise UserError for the first of `values` that is not of this kind; `side`: predictions or references."""
+    for index, value in enumerate(values):
+        if not kind.fits(value):
+            shown = repr(value)
+            shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 1] + "…"
+            raise UserError(f"metric {metric!r}: example {index} of the {side} is {shown}; give {kind.about}")
