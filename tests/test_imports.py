@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,14 @@ ALLOWED = (
     "collections",
     "typing",
 )
+# The only modules that reach for private names of libraries; `os._exit` is documented, whatever its name.
+REACHES_IN = {"studies.kit.launch.slurm.sbatch", "muppet.model.encoder", "muppet.stages.record"}
+DOCUMENTED = {"_exit"}
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for room in ("muppet", "studies")
+    for path in sorted((ROOT / room).rglob("*.py"))
+}
 ARTEFACTS = [p for p in sorted((ROOT / "studies").glob("*.py")) if p.stem.startswith(("table", "figure", "ablat"))]
 
 
@@ -58,6 +67,45 @@ def test_values_load_nothing_heavy(tmp_path: Path) -> None:
     assert loaded("import muppet.runs, muppet.tasks, muppet.result, muppet.synthetic.twins", tmp_path) == set()
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_private_names_stay_at_home(name: str) -> None:
+    """No module imports or looks up what begins with `_` elsewhere, except three that must reach into a library."""
+    tree = ast.parse(MODULES[name].read_text())
+    if name not in REACHES_IN:
+        assert not {private for private in looked_up(tree) if private not in defined(tree) | DOCUMENTED}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] in ("muppet", "studies", "benchmarks"):
+            assert not any(alias.name.startswith("_") for alias in node.names), ast.unparse(node)
+
+
+def looked_up(tree: ast.AST) -> Iterator[str]:
+    """The private names that a module imports, or takes from an object other than `self`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (alias.name for alias in node.names if private(alias.name))
+        elif isinstance(node, ast.Attribute) and private(node.attr) and ast.unparse(node.value) not in ("self", "cls"):
+            yield node.attr
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("getattr", "setattr", "hasattr"):
+            if isinstance(node.args[1], ast.Constant) and private(str(node.args[1].value)):
+                yield str(node.args[1].value)
+
+
+def test_private_names_are_seen() -> None:
+    text = "from a import _b, c\nc._d = self._e\ngetattr(c, '_f', None)\nc.__doc__"
+    assert set(looked_up(ast.parse(text))) == {"_b", "_d", "_f"}
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def defined(tree: ast.AST) -> set[str]:
+    """The functions, classes, methods and attributes of `self` that a module defines."""
+    names = {node.name for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    targets = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store))
+    return names | {node.attr for node in targets if ast.unparse(node.value) == "self"}
+
+
 def test_the_method_never_imports_the_study() -> None:
     for path in (ROOT / "muppet").rglob("*.py"):
         assert not any(name.split(".")[0] == "studies" for name in imported(path)), path
@@ -70,10 +118,13 @@ def test_an_artefact_s_file_is_made_of_values_alone(path: Path) -> None:
 
 
 def imported(path: Path) -> set[str]:
-    found: set[str] = set()
+    """The modules that a file imports anywhere in it; `from muppet import paths` imports `muppet.paths`."""
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module in ("muppet", "studies"):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
-    return found
+            names.add(node.module or "")
+    return names
