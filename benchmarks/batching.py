@@ -24,7 +24,8 @@ import torch
 from benchmarks import policies, tasknet_side
 from benchmarks.common import ROUNDS, Bar, Report, clocked, cpu_bf16, hint, median
 from benchmarks.mixture import SHAPES, Mixture, artifacts, flops_per_token, minilm, mixture, roberta, trainer
-from muppet.model.batch import Batch, Segment, fields
+from muppet.families import FAMILIES
+from muppet.model.batch import Batch, Segment
 from muppet.model.losses import scale
 from muppet.model.multitask import MultiTask
 from muppet.runs import Recipe
@@ -104,7 +105,8 @@ class TheirModel(torch.nn.Module):
     ):
         lengths = attention_mask.sum(dim=1)
         spec, encoded = self.mixed.specs[part], self.mixed.parts[part].encoded
-        numbers = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in fields(encoded, units, spec).items()}
+        fields = FAMILIES[encoded.task.family].fields(encoded, units, spec)
+        numbers = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in fields.items()}
         segment = Segment(part=part, units=len(units), rows=slice(0, len(input_ids)), fields=numbers)
         padded = bool((lengths < input_ids.shape[1]).any())
         batch = Batch(

@@ -19,12 +19,12 @@ from benchmarks.mixture import artifacts, minilm, source
 from muppet import tasks
 from muppet.data.cache import encode
 from muppet.data.sources import load_rows
-from muppet.families.roles import examples
+from muppet.families import examples
+from muppet.families.encoded import Part
 from muppet.model.batch import make_batch
 from muppet.model.multitask import MultiTask
 from muppet.stages import opening
 from muppet.tasks.task import Task
-from muppet.training.batching import Part
 
 CPU = torch.device("cpu")
 BATCH = 32

@@ -19,16 +19,15 @@ import torch
 
 from benchmarks.common import need
 from muppet import tasks
-from muppet.data.cache import Encoded
 from muppet.errors import UserError
-from muppet.model.heads import HeadSpec
+from muppet.families.encoded import Encoded, Part
+from muppet.families.spec import HeadSpec
 from muppet.model.multitask import MultiTask
 from muppet.runs import Prefinetune, Recipe, Source
 from muppet.runtime.device import Device
 from muppet.runtime.distributed import Processes
 from muppet.stages import opening
 from muppet.tasks.task import Task
-from muppet.training.batching import Part
 from muppet.training.train import Trainer
 
 MINILM = "all-MiniLM-L6-v2"
@@ -47,7 +46,7 @@ class Mixture:
     """Datasets as training takes them, and how many examples the full-size dataset behind each has."""
 
     parts: Sequence[Part]
-    specs: Sequence[HeadSpec | None]
+    specs: Sequence[HeadSpec]
     note: str  # where the rows come from
 
     def shares(self) -> np.ndarray:

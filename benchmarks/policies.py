@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from muppet.families.encoded import Part
 from muppet.runs import Recipe
-from muppet.training.batching import Deck, Part, SubBatch
+from muppet.training.batching import Deck, SubBatch
 
 ROWS_PER_BATCH = 32  # the usual batch size; a question of four choices is four rows
 

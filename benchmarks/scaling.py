@@ -19,7 +19,7 @@ from benchmarks.common import Bar, Report, hint, median
 from benchmarks.mixture import artifacts, minilm, mixture, source
 from muppet import paths, tasks
 from muppet.errors import UserError
-from muppet.training.batching import Part
+from muppet.families.encoded import Part
 
 ROOT = Path(__file__).parents[1]
 FULL = 4_800_000  # examples of the paper's mixture (§3.2)

@@ -97,7 +97,7 @@ def _turns(child: Any, ours: Any, rounds: int) -> Counter[tuple[str, str]] | Non
 def _texts(task: Any, origin: Any, rows: int) -> Iterator[dict[str, Any]]:
     """The same rows as text."""
     from muppet.data.sources import load_rows
-    from muppet.families.roles import examples
+    from muppet.families import examples
 
     kept = load_rows(task, task.train, source=origin, cap=rows).rows
     for example in examples(task, task.train, kept, Counter()):

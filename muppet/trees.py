@@ -275,3 +275,8 @@ def constituents(tree: Tree, skip: Sequence[bool]) -> Iterator[tuple[str, int, i
             stack.extend((child, None) for child in reversed(node))
         elif kept > start:
             yield node.label(), start, kept
+
+
+def one_line(tree: Tree) -> str:
+    """A tree as bracketed text on one line."""
+    return " ".join(str(tree).split())

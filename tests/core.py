@@ -16,7 +16,7 @@ import pytest
 from hypothesis import settings
 
 from muppet import tasks
-from muppet.data.cache import Encoded
+from muppet.families.encoded import Encoded
 from muppet.runs import Prefinetune, Recipe
 from muppet.tasks.task import Generation, Task
 
@@ -62,10 +62,10 @@ def mixture(names: str, model: str = "tiny/roberta", *, rows: int = ROWS, seed: 
 
 def make_trainer(run: Prefinetune, device: Any = None) -> Any:
     """The trainer of a pre-finetuning, before its first update."""
+    from muppet.families.encoded import Part
     from muppet.runtime.device import Device
     from muppet.runtime.distributed import Processes
     from muppet.stages import opening
-    from muppet.training.batching import Part
     from muppet.training.train import Trainer
 
     model = opening.load(run.model, run.recipe, run.seed)

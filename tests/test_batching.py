@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muppet.errors import UserError
-from muppet.training.batching import Part, Sampler, assign, bucket, micro_batches, unit_weights
+from muppet.families.encoded import Part
+from muppet.training.batching import Sampler, assign, bucket, micro_batches, unit_weights
 from tests.core import encoded, recipe
 
 unit = st.lists(st.integers(2, 40), min_size=1, max_size=4)

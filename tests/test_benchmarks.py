@@ -18,11 +18,12 @@ from benchmarks.common import Bar, Clock, Report
 from benchmarks.mixture import Mixture, lengths, mixture, recorded
 from muppet import tasks
 from muppet.errors import UserError
+from muppet.families.encoded import Part
 from muppet.model.batch import make_batch
 from muppet.model.multitask import MultiTask
 from muppet.runs import Recipe
 from muppet.runtime.device import Device
-from muppet.training.batching import Part, unit_weights
+from muppet.training.batching import unit_weights
 from tests.core import artifacts, encoded, shared_artifacts  # noqa: F401
 
 SMALL = Recipe(lr=1e-4, max_tokens=330, updates=100, max_length=64, sub_batches=4)
@@ -296,7 +297,7 @@ def test_an_enlarged_dataset_is_its_rows_again_and_again(artifacts):  # noqa: F8
 
 
 def _spec():
-    from muppet.model.heads import HeadSpec
+    from muppet.families.spec import HeadSpec
 
     return HeadSpec(key="commonsense", family="commonsense", outputs=1)
 

@@ -20,7 +20,8 @@ from muppet.data import sources
 from muppet.data.sources import converted, load_rows, peek
 from muppet.data.treebank import rows as treebank_rows
 from muppet.errors import Absent, UserError
-from muppet.families.roles import examples, locate
+from muppet.families import examples
+from muppet.families.span import locate
 from muppet.tasks import ALL, Task, get
 from muppet.tasks.task import TENTHS
 

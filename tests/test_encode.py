@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from muppet.data.cache import Encoded, encode
+from muppet.data.cache import encode
 from muppet.data.sources import load_rows
 from muppet.errors import UserError
-from muppet.families.roles import examples
+from muppet.families import examples
+from muppet.families.encoded import Encoded
 from muppet.families.segments import Segmenter, tokenizer_identity
 from muppet.synthetic import models as tiny
 from muppet.synthetic.twins import corpus

@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 
 from muppet import paths, tasks
 from muppet.errors import UserError
+from muppet.families import answers, official
+from muppet.families.classification import class_map
+from muppet.families.encoded import Part
+from muppet.families.spec import HeadSpec
 from muppet.metrics import score
-from muppet.model.heads import HeadSpec
 from muppet.model.multitask import MultiTask
 from muppet.result import ResultError, pack_items, read, unpack_items, write
 from muppet.runs import Finetune, run_id
 from muppet.runtime.distributed import Processes
-from muppet.stages.evaluate import answers, class_map, official
 from muppet.stages.finetune import finetune
 from muppet.stages.opening import check_candidates, make_spec, open_split, subset
 from muppet.stages.prefinetune import prefinetune
-from muppet.training.batching import Part
 from tests.core import artifacts, encoded, mixture, recipe, shared_artifacts, small  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")

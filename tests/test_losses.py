@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from muppet.model.batch import IGNORED, make_batch
-from muppet.model.losses import MASKED, Decisions, check_n, cross_entropy, scale, symmetric_kl
+from muppet.families.spec import check_n
+from muppet.families.summarization import IGNORED
+from muppet.model.batch import make_batch
+from muppet.model.losses import MASKED, Decisions, cross_entropy, scale, symmetric_kl
 from muppet.runs import R3F
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
@@ -145,8 +147,8 @@ def _naive(trainer, batch, noise, r3f):
     hook.remove()
     fields, spec = rows.segments[0].fields, specs[batch.part]
     targets = fields["targets"]
-    n = fields["n"] if spec else torch.full((len(batch.units),), clean.shape[-1])
-    targets = targets if spec else targets[targets != IGNORED]
+    n = fields["n"] if spec.has_weights else torch.full((len(batch.units),), clean.shape[-1])
+    targets = targets if spec.has_weights else targets[targets != IGNORED]
     total = torch.zeros(())
     for u in range(len(batch.units)):
         mine = fields["unit"] == u

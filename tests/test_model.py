@@ -11,8 +11,9 @@ import torch
 import transformers
 
 from muppet.errors import UserError
+from muppet.families.encoded import Part
+from muppet.families.spec import HeadSpec
 from muppet.model.batch import make_batch
-from muppet.model.heads import HeadSpec
 from muppet.model.multitask import MultiTask
 from muppet.model.pretrained import find
 from muppet.runtime.device import Device
@@ -21,7 +22,6 @@ from muppet.stages.evaluate import evaluate, predict
 from muppet.stages.opening import open_split, subset
 from muppet.synthetic import models
 from muppet.tasks.task import Generation
-from muppet.training.batching import Part
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")

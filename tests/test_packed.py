@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muppet.errors import UserError
+from muppet.families.encoded import ranges
 from muppet.model import encoder
-from muppet.model.batch import pack_rows, pad_rows, ranges
+from muppet.model.batch import pack_rows, pad_rows
 from muppet.model.multitask import MultiTask
 from muppet.runs import R3F
 from muppet.runtime.device import Device

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from muppet.errors import UserError
-from muppet.families.roles import examples
+from muppet.families import examples
 from muppet.metrics import METRICS
 from muppet.runs import digest, facts
 from muppet.tasks import A1, ALL, COPIES, FIVE, SETS, Task, get, mixture, scale_order

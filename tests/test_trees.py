@@ -13,7 +13,10 @@ from nltk.tree import Tree
 
 from muppet import paths
 from muppet.errors import UserError
-from muppet.families.baselines import lead, majority, majority_tags, right_branching
+from muppet.families.classification import majority
+from muppet.families.parsing import right_branching
+from muppet.families.summarization import lead
+from muppet.families.tagging import majority_tags
 from muppet.metrics import bootstrap, score
 from muppet.trees import TreeError, decode, encode, example, normalise, preterminals, read, read_all
 

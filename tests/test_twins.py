@@ -10,7 +10,7 @@ import pytest
 from muppet.audit.overlap import texts, words
 from muppet.data import mirror
 from muppet.data.sources import load_rows
-from muppet.families.roles import examples
+from muppet.families import examples
 from muppet.synthetic import twins
 from muppet.synthetic.lexicon import lexicons
 from muppet.tasks import ALL, get

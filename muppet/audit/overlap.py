@@ -18,10 +18,10 @@ from itertools import islice
 import numpy as np
 
 from muppet.data.sources import load_rows
-from muppet.families.roles import Example, examples
+from muppet.families import FAMILIES, examples
+from muppet.families.roles import Example
 from muppet.runs import Source
 from muppet.tasks.task import Task
-from muppet.trees import example as read_tree
 
 WORDS = 6  # a shorter text says too little when it occurs elsewhere
 GRAM = 13
@@ -53,17 +53,7 @@ class Pair:
 
 def texts(task: Task, example: Example) -> list[str]:
     """The texts that the model reads of an example."""
-    if task.family in ("classification", "regression"):
-        return [example["text"], *([example["pair"]] if example["pair"] is not None else [])]
-    if task.family == "commonsense":
-        return [example["text"], *example["choices"]]
-    if task.family == "span":
-        return [example["question"], example["context"]]
-    if task.family == "summarization":
-        return [example["source"], example["target"]]
-    if task.family == "tagging":
-        return [" ".join(example["tokens"])]
-    return [" ".join(read_tree(example["tree"], task.name)[0])]
+    return FAMILIES[task.family].texts(task, example)
 
 
 def words(text: str) -> list[str]:

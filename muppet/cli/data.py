@@ -13,7 +13,8 @@ from muppet import paths
 from muppet.cli.names import single, tasks
 from muppet.data import mirror
 from muppet.errors import Absent, UserError, exit_status
-from muppet.families.roles import Example, examples
+from muppet.families import FAMILIES, examples
+from muppet.families.roles import Example
 from muppet.tasks import ALL, SETS, Task
 
 WIDTH = 70  # of an example in a table
@@ -164,27 +165,7 @@ def short(task: Task, example: Example) -> str:
 
 def layout(task: Task, example: Example) -> list[str]:
     """The model rows of an example, with [CLS] and [SEP] for whatever a tokenizer puts there, and the label last."""
-    if task.family in ("classification", "regression"):
-        pair = "" if example["pair"] is None else f" {example['pair']} [SEP]"
-        label = task.classes[example["label"]] if task.classes else f"{example['label']:g}"
-        return [f"[CLS] {example['text']} [SEP]{pair}", f"→ {label}"]
-    if task.family == "commonsense":
-        rows = [f"[CLS] {example['text']} [SEP] {choice} [SEP]" for choice in example["choices"]]
-        return [*rows, f"→ row {example['label'] + 1} of {len(rows)}"]
-    if task.family == "span":
-        answers = [example["context"][start:end] for start, end in example["spans"]]
-        answer = " | ".join(dict.fromkeys(answers)) or "no answer"
-        return [f"[CLS] {example['question']} [SEP] {example['context']} [SEP]", f"→ {answer}"]
-    if task.family == "summarization":
-        return [f"[CLS] {example['source']} [SEP]", f"→ {example['target']}"]
-    if task.family == "tagging":
-        assert task.classes is not None
-        tagged = " ".join(f"{token}/{task.classes[tag]}" for token, tag in zip(example["tokens"], example["tags"]))
-        return [f"[CLS] {' '.join(example['tokens'])} [SEP]", f"→ {tagged}"]
-    from muppet.trees import example as read
-
-    words, _, tags = read(example["tree"], task.name)
-    return [f"[CLS] {' '.join(words)} [SEP]", f"→ {'  '.join(f'{w}/{t}' for w, t in zip(words, tags))}"]
+    return FAMILIES[task.family].shown(task, example)
 
 
 # list, show -----------------------------------------------------------------------------------------------------------

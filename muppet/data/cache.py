@@ -1,6 +1,6 @@
 """One split of one task as token arrays: built once per (data, tokenizer, settings), memory-mapped by every run after.
 
-Layouts. A row is the tokenizer's own `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`. A unit is what a sub-batch is
+A row is the tokenizer's own `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`. A unit is what a sub-batch is
 made of, one or more rows: one row (classification, regression, summarization, tagging, parsing), one row per choice
 (commonsense: text against choice), or one window (span: question against a stretch of the context). All windows are
 kept in training; one that does not hold the whole answer has the span (0, 0), as in common SQuAD practice.
@@ -14,7 +14,6 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -24,62 +23,15 @@ import numpy as np
 from muppet import paths
 from muppet.data.sources import Rows, load_rows
 from muppet.errors import UserError
-from muppet.families.layout import LAYOUTS, Writer
-from muppet.families.roles import dataset_name, examples
+from muppet.families import FAMILIES, examples
+from muppet.families.encoded import Encoded
+from muppet.families.layout import Writer
 from muppet.families.segments import Segmenter, tokenizer_identity
 from muppet.runs import Source, digest, facts
-from muppet.tasks.task import Task
-
-__all__ = ["Encoded", "Rows", "encode", "encode_rows", "load_rows"]
+from muppet.tasks.task import Task, dataset_name
 
 VERSION = 1  # of the preprocessing: a change of meaning here raises it, and old caches are left behind
 BATCH = 1000  # examples tokenised in one call
-
-
-@dataclass(frozen=True, kw_only=True)
-class Encoded:
-    """One split, tokenised. R rows, U units, E examples, T tokens; arrays are read-only maps of the cache's files."""
-
-    task: Task
-    split: str
-    fingerprint: str  # of the data
-    found: str
-    total: int  # rows of the split where it was found, before the cap
-    dropped: dict[str, int]  # rows without an example, by reason
-    notes: dict[str, int]  # what was cut: rows, questions, targets, …
-    n_examples: int
-    folder: Path
-    tokens: np.ndarray  # [T] uint16 or int32
-    offsets: np.ndarray  # [R+1] int64: row r is tokens[offsets[r]:offsets[r+1]]
-    second: np.ndarray  # [R] int32: where in the row the second segment starts; the row's length when there is none
-    unit_rows: np.ndarray  # [U+1] int64: unit u is rows unit_rows[u]..unit_rows[u+1]-1
-    unit_example: np.ndarray  # [U] int32
-    labels: np.ndarray | None = None  # [U] int64 class or right choice; float32 score (regression)
-    spans: np.ndarray | None = None  # [U, 2] int32: first and last token of the answer in the row; (0, 0): none here
-    context: np.ndarray | None = None  # [U, 2] int32: first and one-past-last token of the context in the row
-    char_offsets: np.ndarray | None = None  # [T, 2] int32 characters in the context; only with evaluation=True
-    targets: np.ndarray | None = None  # flat tokens of the summaries
-    target_offsets: np.ndarray | None = None  # [U+1] int64
-    words: np.ndarray | None = None  # flat int32: index in the row of each word's first sub-word; -1: cut off
-    tags: np.ndarray | None = None  # flat int32
-    word_offsets: np.ndarray | None = None  # [U+1] int64
-    tag_names: list[str] | None = None  # what the numbers in `tags` stand for; of parsing: the tags of this split
-
-    def cost(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of each unit: tokens of its longest row [U], and its rows [U], both int64."""
-        lengths = np.diff(self.offsets)
-        if len(self.unit_rows) < 2:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        return np.maximum.reduceat(lengths, self.unit_rows[:-1]), np.diff(self.unit_rows)
-
-    def gold(self) -> list[dict[str, Any]]:
-        """Per example, what evaluation compares with: only kept with `evaluation=True`.
-
-        span: id, answers (texts), context. summarization: target. tagging: tokens, tags (names). parsing: tree, tokens,
-        pos_tags. Else: empty dicts.
-        """
-        with open(self.folder / "gold.jsonl", encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
 
 
 def encode(
@@ -166,7 +118,7 @@ def _build(place: Path, task: Task, split: str, rows: Rows, tokenizer: Any, max_
         dropped: Counter[str] = Counter()
         writer = Writer(building, np.uint16 if len(tokenizer) < 2**16 else np.int32)
         segmenter = Segmenter(tokenizer, max_length)
-        layout = LAYOUTS[task.family](task, segmenter, writer, evaluation)
+        layout = FAMILIES[task.family].layout(task, segmenter, writer, evaluation)
         stream = examples(task, split, rows.rows, dropped)
         try:
             while batch := list(islice(stream, BATCH)):

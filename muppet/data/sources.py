@@ -20,9 +20,8 @@ import numpy as np
 from muppet import paths
 from muppet.data import mirror, treebank
 from muppet.errors import Absent, UserError
-from muppet.families.roles import dataset_name
 from muppet.runs import TWIN_ROWS, Source, digest
-from muppet.tasks.task import PARQUET, Row, Task
+from muppet.tasks.task import PARQUET, Row, Task, dataset_name
 
 
 @dataclass(frozen=True, kw_only=True)

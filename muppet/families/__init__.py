@@ -1,1 +1,69 @@
-"""One file per family of tasks: from a dataset's row to its score."""
+"""One file per family of tasks: from a dataset's row to its score. Nothing in this room needs torch.
+
+    FAMILIES[task.family]                             what the family is, see `families.family.Family`
+    examples(task, "train", rows, dropped)            rows of a dataset → examples
+    answers(part, spec, outputs, examples)            what a model says → what the metrics take
+
+A new family is a file here and its name below, a head in `muppet.model.heads`, and its name in `muppet.tasks.task`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from muppet.errors import UserError
+from muppet.families.classification import Classification, Regression
+from muppet.families.commonsense import Commonsense
+from muppet.families.encoded import Part
+from muppet.families.family import Family, Outputs
+from muppet.families.parsing import Parsing
+from muppet.families.roles import BadRow, Drop, Example, by_role
+from muppet.families.span import Span
+from muppet.families.spec import HeadSpec
+from muppet.families.summarization import Summarization
+from muppet.families.tagging import Tagging
+from muppet.tasks.task import Row, Task, dataset_name
+
+__all__ = ["FAMILIES", "Family", "answers", "examples", "head_key", "official"]
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (Classification(), Regression(), Commonsense(), Span(), Summarization(), Tagging(), Parsing())
+}
+
+
+def examples(task: Task, split: str, rows: Sequence[Row], dropped: Counter[str]) -> Iterator[Example]:
+    """Yield the examples of `rows` in order; `dropped` counts by reason those that are left out.
+
+    Raises UserError naming dataset, split, row and fix: a column that is absent or of another type, a label outside the
+    classes, an answer key that names no choice.
+    """
+    family = FAMILIES[task.family]
+    for index, row in enumerate(rows):
+        try:
+            given = by_role(task, row)
+            if not given:
+                raise Drop(family.no_example)
+            for roles in given:
+                yield family.read(task, roles)
+        except Drop as reason:
+            dropped[str(reason)] += 1
+        except BadRow as error:
+            raise UserError(f"{dataset_name(task)} split {split} row {index}: {error}") from None
+
+
+def head_key(task: Task, heads: str = "shared") -> str:
+    """The name of the head that `task` trains: its own, or with "shared" its family's where the family shares one."""
+    return FAMILIES[task.family].key(task, heads)
+
+
+def official(task: Task, metric: str) -> str:
+    """The name in `muppet.metrics` of a task's metric."""
+    return FAMILIES[task.family].official(metric, task)
+
+
+def answers(part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]) -> tuple[list[Any], list[Any]]:
+    """(predictions, references) of the examples `chosen`, as the metrics take them."""
+    return FAMILIES[part.encoded.task.family].answers(part, spec, outputs, chosen)

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from muppet.model.heads import Fields, HeadSpec
-from muppet.training.batching import Part
-
-if TYPE_CHECKING:
-    from muppet.data.cache import Encoded
-
-
-IGNORED = -100  # target positions past the end of a summary
+from muppet.families import FAMILIES
+from muppet.families.encoded import Part, plain, ranges
+from muppet.families.spec import HeadSpec
+from muppet.model.heads import Fields
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """The rows of one dataset inside a batch, as `rows` of the batch, with the family's fields (see `fields`)."""
+    """The rows of one dataset inside a batch, as `rows` of the batch, with its family's fields."""
 
     part: int
     units: int
@@ -74,7 +69,7 @@ class Batch:
 
 def make_batch(
     parts: Sequence[Part],
-    specs: Sequence[HeadSpec | None],
+    specs: Sequence[HeadSpec],
     chosen: Sequence[tuple[int, np.ndarray]],
     pad: int,
     device: torch.device,
@@ -85,12 +80,12 @@ def make_batch(
     for part, units in chosen:
         encoded = parts[part].encoded
         rows = ranges(encoded.unit_rows, units)
-        tokens.append(_plain(encoded.tokens)[ranges(encoded.offsets, rows)])
-        lengths.append(_plain(encoded.offsets)[rows + 1] - _plain(encoded.offsets)[rows])
-        second.append(_plain(encoded.second)[rows])
+        tokens.append(plain(encoded.tokens)[ranges(encoded.offsets, rows)])
+        lengths.append(plain(encoded.offsets)[rows + 1] - plain(encoded.offsets)[rows])
+        second.append(plain(encoded.second)[rows])
         numbers = {  # a single number is for Python to read, which on a GPU would wait for all work before
             name: _tensor(value, device if value.ndim else torch.device("cpu"))
-            for name, value in fields(encoded, units, specs[part]).items()
+            for name, value in FAMILIES[encoded.task.family].fields(encoded, units, specs[part]).items()
         }
         segments.append(Segment(part=part, units=len(units), rows=slice(row, row + len(rows)), fields=numbers))
         row += len(rows)
@@ -138,84 +133,5 @@ def pack_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, pad: 
     )
 
 
-def ranges(bounds: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """The numbers bounds[i] .. bounds[i + 1] - 1 for each i of `which`, one range after another."""
-    starts = _plain(bounds)[which]
-    sizes = _plain(bounds)[which + 1] - starts
-    ends = np.cumsum(sizes)
-    return np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1] if len(ends) else 0)
-
-
-def _plain(array: np.ndarray) -> np.ndarray:
-    """Without memmap's bookkeeping on every index."""
-    return array.view(np.ndarray)
-
-
 def _tensor(value: np.ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(value)).to(device, non_blocking=True)
-
-
-def fields(encoded: Encoded, units: np.ndarray, spec: HeadSpec | None) -> dict[str, np.ndarray]:
-    """The numbers beside the tokens that the family's logits and decisions need, for `units` in order.
-
-    Always `targets` and `unit` (see `losses.Decisions`) and `n` [U], Eq. 1's count; regression has n = e, so that its
-    loss stays as it is (Eq. 1 speaks of predictions over classes). Summarization: targets [U, T], n is the vocabulary.
-    """
-    family, count = encoded.task.family, len(units)
-    every = np.arange(count)
-    if family == "summarization":
-        assert encoded.targets is not None and encoded.target_offsets is not None
-        starts, ends = encoded.target_offsets[units], encoded.target_offsets[units + 1]
-        lengths = ends - starts
-        targets = np.full((count, int(lengths.max())), IGNORED, dtype=np.int64)
-        for row, (a, b) in enumerate(zip(starts, ends, strict=True)):
-            targets[row, : b - a] = encoded.targets[a:b]
-        return {"targets": targets, "unit": np.repeat(every, lengths)}
-    assert spec is not None
-    if family == "classification":
-        classes = np.full(count, spec.outputs)
-        return {"targets": np.asarray(encoded.labels)[units], "unit": every, "n": classes}
-    if family == "regression":
-        targets = (np.asarray(encoded.labels)[units] - spec.low) / ((spec.high - spec.low) or 1.0)
-        return {"targets": targets.astype(np.float32), "unit": every, "n": np.full(count, np.e)}
-    if family == "commonsense":
-        choices = encoded.unit_rows[units + 1] - encoded.unit_rows[units]
-        return {
-            "targets": np.asarray(encoded.labels)[units],
-            "unit": every,
-            "n": choices,
-            "row_unit": np.repeat(every, choices),
-            "row_choice": np.concatenate([np.arange(c) for c in choices]),
-            "widest": np.array(choices.max()),
-        }
-    if family == "span":
-        bounds, null = np.asarray(encoded.context)[units], null_counted(encoded, units)
-        spans = np.asarray(encoded.spans)[units]
-        n = bounds[:, 1] - bounds[:, 0] + null
-        targets = np.concatenate([spans[:, 0], spans[:, 1]]).astype(np.int64)
-        both = np.concatenate([every, every])
-        return {"targets": targets, "unit": both, "n": n, "first": bounds[:, 0], "last": bounds[:, 1], "null": null}
-    if family in ("tagging", "parsing"):
-        assert encoded.word_offsets is not None
-        starts, ends = encoded.word_offsets[units], encoded.word_offsets[units + 1]
-        flat = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)])
-        words, unit = np.asarray(encoded.words)[flat], np.repeat(every, ends - starts)
-        kept = words >= 0  # the others were cut off with the row's end
-        return {
-            "targets": np.asarray(encoded.tags)[flat][kept].astype(np.int64),
-            "word": words[kept].astype(np.int64),
-            "unit": unit[kept],
-            "n": np.full(count, spec.outputs),
-        }
-    raise AssertionError(family)
-
-
-def null_counted(encoded: Encoded, units: np.ndarray) -> np.ndarray:
-    """[U]: is the first token a candidate? Yes where the dataset has questions without an answer, and where the example
-    has several windows (neighbours in `unit_example`), some of which then hold no answer."""
-    if encoded.task.no_answer:
-        return np.ones(len(units), dtype=bool)
-    example = np.asarray(encoded.unit_example)
-    before, after = example[np.maximum(units - 1, 0)], example[np.minimum(units + 1, len(example) - 1)]
-    here = example[units]
-    return ((before == here) & (units > 0)) | ((after == here) & (units < len(example) - 1))

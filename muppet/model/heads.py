@@ -7,29 +7,20 @@ datasets, or one per dataset as an option; summarization adds no parameters and 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from muppet.model.losses import MASKED
-from muppet.tasks.task import Family, Task
+from muppet.families.span import ANSWER_LENGTH
+from muppet.families.spec import HeadSpec
+from muppet.families.summarization import IGNORED
+from muppet.model.losses import MASKED, Losses, categorical
+from muppet.tasks.task import FamilyName
 
 Fields = dict[str, Tensor]
-SHARED: dict[Family, str] = {"commonsense": "commonsense", "span": "span"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadSpec:
-    """What a head is, apart from its weights. Without parameters (summarization) a task has no spec."""
-
-    key: str
-    family: Family
-    outputs: int
-    classes: tuple[str, ...] | None = None  # names of the outputs
-    low: float = 0.0  # regression: targets are mapped from [low, high] to [0, 1]
-    high: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,25 +35,27 @@ class Hidden:
         return Hidden(states=self.states[rows], sentence=self.sentence[rows])
 
 
-def head_key(task: Task, heads: Literal["shared", "per_dataset"] = "shared") -> str | None:
-    """The name of the head that `task` trains; None when its family needs none."""
-    if task.family == "summarization":
-        return None
-    if heads == "shared" and task.family in SHARED:
-        return SHARED[task.family]
-    return task.name.replace(".", "_")  # the separator of parameter names
-
-
 class Head(nn.Module):
-    """Base of the families' heads."""
+    """Base of the families' heads, over states of `width`; `dropout` is the model's own hidden dropout."""
 
-    def __init__(self, spec: HeadSpec) -> None:
+    def __init__(self, spec: HeadSpec, width: int, dropout: float) -> None:
         super().__init__()
         self.spec = spec
 
     def logits(self, hidden: Hidden, fields: Fields) -> Tensor:
         """[N, K] of the segment's N decisions; regression: [N] values in [0, 1]."""
         raise NotImplementedError
+
+    def losses(self, logits: Sequence[Tensor], fields: Fields, smoothing: float) -> Losses:
+        """The losses of the segment's units; `logits` are (clean,), or (clean, noised) with R3F.
+
+        `smoothing` is of summaries only (paper Table 2).
+        """
+        return categorical(logits, fields["targets"], fields["unit"], fields["n"])
+
+    def by_unit(self, logits: Tensor, fields: Fields) -> list[Any]:
+        """What the head says of each unit, see `stages.evaluate.predict`."""
+        return list(logits.cpu().numpy())
 
     def initialise(self, std: float, seed: int) -> None:
         """Normal weights and zero biases, a function of (seed, key) alone: the other heads of the run do not matter."""
@@ -77,7 +70,7 @@ class SentenceHead(Head):
     """Dropout, dense, tanh, dropout, projection over the row's sentence token, as RoBERTa's classification head."""
 
     def __init__(self, spec: HeadSpec, width: int, dropout: float) -> None:
-        super().__init__(spec)
+        super().__init__(spec, width, dropout)
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(width, width)
         self.out = nn.Linear(width, spec.outputs)
@@ -100,6 +93,10 @@ class Regression(SentenceHead):
     def logits(self, hidden: Hidden, fields: Fields) -> Tensor:
         return self.project(hidden).squeeze(-1)
 
+    def losses(self, logits: Sequence[Tensor], fields: Fields, smoothing: float) -> Losses:
+        """Squared error; a number has no divergence."""
+        return Losses(loss=(logits[0].float() - fields["targets"]) ** 2, n=fields["n"], divergence=None)
+
 
 class Commonsense(SentenceHead):
     """Sentence ranking: one score per choice, a softmax over the example's choices, however many."""
@@ -109,12 +106,15 @@ class Commonsense(SentenceHead):
         table = scores.new_full((len(fields["n"]), int(fields["widest"])), MASKED)
         return table.index_put((fields["row_unit"], fields["row_choice"]), scores)
 
+    def by_unit(self, logits: Tensor, fields: Fields) -> list[Any]:
+        return [row[:n] for row, n in zip(logits.cpu().numpy(), fields["n"].tolist(), strict=True)]
+
 
 class Span(Head):
     """Start and end scores over the context's tokens, and over the first token for no answer (paper Table 2)."""
 
     def __init__(self, spec: HeadSpec, width: int, dropout: float) -> None:
-        super().__init__(spec)
+        super().__init__(spec, width, dropout)
         self.out = nn.Linear(width, 2)
 
     def logits(self, hidden: Hidden, fields: Fields) -> Tensor:
@@ -125,31 +125,66 @@ class Span(Head):
         scores = scores.masked_fill(~candidate[:, :, None], MASKED)
         return torch.cat([scores[..., 0], scores[..., 1]])  # starts, then ends: [2U, L]
 
+    def by_unit(self, logits: Tensor, fields: Fields) -> list[Any]:
+        return best_spans(logits, fields)
+
+
+def best_spans(logits: Tensor, fields: dict[str, Tensor]) -> list[tuple[float, int, int, float]]:
+    """The best span of at most `ANSWER_LENGTH` tokens inside the context of each window."""
+    start, end = logits.chunk(2)  # [U, L] each
+    null = start[:, 0] + end[:, 0]
+    place = torch.arange(start.shape[1], device=start.device)
+    inside = (place >= fields["first"][:, None]) & (place < fields["last"][:, None])
+    start, end = start.masked_fill(~inside, MASKED), end.masked_fill(~inside, MASKED)
+    best = torch.full_like(null, 3 * MASKED)
+    first, last = torch.zeros_like(null, dtype=torch.long), torch.zeros_like(null, dtype=torch.long)
+    for extra in range(min(ANSWER_LENGTH, start.shape[1])):
+        value, at = (start[:, : start.shape[1] - extra] + end[:, extra:]).max(dim=1)
+        better = value > best
+        best = torch.where(better, value, best)
+        first, last = torch.where(better, at, first), torch.where(better, at + extra, last)
+    return list(zip(best.tolist(), first.tolist(), last.tolist(), null.tolist(), strict=True))
+
 
 class Tagging(Head):
     """One tag per word, read off its first sub-word."""
 
     def __init__(self, spec: HeadSpec, width: int, dropout: float) -> None:
-        super().__init__(spec)
+        super().__init__(spec, width, dropout)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, spec.outputs)
 
     def logits(self, hidden: Hidden, fields: Fields) -> Tensor:
         return self.out(self.dropout(hidden.states[fields["unit"], fields["word"]])).float()
 
+    def by_unit(self, logits: Tensor, fields: Fields) -> list[Any]:
+        counts = torch.bincount(fields["unit"], minlength=len(fields["n"])).tolist()
+        return [chunk.tolist() for chunk in logits.argmax(dim=-1).split(counts)]
 
-HEADS: dict[Family, type[Head]] = {
+
+class OutputLayer(Head):
+    """Summaries: the model's own output layer gives the logits, and there are no parameters beside it."""
+
+    def losses(self, logits: Sequence[Tensor], fields: Fields, smoothing: float) -> Losses:
+        """Over the tokens that are no padding [N]; n is the vocabulary."""
+        targets = fields["targets"]
+        n = torch.full((len(targets),), logits[0].shape[-1], device=targets.device)
+        return categorical(logits, targets[targets != IGNORED], fields["unit"], n, smoothing)
+
+
+HEADS: dict[FamilyName, type[Head]] = {
     "classification": Classification,
     "regression": Regression,
     "commonsense": Commonsense,
     "span": Span,
     "tagging": Tagging,
     "parsing": Tagging,
+    "summarization": OutputLayer,
 }
 
 
 def build(spec: HeadSpec, width: int, dropout: float, std: float, seed: int) -> Head:
-    """A head with fresh weights over states of `width`; `dropout` is the model's own hidden dropout."""
-    head = HEADS[spec.family](spec, width, dropout)  # type: ignore[call-arg]
+    """A head with fresh weights; see `Head`."""
+    head = HEADS[spec.family](spec, width, dropout)
     head.initialise(std, seed)
     return head

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,15 @@ class Decisions:
     targets: Tensor
     unit: Tensor
     n: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """Of U units: `loss` [U] unscaled, `n` [U] of Eq. 1, `divergence` [U] of R3F or None."""
+
+    loss: Tensor
+    n: Tensor
+    divergence: Tensor | None
 
 
 def per_unit(values: Tensor, unit: Tensor, units: int) -> Tensor:
@@ -55,8 +64,8 @@ def scale(loss: Tensor, n: Tensor) -> Tensor:
     return loss / n.float().log()
 
 
-def check_n(n: int, where: str) -> None:
-    """Refuse the n at which Eq. 1 divides by zero; raises ValueError naming the dataset."""
-    if n <= 1:
-        raise ValueError(f"{where}: Eq. 1 needs at least 2 candidates per prediction, found {n}")
-    assert math.isfinite(n)
+def categorical(logits: Sequence[Tensor], targets: Tensor, unit: Tensor, n: Tensor, smoothing: float = 0.0) -> Losses:
+    """The losses of `logits`, each [N, K]: (clean,), or (clean, noised) with R3F; the rest as in `Decisions`."""
+    decisions = [Decisions(logits=half, targets=targets, unit=unit, n=n) for half in logits]
+    divergence = symmetric_kl(*decisions) if len(decisions) == 2 else None
+    return Losses(loss=cross_entropy(decisions[0], smoothing), n=n, divergence=divergence)

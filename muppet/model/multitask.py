@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,25 +17,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from muppet.errors import UserError
+from muppet.families import summarization
+from muppet.families.spec import HeadSpec
+from muppet.families.summarization import IGNORED
 from muppet.model import encoder as packed
 from muppet.model import heads as heads_module
-from muppet.model.batch import IGNORED, Batch
-from muppet.model.heads import Head, HeadSpec, Hidden
-from muppet.model.losses import Decisions, cross_entropy, symmetric_kl
+from muppet.model.batch import Batch
+from muppet.model.heads import Head, Hidden, OutputLayer
+from muppet.model.losses import Losses
 from muppet.model.pretrained import HIDDEN_DROPOUT, open_pretrained, quiet
 from muppet.model.r3f import all_noised, second_half_noised
 from muppet.runs import R3F
 from muppet.runtime.device import Device
 from muppet.tasks.task import Generation
-
-
-@dataclass(frozen=True, kw_only=True)
-class Losses:
-    """Of one segment: `loss` [U] unscaled, `n` [U] of Eq. 1, `divergence` [U] of R3F or None."""
-
-    loss: Tensor
-    n: Tensor
-    divergence: Tensor | None
 
 
 class MultiTask(nn.Module):
@@ -45,6 +39,7 @@ class MultiTask(nn.Module):
         super().__init__()
         self.backbone, self.tokenizer, self.found = backbone, tokenizer, found
         self.heads = nn.ModuleDict()
+        self.output_layer = OutputLayer(summarization.SPEC, 0, 0.0)
         self._own_dropout = own
         config = backbone.config
         self.seq2seq = bool(config.is_encoder_decoder)
@@ -91,6 +86,10 @@ class MultiTask(nn.Module):
     def specs(self) -> dict[str, HeadSpec]:
         """The heads that the model has, by key."""
         return {key: head.spec for key, head in self.heads.items()}  # type: ignore[misc]
+
+    def head(self, spec: HeadSpec) -> Head:
+        """The head that `spec` describes."""
+        return self.heads[spec.key] if spec.has_weights else self.output_layer  # type: ignore[return-value]
 
     def save(self, folder: Path, card: str) -> None:
         """Write what `AutoModel.from_pretrained` loads, tokenizer, heads and card; the folder is whole or absent."""
@@ -265,9 +264,7 @@ class MultiTask(nn.Module):
         start = self.backbone.config.decoder_start_token_id
         return torch.cat([ids.new_full((len(ids), 1), start), ids[:, :-1]], dim=1)
 
-    def predictions(
-        self, batch: Batch, specs: Sequence[HeadSpec | None], r3f: R3F | None = None
-    ) -> list[tuple[Tensor, ...]]:
+    def predictions(self, batch: Batch, specs: Sequence[HeadSpec], r3f: R3F | None = None) -> list[tuple[Tensor, ...]]:
         """Logits of each segment as its head gives them: (clean,), or (clean, noised) with `r3f`."""
         if r3f is not None and not r3f.fresh_dropout:
             with torch.random.fork_rng():
@@ -276,7 +273,7 @@ class MultiTask(nn.Module):
             with all_noised(encoder.get_input_embeddings(), r3f):  # the same dropout masks, so a second forward
                 again = self.predictions(batch, specs)
             return [(*one, *other) for one, other in zip(clean, again, strict=True)]
-        if specs[batch.segments[0].part] is None:  # summaries never share a forward with rows
+        if not specs[batch.segments[0].part].has_weights:  # summaries never share a forward with rows
             wanted = [segment.fields["targets"] for segment in batch.segments]
             longest = max(t.shape[1] for t in wanted)
             targets = torch.cat([nn.functional.pad(t, (0, longest - t.shape[1]), value=IGNORED) for t in wanted])
@@ -285,32 +282,21 @@ class MultiTask(nn.Module):
             return [tuple(half[s.rows][kept[s.rows]] for half in halves) for s in batch.segments]
         hidden = self.encode_rows(batch, r3f)
         shift = len(batch.lengths)
-        found = []
+        logits = []
         for segment in batch.segments:
-            head: Head = self.heads[specs[segment.part].key]  # type: ignore[assignment, union-attr]
+            head = self.head(specs[segment.part])
             copies = [segment.rows]
             if r3f is not None:
                 copies.append(slice(segment.rows.start + shift, segment.rows.stop + shift))
-            found.append(tuple(head.logits(hidden.rows(rows), segment.fields) for rows in copies))
-        return found
+            logits.append(tuple(head.logits(hidden.rows(rows), segment.fields) for rows in copies))
+        return logits
 
     def forward(
-        self, batch: Batch, specs: Sequence[HeadSpec | None], r3f: R3F | None = None, smoothing: float = 0.0
+        self, batch: Batch, specs: Sequence[HeadSpec], r3f: R3F | None = None, smoothing: float = 0.0
     ) -> list[Losses]:
-        """The unscaled losses of each segment's units. `smoothing` is of summaries only (paper Table 2)."""
-        found = []
-        for segment, logits in zip(batch.segments, self.predictions(batch, specs, r3f), strict=True):
-            spec, fields = specs[segment.part], segment.fields
-            if spec is not None and spec.family == "regression":
-                loss = (logits[0].float() - fields["targets"]) ** 2
-                found.append(Losses(loss=loss, n=fields["n"], divergence=None))
-                continue
-            targets, n = fields["targets"], fields.get("n")
-            if spec is None:
-                targets = targets[targets != IGNORED]
-                n = torch.full((segment.units,), logits[0].shape[-1], device=targets.device)
-            assert n is not None
-            made = [Decisions(logits=half, targets=targets, unit=fields["unit"], n=n) for half in logits]
-            divergence = None if r3f is None else symmetric_kl(*made)
-            found.append(Losses(loss=cross_entropy(made[0], 0.0 if spec else smoothing), n=n, divergence=divergence))
-        return found
+        """The unscaled losses of each segment's units."""
+        predictions = self.predictions(batch, specs, r3f)
+        return [
+            self.head(specs[segment.part]).losses(logits, segment.fields, smoothing)
+            for segment, logits in zip(batch.segments, predictions, strict=True)
+        ]

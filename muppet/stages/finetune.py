@@ -9,8 +9,10 @@ from pathlib import Path
 
 from muppet import paths
 from muppet.errors import UserError
-from muppet.model.heads import HeadSpec, head_key
-from muppet.model.multitask import MultiTask
+from muppet.families import FAMILIES, head_key
+from muppet.families.encoded import Part
+from muppet.families.spec import HeadSpec
+from muppet.model import MultiTask
 from muppet.paths import write_text
 from muppet.result import Result, Score
 from muppet.runs import Finetune, facts, run_id
@@ -18,10 +20,8 @@ from muppet.runtime.device import Device
 from muppet.runtime.distributed import Processes, processes, together
 from muppet.stages import opening, record
 from muppet.stages.card import card
-from muppet.stages.evaluate import Evaluated, class_map, evaluate
-from muppet.stages.trivial import trivial
+from muppet.stages.evaluate import Evaluated, evaluate, trivial
 from muppet.tasks.task import Generation, Task
-from muppet.training.batching import Part
 from muppet.training.train import Place, Progress, Trainer, train
 
 
@@ -52,7 +52,7 @@ def finetune(
             encoded = opening.open_split(run, task, split, model, here, cap=run.evaluation_rows, evaluation=True)
             part = Part(encoded=encoded, units=opening.subset(encoded)[0])
             evaluated[task.name, split] = evaluate(model, part, spec, split, device, here)
-            plain = trivial(parts[0], part, spec, model.tokenizer)
+            plain = trivial(parts[0], part, model.tokenizer)
             beside |= {f"{task.name}/{split}/{metric}": value for metric, value in plain.items()}
             found.append((split, part))
     result = Result(
@@ -62,7 +62,7 @@ def finetune(
         data=record.data(found),
         training=record.training(trainer)
         | {
-            "head": None if spec is None else spec.key,
+            "head": spec.key if spec.has_weights else None,
             "metrics": {f"{t}/{s}": one.settings for (t, s), one in evaluated.items()},
             "trivial": beside,
         },
@@ -74,7 +74,7 @@ def finetune(
             lines = [json.dumps(line, ensure_ascii=False) for one in evaluated.values() for line in one.lines]
             write_text(folder / "predictions.jsonl", "".join(line + "\n" for line in lines))
             if save is not None:
-                if spec is None:
+                if not spec.has_weights:
                     model.generation = run.task.generation or Generation()
                 model.save(save, card(run, result))
     return result
@@ -112,8 +112,7 @@ def _parts(run: Finetune, model: MultiTask, here: Processes) -> tuple[list[Part]
     for task, weight in mixture:
         opening.fits(model, task)
         share = run.held_out if task.name == run.task.name else None
-        # Tags and their words are kept for the trivial baseline; held-out rows are evaluated on.
-        keep = share is not None or task.family == "tagging"
+        keep = share is not None or FAMILIES[task.family].learns_from_gold  # held-out rows are evaluated on
         encoded = opening.open_split(
             run, task, opening.train_split(task), model, here, cap=run.train_rows, evaluation=keep
         )
@@ -133,12 +132,12 @@ def _parts(run: Finetune, model: MultiTask, here: Processes) -> tuple[list[Part]
     return parts, held_out
 
 
-def _head(run: Finetune, model: MultiTask, task: Task, spec: HeadSpec | None) -> HeadSpec | None:
+def _head(run: Finetune, model: MultiTask, task: Task, spec: HeadSpec) -> HeadSpec:
     """Keep the pre-finetuned head of the dataset, or the shared one of its family, or put on a fresh one."""
     have = model.specs()
-    if spec is None:
+    if not spec.has_weights:
         model.heads.clear()
-        return None
+        return spec
     kept: HeadSpec | None = None
     if run.reuse_head:
         keys = [key for key in (head_key(task, "per_dataset"), head_key(task, "shared")) if key in have]
@@ -146,7 +145,7 @@ def _head(run: Finetune, model: MultiTask, task: Task, spec: HeadSpec | None) ->
             raise UserError(
                 f"reuse_head: {model.found} has no head for {run.task.name}; it has {', '.join(sorted(have)) or 'none'}"
             )
-        kept = have[keys[0]]  # type: ignore[index]
+        kept = have[keys[0]]
         if kept.outputs != spec.outputs or (kept.classes and kept.classes != spec.classes):
             raise UserError(
                 f"reuse_head: the head {kept.key!r} of {model.found} has other classes than {run.task.name}"
@@ -157,7 +156,6 @@ def _head(run: Finetune, model: MultiTask, task: Task, spec: HeadSpec | None) ->
     if kept is None:
         model.add_head(spec, run.seed)
         kept = spec
-    if kept.family == "classification":
-        for other in run.evaluate_on or ():
-            class_map(kept, other)
+    for other in run.evaluate_on or ():
+        FAMILIES[kept.family].check_scored(kept, other)
     return kept

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
-from muppet.data.cache import Encoded, encode
+from muppet.data.cache import encode
 from muppet.errors import UserError
-from muppet.model.batch import null_counted
-from muppet.model.heads import HeadSpec, head_key
-from muppet.model.losses import check_n
-from muppet.model.multitask import MultiTask
+from muppet.families import FAMILIES, head_key
+from muppet.families.encoded import Encoded, Part
+from muppet.families.spec import HeadSpec
+from muppet.model import MultiTask
 from muppet.runs import Recipe, Run
 from muppet.runtime.distributed import Processes, together
 from muppet.tasks.task import Task
-from muppet.training.batching import Part
 
 
 def open_split(
@@ -57,41 +56,20 @@ def train_split(task: Task) -> str:
 
 def fits(model: MultiTask, task: Task) -> None:
     """Raise UserError when the model cannot learn the task's family."""
-    if task.family == "summarization" and not model.seq2seq:
+    if FAMILIES[task.family].needs_decoder and not model.seq2seq:
         raise UserError(
-            f"{task.name} is a summarization task, and {model.found} has no decoder; use BART, Marian or T5"
+            f"{task.name} is a {task.family} task, and {model.found} has no decoder; use BART, Marian or T5"
         )
 
 
-def make_spec(task: Task, encoded: Encoded, heads: Any) -> HeadSpec | None:
-    """The head that `task` trains, as its data says; None for summarization."""
-    key = head_key(task, heads)
-    if key is None:
-        return None
-    if task.family == "regression":
-        labels = np.asarray(encoded.labels)
-        return HeadSpec(key=key, family=task.family, outputs=1, low=float(labels.min()), high=float(labels.max()))
-    if task.family in ("commonsense", "span"):
-        return HeadSpec(key=key, family=task.family, outputs=2 if task.family == "span" else 1)
-    classes = encoded.tag_names if task.family in ("tagging", "parsing") else task.classes
-    if not classes:
-        raise UserError(f"{task.name}: a {task.family} task declares its classes; add `classes` to the task")
-    check_n(len(classes), task.name)
-    return HeadSpec(key=key, family=task.family, outputs=len(classes), classes=tuple(classes))
+def make_spec(task: Task, encoded: Encoded, heads: Literal["shared", "per_dataset"]) -> HeadSpec:
+    """The head that `task` trains, as its data says."""
+    return FAMILIES[task.family].spec(task, encoded, head_key(task, heads))
 
 
 def check_candidates(part: Part) -> None:
     """Refuse units for which Eq. 1 divides by ln 1: a question of one choice, a context of one token."""
-    encoded = part.encoded
-    if encoded.task.family == "commonsense":
-        n = np.diff(encoded.unit_rows)[part.units]
-    elif encoded.task.family == "span":
-        assert encoded.context is not None
-        n = (encoded.context[:, 1] - encoded.context[:, 0])[part.units] + null_counted(encoded, part.units)
-    else:
-        return
-    worst = int(n.argmin())
-    check_n(int(n[worst]), f"{part.name}, example {int(encoded.unit_example[part.units[worst]])}")
+    FAMILIES[part.encoded.task.family].check(part)
 
 
 def subset(
@@ -116,10 +94,10 @@ def subset(
     return np.flatnonzero(np.isin(example, rest)), np.flatnonzero(np.isin(example, away))
 
 
-def add_missing_heads(model: MultiTask, specs: Sequence[HeadSpec | None], seed: int) -> None:
+def add_missing_heads(model: MultiTask, specs: Sequence[HeadSpec], seed: int) -> None:
     """Give the model a fresh head for every spec whose key it does not have."""
     for spec in specs:
-        if spec is not None and spec.key not in model.heads:
+        if spec.has_weights and spec.key not in model.heads:
             model.add_head(spec, seed)
 
 

@@ -7,13 +7,13 @@ from collections import Counter
 
 from muppet import paths
 from muppet.errors import UserError
+from muppet.families.encoded import Part
 from muppet.result import Result
 from muppet.runs import Prefinetune, facts, run_id
 from muppet.runtime.device import Device
 from muppet.runtime.distributed import processes, together
 from muppet.stages import opening, record
 from muppet.stages.card import card
-from muppet.training.batching import Part
 from muppet.training.train import Place, Progress, Trainer, train
 
 

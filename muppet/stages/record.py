@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from muppet.model.multitask import MultiTask
+from muppet.families.encoded import Part
+from muppet.model import MultiTask
 from muppet.runtime.device import Device
 from muppet.runtime.distributed import Processes, gather
-from muppet.training.batching import Part
 from muppet.training.train import Trainer
 
 PACKAGES = (

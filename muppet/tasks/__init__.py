@@ -6,9 +6,9 @@ from random import Random
 
 from muppet.errors import unknown
 from muppet.tasks import classification, commonsense, mrc, structured, summarization
-from muppet.tasks.task import Family, Row, Task
+from muppet.tasks.task import FamilyName, Row, Task
 
-__all__ = ["A1", "ALL", "COPIES", "FIVE", "SETS", "Family", "Row", "Task", "get", "mixture", "scale_order"]
+__all__ = ["A1", "ALL", "COPIES", "FIVE", "SETS", "FamilyName", "Row", "Task", "get", "mixture", "scale_order"]
 
 DECLARED = (
     *classification.CLASSIFICATION, *summarization.SUMMARIZATION, *commonsense.COMMONSENSE, *mrc.MRC,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from muppet.values import hash_once
 
-Family = Literal["classification", "regression", "commonsense", "span", "summarization", "tagging", "parsing"]
+FamilyName = Literal["classification", "regression", "commonsense", "span", "summarization", "tagging", "parsing"]
 Row = dict[str, Any]
 
 PARQUET = "refs/convert/parquet"  # the branch of a repository that holds the Hub's own script-free conversion
@@ -51,7 +51,7 @@ class Task:
     """
 
     name: str
-    family: Family
+    family: FamilyName
     path: str
     config: str | None = None
     revision: str | None = None
@@ -86,3 +86,8 @@ class Task:
     def key(self, split: str | None = None, metric: str | None = None) -> str:
         """The name of a score in a result: `task/split/metric`; the first evaluation split and metric by default."""
         return f"{self.name}/{split or self.evaluation[0]}/{metric or self.metric}"
+
+
+def dataset_name(task: Task) -> str:
+    """`task (path, config)`, as messages name a dataset."""
+    return f"{task.name} ({task.path}{', ' + task.config if task.config else ''})"

@@ -10,31 +10,14 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from muppet.errors import UserError
+from muppet.families.encoded import Part
 from muppet.runs import Recipe
 
-if TYPE_CHECKING:
-    from muppet.data.cache import Encoded
-
-
 PIECES = 8  # of a packed forward, at least: what stays unbalanced is a fraction of one piece
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One dataset as training sees it: `units` of `encoded`, gone through `weight` times in one epoch."""
-
-    encoded: Encoded
-    units: np.ndarray
-    weight: int = 1
-
-    @property
-    def name(self) -> str:
-        return self.encoded.task.name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,17 +17,17 @@ import torch
 from torch import Tensor
 
 from muppet.errors import Stopped, UserError
-from muppet.model import encoder
+from muppet.families.encoded import Part
+from muppet.families.spec import HeadSpec
+from muppet.model import MultiTask, encoder
 from muppet.model.batch import make_batch
-from muppet.model.heads import HeadSpec
 from muppet.model.losses import scale
-from muppet.model.multitask import MultiTask
 from muppet.paths import write_text
 from muppet.runs import Recipe, digest
 from muppet.runtime import checkpoint
 from muppet.runtime.device import Device, release_memory
 from muppet.runtime.distributed import Processes, Reducer, agree, anyone, together
-from muppet.training.batching import Part, Piece, Sampler, SubBatch, assign, micro_batches, packs, unit_weights
+from muppet.training.batching import Piece, Sampler, SubBatch, assign, micro_batches, packs, unit_weights
 
 Progress = Callable[[dict[str, Any]], None]
 EMA = 0.99  # of the running loss that `loss_scaling="inverse_loss"` divides by
@@ -127,7 +127,7 @@ class Trainer:
         self,
         model: MultiTask,
         parts: Sequence[Part],
-        specs: Sequence[HeadSpec | None],
+        specs: Sequence[HeadSpec],
         recipe: Recipe,
         seed: int,
         device: Device,
@@ -205,7 +205,7 @@ class Trainer:
         limit = self.device.micro_tokens
         if self.packed:
             return packs(batches, weights, costs, limit, self.here.count)
-        kinds = ["summary" if self.specs[batch.part] is None else "rows" for batch in batches]
+        kinds = ["rows" if self.specs[batch.part].has_weights else "summary" for batch in batches]
         whole = [
             Piece(part=batch.part, units=batch.units, weight=weight, cost=cost)
             for batch, weight, cost in zip(batches, weights, costs, strict=True)

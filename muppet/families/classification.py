@@ -1,0 +1,198 @@
+"""Classification and regression: a text or a pair of texts, and a class or a number."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from muppet.errors import UserError
+from muppet.families.encoded import Encoded, Part
+from muppet.families.family import Family, Fields, Outputs, examples_of, probabilities, unit_of
+from muppet.families.layout import Layout
+from muppet.families.roles import BadRow, Drop, Example, short, text
+from muppet.families.spec import HeadSpec, spec_of_classes
+from muppet.tasks.task import FamilyName, Row, Task
+
+Label = TypeVar("Label", bound=Hashable)
+
+
+class ClassLayout(Layout):
+    """One row per example: [CLS] text [SEP], or [CLS] text [SEP] pair [SEP]."""
+
+    label_type: type = np.int64
+
+    def add(self, batch: list[Example]) -> None:
+        pairs = None if batch[0]["pair"] is None else [example["pair"] for example in batch]
+        self.one_row_each(batch, [example["text"] for example in batch], pairs)
+        self.writer.append("labels", [example["label"] for example in batch], self.label_type)
+        self.add_gold([{} for _ in batch])
+
+
+class NumberLayout(ClassLayout):
+    """The same with numbers as labels."""
+
+    label_type = np.float32
+
+
+class Classification(Family):
+    """One of the task's classes."""
+
+    name: ClassVar[FamilyName] = "classification"
+    layout = ClassLayout
+    asks = ("text",)
+    may_ask = ("pair",)
+
+    def read(self, task: Task, row: Row) -> Example:
+        assert task.classes is not None
+        label = row["label"]
+        if label is None or label == -1 or label == "" or label == "-":
+            raise Drop("no label")
+        if isinstance(label, str):
+            if label not in task.classes:
+                near = difflib.get_close_matches(label, task.classes, n=1)
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                classes = ", ".join(task.classes)
+                raise BadRow(f"label {label!r}{hint} is none of the classes {classes}; correct the row or the Task")
+            label = task.classes.index(label)
+        if not isinstance(label, int):
+            raise BadRow(
+                f"label {short(label)} is neither a class number nor a class name; correct the row or the Task"
+            )
+        if not 0 <= label < len(task.classes):
+            last = len(task.classes) - 1
+            raise BadRow(f"label {label} is outside the classes 0..{last}; correct the row or the Task's classes")
+        return {"text": text(row["text"], "text"), "pair": _pair(row), "label": int(label)}
+
+    def texts(self, task: Task, example: Example) -> list[str]:
+        return [example["text"], *([example["pair"]] if example["pair"] is not None else [])]
+
+    def shown(self, task: Task, example: Example) -> list[str]:
+        pair = "" if example["pair"] is None else f" {example['pair']} [SEP]"
+        label = task.classes[example["label"]] if task.classes else f"{example['label']:g}"
+        return [f"[CLS] {example['text']} [SEP]{pair}", f"→ {label}"]
+
+    def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
+        return spec_of_classes(task, key, task.classes)
+
+    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> Fields:
+        count = len(units)
+        labels = np.asarray(encoded.labels)[units]
+        return {"targets": labels, "unit": np.arange(count), "n": np.full(count, spec.outputs)}
+
+    def check_scored(self, spec: HeadSpec, task: Task) -> None:
+        class_map(spec, task)
+
+    def answers(
+        self, part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]
+    ) -> tuple[list[Any], list[Any]]:
+        labels, units = part.encoded.labels, [unit_of(part.encoded, example) for example in chosen]
+        assert labels is not None
+        counts_as = class_map(spec, part.encoded.task)
+        return [counts_as[int(np.argmax(outputs[unit]))] for unit in units], [int(labels[unit]) for unit in units]
+
+    def trivial(self, train: Part, part: Part, tokenizer: Any) -> dict[str, float]:
+        """The majority class of training."""
+        task, labels, learnt = part.encoded.task, part.encoded.labels, train.encoded.labels
+        if task.classes != train.encoded.task.classes:
+            return {}
+        assert labels is not None and learnt is not None
+        guess = majority(learnt[train.units].tolist())
+        return self.scores(task, [guess] * len(examples_of(part)), labels[part.units].tolist())
+
+    def unanswered(self, row: Row) -> Row:
+        return row | {"label": 0}
+
+    def answer(self, spec: HeadSpec, encoded: Encoded, outputs: Outputs, example: int) -> dict[str, Any]:
+        scores = probabilities(logits := outputs[unit_of(encoded, example)])
+        names = spec.classes or tuple(map(str, range(len(scores))))
+        return {"label": names[int(np.argmax(logits))], "scores": dict(zip(names, scores, strict=True))}
+
+
+class Regression(Classification):
+    """A number. Targets are mapped to [0, 1]; the squared error stays as it is, since Eq. 1 speaks of classes."""
+
+    name = "regression"
+    layout = NumberLayout
+
+    def read(self, task: Task, row: Row) -> Example:
+        label = row["label"]
+        if label is None or label == -1:
+            raise Drop("no label")
+        if isinstance(label, (str, bool)) or not isinstance(label, (int, float)) or label != label:
+            raise BadRow(f"label {short(label)} is not a number; correct the row or the Task's columns")
+        return {"text": text(row["text"], "text"), "pair": _pair(row), "label": float(label)}
+
+    def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
+        labels = np.asarray(encoded.labels)
+        return HeadSpec(key=key, family=self.name, outputs=1, low=float(labels.min()), high=float(labels.max()))
+
+    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> Fields:
+        count = len(units)
+        targets = (np.asarray(encoded.labels)[units] - spec.low) / ((spec.high - spec.low) or 1.0)
+        return {"targets": targets.astype(np.float32), "unit": np.arange(count), "n": np.full(count, np.e)}  # ln e = 1
+
+    def check_scored(self, spec: HeadSpec, task: Task) -> None:
+        Family.check_scored(self, spec, task)  # there are no classes to agree on
+
+    def answers(
+        self, part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]
+    ) -> tuple[list[Any], list[Any]]:
+        labels, units = part.encoded.labels, [unit_of(part.encoded, example) for example in chosen]
+        assert labels is not None
+        return [_number(spec, outputs[unit]) for unit in units], [float(labels[unit]) for unit in units]
+
+    def trivial(self, train: Part, part: Part, tokenizer: Any) -> dict[str, float]:
+        """None: a correlation with a constant is not defined."""
+        return {}
+
+    def unanswered(self, row: Row) -> Row:
+        return row | {"label": 0.0}
+
+    def answer(self, spec: HeadSpec, encoded: Encoded, outputs: Outputs, example: int) -> dict[str, Any]:
+        return {"score": round(_number(spec, outputs[unit_of(encoded, example)]), 4)}
+
+
+def _pair(row: Row) -> str | None:
+    return text(row["pair"], "pair") if "pair" in row else None
+
+
+def _number(spec: HeadSpec, output: Any) -> float:
+    """An output in [0, 1] on the scale of the labels."""
+    return spec.low + float(output) * (spec.high - spec.low)
+
+
+def class_map(spec: HeadSpec, task: Task) -> list[int]:
+    """For each class of the head, the class of `task` that it counts as (paper Table 6: one head, several datasets).
+
+    A dataset with a coarser division than the head's has a class named `not_X` or `non-X` that all the head's other
+    classes count as. Raises UserError when a class of the head is no class of the task.
+    """
+    ours, theirs = spec.classes or (), task.classes or ()
+    counts_as = []
+    for name in ours:
+        rest = [
+            i
+            for i, other in enumerate(theirs)
+            for x in ours
+            if x != name and other in (f"not_{x}", f"non-{x}", f"non_{x}")
+        ]
+        if name in theirs:
+            counts_as.append(theirs.index(name))
+        elif rest:
+            counts_as.append(rest[0])
+        else:
+            raise UserError(
+                f"head {spec.key!r} predicts {name!r}, which is no class of {task.name} ({', '.join(theirs)})"
+            )
+    return counts_as
+
+
+def majority(labels: Sequence[Label]) -> Label:
+    """The most frequent label of the training rows, the first seen on a tie. Raises UserError for no labels."""
+    if not len(labels):
+        raise UserError("the majority of no labels: the training split is empty")
+    return Counter(labels).most_common(1)[0][0]

@@ -1,0 +1,128 @@
+"""Commonsense and other multiple choice: one row per choice, and which of them is right (paper Table 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from muppet.families.encoded import Encoded, Part
+from muppet.families.family import Family, Fields, Outputs, probabilities, unit_of
+from muppet.families.layout import Layout
+from muppet.families.roles import BadRow, Drop, Example, short, text, texts
+from muppet.families.spec import HeadSpec
+from muppet.tasks.task import Row, Task
+
+
+class ChoiceLayout(Layout):
+    """One row per choice: [CLS] text [SEP] choice [SEP]."""
+
+    def add(self, batch: list[Example]) -> None:
+        before = [example["text"] for example in batch for _ in example["choices"]]
+        choices = [choice for example in batch for choice in example["choices"]]
+        ids, second, _ = self.segmenter.rows(before, choices)
+        self.add_rows(ids, second)
+        self.add_units([len(e["choices"]) for e in batch], range(self.n_examples, self.n_examples + len(batch)))
+        self.n_examples += len(batch)
+        self.writer.append("labels", [example["label"] for example in batch], np.int64)
+        self.add_gold([{} for _ in batch])
+
+
+class Commonsense(Family):
+    """One of an example's own choices, however many."""
+
+    name = "commonsense"
+    layout = ChoiceLayout
+    shared_head = True
+    asks = ("choices",)
+    may_ask = ("context", "question")
+
+    def read(self, task: Task, row: Row) -> Example:
+        """The context against each choice; with a question between the two, the question goes with the choice."""
+        if "choices" in row:
+            choices = texts(row["choices"], "choices")
+        else:
+            choices = [text(row[role], role) for role in sorted(role for role in row if role.startswith("choice"))]
+        if len(choices) < 2:
+            raise Drop("fewer than two choices")
+        label = _right(row["label"], len(choices), row.get("keys"))
+        context, question = row.get("context"), row.get("question")
+        if context and question:
+            choices = [_asked(question, choice) for choice in choices]
+            return {"text": text(context, "context"), "choices": choices, "label": label}
+        return {"text": text(context or question, "question"), "choices": choices, "label": label}
+
+    def texts(self, task: Task, example: Example) -> list[str]:
+        return [example["text"], *example["choices"]]
+
+    def shown(self, task: Task, example: Example) -> list[str]:
+        rows = [f"[CLS] {example['text']} [SEP] {choice} [SEP]" for choice in example["choices"]]
+        return [*rows, f"→ row {example['label'] + 1} of {len(rows)}"]
+
+    def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
+        return HeadSpec(key=key, family=self.name, outputs=1)
+
+    def candidates(self, part: Part) -> np.ndarray:
+        return np.diff(part.encoded.unit_rows)[part.units]
+
+    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> Fields:
+        every, choices = np.arange(len(units)), encoded.unit_rows[units + 1] - encoded.unit_rows[units]
+        return {
+            "targets": np.asarray(encoded.labels)[units],
+            "unit": every,
+            "n": choices,
+            "row_unit": np.repeat(every, choices),
+            "row_choice": np.concatenate([np.arange(c) for c in choices]),
+            "widest": np.array(choices.max()),
+        }
+
+    def answers(
+        self, part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]
+    ) -> tuple[list[Any], list[Any]]:
+        labels, units = part.encoded.labels, [unit_of(part.encoded, example) for example in chosen]
+        assert labels is not None
+        return [int(np.argmax(outputs[unit])) for unit in units], [int(labels[unit]) for unit in units]
+
+    def trivial(self, train: Part, part: Part, tokenizer: Any) -> dict[str, float]:
+        """A guess among the choices."""
+        known = "accuracy" in part.encoded.task.metrics
+        return {"accuracy": float((1 / self.candidates(part)).mean())} if known else {}
+
+    def unanswered(self, row: Row) -> Row:
+        return row | {"label": 0}
+
+    def answer(self, spec: HeadSpec, encoded: Encoded, outputs: Outputs, example: int) -> dict[str, Any]:
+        scores = outputs[unit_of(encoded, example)]
+        return {"choice": int(np.argmax(scores)), "scores": probabilities(scores)}
+
+
+def _asked(question: Any, choice: str) -> str:
+    question = text(question, "question")
+    return question.replace("_", choice, 1) if "_" in question else f"{question} {choice}"
+
+
+def _right(label: Any, n: int, keys: Any) -> int:
+    """The index of the right choice, from an index, a letter, or one of `keys`."""
+    if label is None or label == -1 or label == "":
+        raise Drop("no label")
+    if keys is not None:
+        keys = list(keys)
+        if label not in keys or keys.index(label) >= n:
+            raise BadRow(
+                f"answer key {label!r} names no choice; the choices are {', '.join(map(repr, keys))}; correct the row"
+            )
+        return keys.index(label)
+    if isinstance(label, str) and label.strip().isdigit():
+        index = int(label)
+    elif isinstance(label, str) and len(label) == 1:
+        index = ord(label.upper()) - ord("A")
+    elif isinstance(label, int):
+        index = int(label)
+    else:
+        raise BadRow(
+            f"answer key {short(label)} is neither a number nor a letter; correct the row or the Task's columns"
+        )
+    if not 0 <= index < n:
+        raise BadRow(f"answer key {label!r} names no choice; the row has {n} choices; correct the row")
+    return index

@@ -1,0 +1,168 @@
+"""Extractive question answering: a span of the context, or no answer (paper Table 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from muppet.families.encoded import Encoded, Part
+from muppet.families.family import Family, Fields, Outputs
+from muppet.families.layout import Layout
+from muppet.families.roles import BadRow, Drop, Example, short, text, texts
+from muppet.families.segments import Window
+from muppet.families.spec import HeadSpec
+from muppet.tasks.task import Row, Task
+
+STRIDE = 128  # tokens that neighbouring windows of a context share (less where rows are short)
+ANSWER_LENGTH = 30  # tokens of a predicted span, at most
+
+
+class WindowLayout(Layout):
+    """One row, and one unit, per window: [CLS] question [SEP] a stretch of the context [SEP]."""
+
+    def add(self, batch: list[Example]) -> None:
+        windows = self.segmenter.windows([e["question"] for e in batch], [e["context"] for e in batch], STRIDE)
+        spans = [_token_span(window, batch[window.example]["spans"]) for window in windows]
+        self.add_rows([window.ids for window in windows], [window.first for window in windows])
+        self.add_units([1] * len(windows), [self.n_examples + window.example for window in windows])
+        self.n_examples += len(batch)
+        self.writer.append("spans", spans, np.int32, 2)
+        self.writer.append("context", [(window.first, window.last) for window in windows], np.int32, 2)
+        if self.evaluation:
+            for window in windows:
+                self.writer.append("char_offsets", window.offsets, np.int32, 2)
+        self.add_gold([{"id": e["id"], "answers": e["gold"], "context": e["context"]} for e in batch])
+
+
+def _token_span(window: Window, spans: list[tuple[int, int]]) -> tuple[int, int]:
+    """First and last token, in the row, of the first answer that lies whole in the window; (0, 0) when none does."""
+    inside = window.offsets[window.first : window.last]
+    for start, end in spans:
+        if len(inside) and inside[0, 0] <= start and end <= inside[-1, 1]:
+            first = int(np.searchsorted(inside[:, 1], start, side="right"))
+            last = int(np.searchsorted(inside[:, 0], end, side="left")) - 1
+            return window.first + first, window.first + max(first, last)
+    return 0, 0
+
+
+class Span(Family):
+    """First and last token of the answer in each window."""
+
+    name = "span"
+    layout = WindowLayout
+    shared_head = True
+    no_example = "answer is no span of the context"
+    asks = ("question", "context")
+    no_answer = True
+
+    def read(self, task: Task, row: Row) -> Example:
+        question, context = text(row["question"], "question").strip(), text(row["context"], "context")
+        answers = row["answers"]
+        if not isinstance(answers, dict) or not {"text", "answer_start"} <= answers.keys():
+            raise BadRow(
+                f"`answers` is {short(answers)}, not {{'text': […], 'answer_start': […]}}; correct the Task's columns"
+            )
+        given, starts = texts(answers["text"], "answers"), list(answers["answer_start"])
+        gold = texts(row["gold"], "gold") if row.get("gold") else given
+        if not given and not task.no_answer:
+            raise Drop("no answer")
+        spans = [span for answer, start in zip(given, starts) if (span := locate(context, answer, start)) is not None]
+        if given and not spans:
+            raise Drop(self.no_example)
+        return {"id": str(row.get("id", "")), "question": question, "context": context, "spans": spans, "gold": gold}
+
+    def texts(self, task: Task, example: Example) -> list[str]:
+        return [example["question"], example["context"]]
+
+    def shown(self, task: Task, example: Example) -> list[str]:
+        answers = [example["context"][start:end] for start, end in example["spans"]]
+        answer = " | ".join(dict.fromkeys(answers)) or "no answer"
+        return [f"[CLS] {example['question']} [SEP] {example['context']} [SEP]", f"→ {answer}"]
+
+    def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
+        return HeadSpec(key=key, family=self.name, outputs=2)
+
+    def candidates(self, part: Part) -> np.ndarray:
+        bounds = np.asarray(part.encoded.context)[part.units]
+        return bounds[:, 1] - bounds[:, 0] + null_counted(part.encoded, part.units)
+
+    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> Fields:
+        every = np.arange(len(units))
+        bounds, null = np.asarray(encoded.context)[units], null_counted(encoded, units)
+        spans = np.asarray(encoded.spans)[units]
+        return {
+            "targets": np.concatenate([spans[:, 0], spans[:, 1]]).astype(np.int64),
+            "unit": np.concatenate([every, every]),
+            "n": bounds[:, 1] - bounds[:, 0] + null,
+            "first": bounds[:, 0],
+            "last": bounds[:, 1],
+            "null": null,
+        }
+
+    def official(self, metric: str, task: Task) -> str:
+        """SQuAD's `em` and `f1` are 2.0's with no-answer questions."""
+        if metric in ("em", "f1"):
+            return f"squad_v2_{metric}" if task.no_answer else f"squad_{metric}"
+        return metric
+
+    def settings(self, task: Task) -> dict[str, Any]:
+        return {"answer_tokens": ANSWER_LENGTH}
+
+    def answers(
+        self, part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]
+    ) -> tuple[list[Any], list[Any]]:
+        """Per question the best window's text; with no-answer questions, with what `_best` says of no answer."""
+        encoded, gold = part.encoded, part.encoded.gold()
+        windows: dict[int, list[int]] = {}
+        for unit in part.units.tolist():
+            windows.setdefault(int(encoded.unit_example[unit]), []).append(unit)
+        best = [_best(encoded, outputs, windows[example], gold[example]["context"]) for example in chosen]
+        predictions = [one if encoded.task.no_answer else one[0] for one in best]
+        return predictions, [gold[example]["answers"] for example in chosen]
+
+    def unanswered(self, row: Row) -> Row:
+        return row | {"answers": {"text": [], "answer_start": []}}
+
+    def answer(self, spec: HeadSpec, encoded: Encoded, outputs: Outputs, example: int) -> dict[str, Any]:
+        units = np.flatnonzero(encoded.unit_example == example).tolist()
+        answer, margin = _best(encoded, outputs, units, encoded.gold()[example]["context"])
+        return {"answer": answer, "no_answer_margin": round(margin, 4)}
+
+
+def locate(context: str, answer: str, start: int | None) -> tuple[int, int] | None:
+    """Where `answer` is in `context`, as characters (start, end): at `start`, or else nearest to it; None: nowhere."""
+    answer, lead = answer.strip(), len(answer) - len(answer.lstrip())
+    if not answer:
+        return None
+    start = 0 if start is None or start < 0 else start + lead
+    if context[start : start + len(answer)] == answer:
+        return start, start + len(answer)
+    before, after = context.rfind(answer, 0, start + len(answer)), context.find(answer, start)
+    places = [place for place in (before, after) if place >= 0]
+    if not places:
+        return None
+    nearest = min(places, key=lambda place: abs(place - start))
+    return nearest, nearest + len(answer)
+
+
+def null_counted(encoded: Encoded, units: np.ndarray) -> np.ndarray:
+    """[U]: is the first token a candidate? Yes where the dataset has questions without an answer, and where the example
+    has several windows (neighbours in `unit_example`), some of which then hold no answer."""
+    if encoded.task.no_answer:
+        return np.ones(len(units), dtype=bool)
+    example = np.asarray(encoded.unit_example)
+    before, after = example[np.maximum(units - 1, 0)], example[np.minimum(units + 1, len(example) - 1)]
+    own = example[units]
+    return ((before == own) & (units > 0)) | ((after == own) & (units < len(example) - 1))
+
+
+def _best(encoded: Encoded, outputs: Outputs, units: Sequence[int], context: str) -> tuple[str, float]:
+    """The best span of a question's windows, and the lowest window's score of no answer minus that span's score."""
+    unit = max(units, key=lambda u: outputs[u][0])
+    value, first, last, _ = outputs[unit]
+    row = int(encoded.unit_rows[unit])
+    assert encoded.char_offsets is not None
+    offsets = encoded.char_offsets[encoded.offsets[row] : encoded.offsets[row + 1]]
+    return context[int(offsets[first, 0]) : int(offsets[last, 1])], min(outputs[u][3] for u in units) - value

@@ -1,0 +1,167 @@
+"""Tagging: one tag per word."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from muppet.errors import UserError
+from muppet.families.classification import majority
+from muppet.families.encoded import Encoded, Part, ranges
+from muppet.families.family import Family, Fields, Outputs, examples_of, unit_of
+from muppet.families.layout import Layout
+from muppet.families.roles import BadRow, Drop, Example, short, texts
+from muppet.families.spec import HeadSpec, spec_of_classes
+from muppet.tasks.task import FamilyName, Row, Task, dataset_name
+
+
+class TagLayout(Layout):
+    """Words are joined by single spaces and found again by their characters, so that any tokenizer serves."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.n_words = 0
+        self.tag_names = list(self.task.classes or ())
+        self.writer.append("words", [], np.int32)
+        self.writer.append("tags", [], np.int32)
+        self.writer.append("word_offsets", [0], np.int64)
+
+    def add(self, batch: list[Example]) -> None:
+        self.add_sentences(batch, [example["tokens"] for example in batch], [example["tags"] for example in batch])
+        classes = self.task.classes or ()
+        names = [[classes[tag] for tag in example["tags"]] for example in batch]
+        self.add_gold([{"tokens": e["tokens"], "tags": tags} for e, tags in zip(batch, names)])
+
+    def add_sentences(self, batch: list[Example], sentences: list[list[str]], tags: list[list[int]]) -> None:
+        encodings = self.one_row_each(batch, [" ".join(words) for words in sentences], None)
+        if not encodings:
+            raise UserError(
+                f"{dataset_name(self.task)}: tagging needs character offsets; use a model with a fast tokenizer"
+            )
+        for words, sentence_tags, encoding in zip(sentences, tags, encodings):
+            first = _first_tokens(words, encoding)
+            kept = slice(None) if self.evaluation else first >= 0
+            cut = int((first < 0).sum())
+            self.segmenter.notes["words cut"] += cut
+            self.n_words += len(words) - (0 if self.evaluation else cut)
+            self.writer.append("words", first[kept], np.int32)
+            self.writer.append("tags", np.asarray(sentence_tags, np.int32)[kept], np.int32)
+            self.writer.append("word_offsets", [self.n_words], np.int64)
+
+
+def _first_tokens(words: list[str], encoding: Any) -> np.ndarray:
+    """[words] the row's index of each word's first token; -1 for words past the row's end."""
+    real = [index for index, sequence in enumerate(encoding.sequence_ids) if sequence == 0]
+    ends = np.array([encoding.offsets[index][1] for index in real])
+    lengths = np.array([len(word) for word in words])
+    starts = np.cumsum(lengths + 1) - lengths - 1
+    place = np.searchsorted(ends, starts, side="right")
+    return np.append(real, -1)[np.minimum(place, len(real))].astype(np.int32)
+
+
+class Tagging(Family):
+    """One of the head's tags for each word, read off its first sub-word."""
+
+    name: ClassVar[FamilyName] = "tagging"
+    layout = TagLayout
+    learns_from_gold = True  # which words had which tags
+    asks = ("tokens",)
+
+    def read(self, task: Task, row: Row) -> Example:
+        assert task.classes is not None
+        tokens, tags = texts(row["tokens"], "tokens"), row["tags"]
+        if not tokens:
+            raise Drop("empty sentence")
+        if not isinstance(tags, (list, tuple)) or len(tags) != len(tokens):
+            raise BadRow(
+                f"`tags` must be a list of {len(tokens)} tags, one per token, and is {short(tags)}; correct the row"
+            )
+        return {"tokens": tokens, "tags": [_tag(tag, task.classes) for tag in tags]}
+
+    def texts(self, task: Task, example: Example) -> list[str]:
+        return [" ".join(example["tokens"])]
+
+    def shown(self, task: Task, example: Example) -> list[str]:
+        assert task.classes is not None
+        tagged = " ".join(f"{token}/{task.classes[tag]}" for token, tag in zip(example["tokens"], example["tags"]))
+        return [f"[CLS] {' '.join(example['tokens'])} [SEP]", f"→ {tagged}"]
+
+    def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
+        return spec_of_classes(task, key, encoded.tag_names)
+
+    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> Fields:
+        """Also `word`: each word's first token in its row. Words that were cut off with the row's end are left out."""
+        assert encoded.word_offsets is not None
+        lengths = encoded.word_offsets[units + 1] - encoded.word_offsets[units]
+        flat = ranges(encoded.word_offsets, units)
+        words, unit = np.asarray(encoded.words)[flat], np.repeat(np.arange(len(units)), lengths)
+        kept = words >= 0
+        return {
+            "targets": np.asarray(encoded.tags)[flat][kept].astype(np.int64),
+            "word": words[kept].astype(np.int64),
+            "unit": unit[kept],
+            "n": np.full(len(units), spec.outputs),
+        }
+
+    def official(self, metric: str, task: Task) -> str:
+        return "token_accuracy" if metric == "accuracy" else metric
+
+    def answers(
+        self, part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]
+    ) -> tuple[list[Any], list[Any]]:
+        gold = part.encoded.gold()
+        tags = [self.word_tags(part.encoded, spec, outputs, example) for example in chosen]
+        return tags, [gold[example]["tags"] for example in chosen]
+
+    def word_tags(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> list[str]:
+        """A tag for every word of a sentence; a word that was cut off with its row's end gets the plainest tag."""
+        unit, names = unit_of(encoded, example), spec.classes or ()
+        assert encoded.words is not None and encoded.word_offsets is not None
+        in_row = np.asarray(encoded.words[encoded.word_offsets[unit] : encoded.word_offsets[unit + 1]]) >= 0
+        guesses: Iterator[int] = iter(outputs[unit])
+        return [names[next(guesses)] if seen else self.plainest(names) for seen in in_row.tolist()]
+
+    def plainest(self, names: Sequence[str]) -> str:
+        """The tag that says least."""
+        return "O" if "O" in names else names[0]
+
+    def trivial(self, train: Part, part: Part, tokenizer: Any) -> dict[str, float]:
+        """Each word's most frequent tag in training."""
+        learnt, gold, chosen = train.encoded.gold(), part.encoded.gold(), examples_of(part)
+        known = [(learnt[e]["tokens"], learnt[e]["tags"]) for e in examples_of(train)]
+        guesses = majority_tags(known, [gold[e]["tokens"] for e in chosen])
+        return self.scores(part.encoded.task, guesses, [gold[e]["tags"] for e in chosen])
+
+    def unanswered(self, row: Row) -> Row:
+        return row | {"tags": [0] * len(row["tokens"])}
+
+    def answer(self, spec: HeadSpec, encoded: Encoded, outputs: Outputs, example: int) -> dict[str, Any]:
+        return {"tags": self.word_tags(encoded, spec, outputs, example)}
+
+
+def _tag(tag: Any, classes: tuple[str, ...]) -> int:
+    if isinstance(tag, str) and tag in classes:
+        return classes.index(tag)
+    if isinstance(tag, int) and 0 <= tag < len(classes):
+        return tag
+    few = ", ".join(classes[:6])
+    raise BadRow(f"tag {short(tag)} is none of the {len(classes)} classes {few}, …; correct the row or the Task")
+
+
+def majority_tags(
+    train: Iterable[tuple[Sequence[str], Sequence[str]]], evaluation: Iterable[Sequence[str]]
+) -> list[list[str]]:
+    """Each word's most frequent tag in training, the most frequent tag of all for a word not seen there.
+
+    `train` holds (words, tags) per sentence; returns the tags of each sentence of `evaluation`, given as words.
+    """
+    by_word: dict[str, Counter[str]] = {}
+    for words, tags in train:
+        for word, tag in zip(words, tags, strict=True):
+            by_word.setdefault(word, Counter())[tag] += 1
+    fallback = majority([tag for counts in by_word.values() for tag in counts.elements()])
+    best = {word: counts.most_common(1)[0][0] for word, counts in by_word.items()}
+    return [[best.get(word, fallback) for word in words] for words in evaluation]
