@@ -72,7 +72,7 @@ def mixture(
     found, missing = [], []
     for task in chosen:
         for origin in ("hub", "twins") if twins else ("hub",):
-            run = Prefinetune(model=model.found, tasks=(task,), recipe=recipe, source=origin, train_rows=rows)
+            run = Prefinetune(model=model.origin, tasks=(task,), recipe=recipe, source=origin, train_rows=rows)
             try:
                 split = opening.train_split(task)
                 found.append(opening.open_split(run, task, split, model, Processes(), cap=rows, evaluation=False))

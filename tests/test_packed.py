@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from muppet.errors import UserError
 from muppet.families.encoded import ranges
-from muppet.model import encoder
+from muppet.model import attention, encoder
 from muppet.model.batch import pack_rows, pad_rows
 from muppet.model.multitask import MultiTask
 from muppet.runs import R3F
@@ -82,7 +82,7 @@ def test_attention_stays_inside_rows(lengths, copies):
     batch = pack_rows(np.arange(sum(lengths)), np.array(lengths), np.array(lengths), 0, CPU)
     packing, generator = batch.packing.repeated(copies), torch.Generator().manual_seed(0)
     qkv = [torch.randn(copies * sum(lengths), 2, 8, generator=generator, requires_grad=True) for _ in range(3)]
-    out = [kernel(qkv, packing, 0.0, None) for kernel in (encoder.by_length, encoder.nested)]
+    out = [kernel(qkv, packing, 0.0, None) for kernel in (attention.by_length, attention.nested)]
     rows = zip(packing.starts.tolist(), packing.own.tolist(), strict=True)
     for start, n in rows:
         alone = [x[start : start + n].transpose(0, 1) for x in qkv]
@@ -96,18 +96,18 @@ def test_attention_stays_inside_rows(lengths, copies):
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=4), st.floats(0.0, 0.99), st.integers(0, 2**32))
 def test_a_dropout_mask_drops_its_share_and_keeps_the_mean(shape, dropout, seed):
     torch.manual_seed(seed)
-    mask = encoder.dropout_mask((*shape, 512), dropout)
+    mask = attention.dropout_mask((*shape, 512), dropout)
     n, share = mask.numel(), float((mask == 0).float().mean())
     assert list(mask.shape) == [*shape, 512]
     assert abs(share - dropout) < 6 * (dropout * (1 - dropout) / n) ** 0.5 + 2**-15
     assert torch.allclose(mask[mask > 0], torch.tensor(1 / (1 - dropout)), rtol=2e-3)
     torch.manual_seed(seed)
-    assert torch.equal(encoder.dropout_mask((*shape, 512), dropout), mask)
+    assert torch.equal(attention.dropout_mask((*shape, 512), dropout), mask)
 
 
 def test_places_of_a_dropout_mask_are_independent():
     torch.manual_seed(0)
-    mask = (encoder.dropout_mask((4, 100_000), 0.3) > 0).float()
+    mask = (attention.dropout_mask((4, 100_000), 0.3) > 0).float()
     near = torch.corrcoef(torch.stack([mask.flatten()[i : i - 8] for i in range(8)]))  # four come from one draw
     assert float((near - torch.eye(8)).abs().max()) < 0.01
 
@@ -118,9 +118,9 @@ def test_attention_with_dropout_is_attention_whose_weights_went_through_the_mask
     plain = torch.nn.functional.scaled_dot_product_attention
     weights, whole = plain(query, key, torch.eye(7).expand(2, 3, 7, 7)), torch.eye(7).expand(2, 3, 7, 7)
     torch.manual_seed(1)
-    found = encoder.attention_with_dropout(query, key, whole, 0.4, None)
+    found = attention.attention_with_dropout(query, key, whole, 0.4, None)
     torch.manual_seed(1)
-    expected = weights * encoder.dropout_mask(weights.shape, 0.4)
+    expected = weights * attention.dropout_mask(weights.shape, 0.4)
     assert torch.allclose(found, expected, atol=1e-6) and 0.2 < float((found == 0).float().mean()) < 0.6
     ours, theirs = (torch.autograd.grad(out.square().sum(), (query, key)) for out in (found, expected))
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(ours, theirs, strict=True))
@@ -131,7 +131,8 @@ def test_packed_rows_keep_the_mean_of_their_attention_under_dropout():
     lengths = np.arange(20, 60)
     batch = pack_rows(np.zeros(lengths.sum(), int), lengths, lengths, 0, CPU)
     query, key = (torch.randn(lengths.sum(), 4, 8) for _ in range(2))
-    out = encoder.by_length([query, key, torch.ones_like(query)], batch.packing, 0.1, None)  # of ones: sums of weights
+    ones = torch.ones_like(query)  # whose sums are those of the weights
+    out = attention.by_length([query, key, ones], batch.packing, 0.1, None)
     assert 0.995 < float(out.mean()) < 1.005 and float(out.std()) > 0.05
 
 
@@ -238,7 +239,7 @@ def test_padded_batches_and_saved_models_do_not_change(artifacts, tmp_path):  # 
     model.save(tmp_path / "model", "card")
     again = MultiTask.load(str(tmp_path / "model"))
     assert again.backbone.config._attn_implementation == "sdpa"
-    assert encoder.KERNEL not in (tmp_path / "model" / "config.json").read_text()
+    assert attention.KERNEL not in (tmp_path / "model" / "config.json").read_text()
 
 
 # ---------------------------------------------------------------- what goes into a forward

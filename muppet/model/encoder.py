@@ -1,163 +1,132 @@
-"""Rows one after another in one flat forward, without padding: exact, because attention stays inside each row.
+"""The pre-trained model under the heads: the rows of a batch → states, padded or packed.
 
-A model may be fed this way only when its attention goes through transformers' attention interface, whose function is
-then `attend`, and its positions can be given. Anything else would attend across examples or shift positions without a
-word, so `refusal` names what stands against it, and `enable` also compares two forwards before it believes a model.
+Packed rows lie one after another in one flat forward: exact, because attention stays inside each row. A model may be
+fed this way only when its attention goes through transformers' attention interface, whose function is then
+`attention.attend`, and its positions can be given. Anything else would attend across examples or shift positions
+without a word, so `refusal` names what stands against it, and `enable` also compares two forwards before it believes a
+model.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Sequence
-from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+from torch import Tensor, nn
 
 from muppet.errors import UserError
-from muppet.model.batch import Batch, Packing, pack_rows, pad_rows
+from muppet.families.summarization import IGNORED
+from muppet.model.attention import KERNEL
+from muppet.model.batch import Batch, pack_rows, pad_rows
 from muppet.model.heads import Hidden
 from muppet.model.r3f import second_half_noised
 from muppet.runs import R3F
 
-if TYPE_CHECKING:
-    from muppet.model.multitask import MultiTask
-
-KERNEL = "muppet_packed"
 POSITIONS_FROM_0 = ("bert", "electra")
 POSITIONS_AFTER_PAD = ("roberta", "xlm-roberta", "camembert")  # the first token's position is the padding index + 1
-PROBE = (7, 90, 1, 33)  # lengths of the rows that `enable` compares
+RELATIVE_POSITIONS = ("t5", "mt5", "umt5")
+PROBE = (7, 90, 1, 33)  # lengths, in tokens, of the rows that `enable` compares
 TOLERANCE = 1e-4  # of their states, relative to the largest
 
 
-def attend(
-    module: torch.nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    dropout: float = 0.0,
-    scaling: float | None = None,
-    packing: Packing | None = None,
-    **others: Any,
-) -> tuple[Tensor, None]:
-    """Attention inside each row of [C, heads, T, D], C copies of the same T packed tokens → [C, T, heads, D].
+class Encoder(nn.Module):
+    """An encoder or encoder–decoder, with what its inputs need: the padding's id, and whether tokens have types."""
 
-    Without `packing` the rows are padded ones, and it is transformers' own SDPA.
-    """
-    if packing is None:
-        more = {"dropout": dropout, "scaling": scaling}
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **more, **others)
-    return inside_rows(query, key, value, dropout, scaling, packing), None
+    def __init__(self, backbone: Any, pad: int, origin: str) -> None:
+        super().__init__()
+        config = backbone.config
+        self.backbone, self.pad, self.origin = backbone, pad, origin  # `origin` is where the weights were found
+        self.seq2seq = bool(config.is_encoder_decoder)
+        self.typed = not self.seq2seq and int(getattr(config, "type_vocab_size", 0) or 0) >= 2
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
 
-@torch.compiler.disable  # lengths differ in every forward: compiled code is cut here and not made anew each time
-def inside_rows(
-    query: Tensor, key: Tensor, value: Tensor, dropout: float, scaling: float | None, packing: Packing
-) -> Tensor:
-    """Attention of [C, heads, T, D] inside the rows that lie among the C·T tokens → [C, T, heads, D]."""
-    flat = [x.transpose(1, 2).flatten(0, 1) for x in (query, key, value)]
-    kernel = nested if query.is_cuda else by_length
-    return kernel(flat, packing, dropout, scaling).unflatten(0, (len(query), -1))
+    @property
+    def reader(self) -> Any:
+        """The part that reads the input: the whole of an encoder, the first half of an encoder–decoder."""
+        return self.backbone.get_encoder() if self.seq2seq else self.backbone
 
+    def positions(self) -> int | None:
+        """Tokens that a row may have; None when positions are relative."""
+        config = self.backbone.config
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is None or config.model_type in RELATIVE_POSITIONS:
+            return None
+        # The positions of these start after the padding index, so the first rows of their table are never used.
+        skipped = config.pad_token_id + 1 if config.model_type in (*POSITIONS_AFTER_PAD, "mpnet") else 0
+        return int(limit) - skipped
 
-def nested(qkv: Sequence[Tensor], packing: Packing, dropout: float, scaling: float | None) -> Tensor:
-    """Attention of [T, heads, D] through nested tensors: one variable-length kernel, with dropout."""
-    bounds = {"min_seqlen": packing.lengths[0], "max_seqlen": packing.lengths[-1]}  # sorted
-    rows = [torch.nested.nested_tensor_from_jagged(x, packing.offsets, **bounds).transpose(1, 2) for x in qkv]
-    return F.scaled_dot_product_attention(*rows, dropout_p=dropout, scale=scaling).transpose(1, 2).values()
+    def encode_rows(self, batch: Batch, r3f: R3F | None = None) -> Hidden:
+        """States of the batch's R rows; with `r3f` of 2R rows, the second half noised, in one forward.
 
+        Encoder–decoders read the row twice, as BART does: the decoder is given the row shifted right, its states are
+        the row's states, and the state at the row's last token stands for the row. Raises UserError for a packed batch
+        unless the model is `enable`d.
+        """
+        if batch.packing is not None:
+            return self._packed(batch, r3f)
+        copies = 1 if r3f is None else 2
+        ids, lengths, second = (
+            t.repeat(copies, *[1] * (t.dim() - 1)) for t in (batch.ids, batch.lengths, batch.second)
+        )
+        mask = row_mask(ids, lengths) if batch.padded else None
+        inputs: dict[str, Tensor | None] = {"input_ids": ids, "attention_mask": mask}
+        if self.typed:
+            inputs["token_type_ids"] = (torch.arange(ids.shape[1], device=ids.device) >= second[:, None]).long()
+        with second_half_noised(self.reader.get_input_embeddings(), r3f):
+            states = self.reader(**inputs).last_hidden_state
+        if not self.seq2seq:
+            return Hidden(states=states, sentence=states[:, 0])
+        states = self.backbone.get_decoder()(
+            input_ids=self._shifted(ids), encoder_hidden_states=states, encoder_attention_mask=mask, use_cache=False
+        ).last_hidden_state
+        return Hidden(states=states, sentence=states[torch.arange(len(ids), device=ids.device), lengths - 1])
 
-def by_length(qkv: Sequence[Tensor], packing: Packing, dropout: float, scaling: float | None) -> Tensor:
-    """The same, the rows of one length at a time: neither a mask nor a copy."""
-    drops = bool(dropout) and qkv[0].device.type == "cpu"  # where PyTorch's fast kernel takes no dropout
-    attention = attention_with_dropout if drops else F.scaled_dot_product_attention
-    runs = [(length, len(list(rows))) for length, rows in groupby(packing.lengths)]
-    out = []
-    for (length, rows), *pieces in zip(runs, *(x.split([n * rows for n, rows in runs]) for x in qkv), strict=True):
-        query, key, value = (x.unflatten(0, (rows, length)).transpose(1, 2) for x in pieces)
-        out.append(attention(query, key, value, dropout_p=dropout, scale=scaling).transpose(1, 2).flatten(0, 1))
-    return torch.cat(out)
+    def _packed(self, batch: Batch, r3f: R3F | None) -> Hidden:
+        packing, config, copies = batch.packing, self.backbone.config, 1 if r3f is None else 2
+        assert packing is not None
+        if config._attn_implementation != KERNEL:
+            raise UserError(
+                f"{self.origin}: attention {config._attn_implementation!r} would attend across packed rows;"
+                " call muppet.model.encoder.enable(model) first"
+            )
+        first = 0 if config.model_type in POSITIONS_FROM_0 else self.pad + 1
+        inputs = {"input_ids": batch.ids, "position_ids": packing.positions + first}
+        if self.typed:
+            inputs["token_type_ids"] = packing.types
+        inputs = {name: value.expand(copies, -1) for name, value in inputs.items()}
+        packing = packing.repeated(copies)
+        with second_half_noised(self.backbone.get_input_embeddings(), r3f):
+            states = self.backbone(**inputs, packing=packing).last_hidden_state
+        tokens = states.flatten(0, 1)
+        return PackedHidden(tokens, tokens.index_select(0, packing.starts), packing.starts, packing.own)
 
+    def token_logits(self, batch: Batch, targets: Tensor, r3f: R3F | None = None) -> Tensor:
+        """Teacher-forced logits [R or 2R, T, V] of `targets` [R, T], `IGNORED` past the end, by its output layer."""
+        copies = 1 if r3f is None else 2
+        ids, lengths = batch.ids.repeat(copies, 1), batch.lengths.repeat(copies)
+        mask = row_mask(ids, lengths) if batch.padded else None
+        with second_half_noised(self.reader.get_input_embeddings(), r3f):
+            encoded = self.reader(input_ids=ids, attention_mask=mask)
+        wanted = targets.masked_fill(targets == IGNORED, self.pad).repeat(copies, 1)
+        return self.backbone(
+            encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=self._shifted(wanted), use_cache=False
+        ).logits
 
-def attention_with_dropout(query: Tensor, key: Tensor, value: Tensor, dropout_p: float, scale: float | None) -> Tensor:
-    """Scaled dot-product attention, [.., L, D] → [.., L, D], written out: a quarter faster than PyTorch's on a CPU."""
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    weights = torch.softmax((query * scale) @ key.transpose(-1, -2), dim=-1)
-    return (weights * dropout_mask(weights.shape, dropout_p).to(weights.dtype)) @ value
-
-
-def dropout_mask(shape: Sequence[int], dropout: float) -> Tensor:
-    """[shape] 0 with probability `dropout`, else 1 / (1 - dropout), to within 2^-16, whose mean is exactly 1.
-
-    16 random bits per place, four places from one draw of the CPU's generator: drawing is most of what dropout costs.
-    """
-    count, dropped = math.prod(shape), round(dropout * 2**16)
-    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)[:count].view(shape)
-    return (bits >= dropped - 2**15).float().mul_(2**16 / max(1, 2**16 - dropped))
-
-
-AttentionInterface.register(KERNEL, attend)
-AttentionMaskInterface.register(KERNEL, sdpa_mask)
-
-
-def refusal(model: MultiTask) -> str | None:
-    """Why the model's rows cannot be packed; None when they can."""
-    kind, backbone = model.backbone.config.model_type, model.backbone
-    if model.seq2seq:
-        return f"{kind} is an encoder–decoder without position ids: a row's positions would run on from the last"
-    if not getattr(backbone, "_supports_attention_backend", False):
-        return f"{kind} computes attention in a way of its own, which would attend across rows"
-    known = POSITIONS_FROM_0 + POSITIONS_AFTER_PAD
-    if kind not in known:
-        return f"it is not known how {kind} counts positions (known: {', '.join(known)})"
-    return None
-
-
-def enable(model: MultiTask, demanded: bool = True) -> bool:
-    """Let `model` take packed batches (padded ones go on as before) → whether it does.
-
-    A model that `refusal` names, or whose packed states are not those of padded rows, stays as it is; when packing is
-    `demanded`, that raises UserError. The second is never expected, and is said.
-    """
-    reason = refusal(model)
-    if reason is None:
-        before = model.backbone.config._attn_implementation
-        model.backbone.set_attn_implementation(KERNEL)
-        difference = _difference(model)
-        if difference < TOLERANCE:
-            return True
-        model.backbone.set_attn_implementation(before)
-        reason = f"packed and padded states differ by {difference:.1e} of the largest"
-        if not demanded:
-            print(f"{model.found}: rows are padded, not packed: {reason}", file=sys.stderr)
-    if demanded:
-        raise UserError(f"{model.found}: its rows cannot be packed: {reason}; leave `packed` out to pad them")
-    return False
+    def _shifted(self, ids: Tensor) -> Tensor:
+        """`ids` [R, L] as the decoder reads them: its start token, then all but the last."""
+        start = self.backbone.config.decoder_start_token_id
+        return torch.cat([ids.new_full((len(ids), 1), start), ids[:, :-1]], dim=1)
 
 
-@torch.no_grad()
-def _difference(model: MultiTask) -> float:
-    """Largest difference between the states of a few packed and padded rows, over the largest state."""
-    generator = torch.Generator().manual_seed(0)
-    lengths = np.minimum(PROBE, model.positions() or max(PROBE))
-    size = model.backbone.get_input_embeddings().num_embeddings
-    tokens = torch.randint(size, (int(lengths.sum()),), generator=generator).numpy()
-    tokens[tokens == model.pad] = (model.pad + 1) % size
-    training = model.training
-    model.eval()
-    rows = (tokens, lengths, lengths // 2, model.pad, model.device)
-    ours, plain = (model.encode_rows(lay(*rows)).states for lay in (pack_rows, pad_rows))
-    model.train(training)
-    worst = max(float((ours[i, :n] - plain[i, :n]).abs().max()) for i, n in enumerate(lengths.tolist()))
-    return worst / float(plain.abs().max())
+def row_mask(ids: Tensor, lengths: Tensor) -> Tensor:
+    """[R, L] 1 for the tokens of each row, 0 for padding."""
+    return (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
 
 
 class PackedHidden(Hidden):
@@ -179,24 +148,53 @@ class PackedHidden(Hidden):
         return F.embedding(places.clamp(max=len(tokens) - 1), tokens)
 
 
-def encode(model: MultiTask, batch: Batch, r3f: R3F | None) -> Hidden:
-    """States of a packed batch's R rows; with `r3f` of 2R, the second half noised.
+def refusal(model: Encoder) -> str | None:
+    """Why the model's rows cannot be packed; None when they can."""
+    kind = model.backbone.config.model_type
+    if model.seq2seq:
+        return f"{kind} is an encoder–decoder without position ids: a row's positions would run on from the last"
+    if not getattr(model.backbone, "_supports_attention_backend", False):
+        return f"{kind} computes attention in a way of its own, which would attend across rows"
+    known = POSITIONS_FROM_0 + POSITIONS_AFTER_PAD
+    if kind not in known:
+        return f"it is not known how {kind} counts positions (known: {', '.join(known)})"
+    return None
 
-    Raises UserError unless the model is `enable`d.
+
+def enable(model: Encoder, demanded: bool = True) -> bool:
+    """Let `model` take packed batches (padded ones go on as before) → whether it does.
+
+    A model that `refusal` names, or whose packed states are not those of padded rows, stays as it is; when packing is
+    `demanded`, that raises UserError. The second is never expected, and is said.
     """
-    packing, backbone, copies = batch.packing, model.backbone, 1 if r3f is None else 2
-    assert packing is not None
-    if backbone.config._attn_implementation != KERNEL:
-        raise UserError(
-            f"{model.found}: attention {backbone.config._attn_implementation!r} would attend across packed rows;"
-            " call muppet.model.encoder.enable(model) first"
-        )
-    first = 0 if backbone.config.model_type in POSITIONS_FROM_0 else model.pad + 1
-    inputs = {"input_ids": batch.ids, "position_ids": packing.positions + first}
-    if model.typed:
-        inputs["token_type_ids"] = packing.types
-    packing = packing.repeated(copies)
-    with second_half_noised(backbone.get_input_embeddings(), r3f):
-        states = backbone(**{k: v.expand(copies, -1) for k, v in inputs.items()}, packing=packing).last_hidden_state
-    tokens = states.flatten(0, 1)
-    return PackedHidden(tokens, tokens.index_select(0, packing.starts), packing.starts, packing.own)
+    reason = refusal(model)
+    if reason is None:
+        before = model.backbone.config._attn_implementation
+        model.backbone.set_attn_implementation(KERNEL)
+        difference = _difference(model)
+        if difference < TOLERANCE:
+            return True
+        model.backbone.set_attn_implementation(before)
+        reason = f"packed and padded states differ by {difference:.1e} of the largest"
+        if not demanded:
+            print(f"{model.origin}: rows are padded, not packed: {reason}", file=sys.stderr)
+    if demanded:
+        raise UserError(f"{model.origin}: its rows cannot be packed: {reason}; leave `packed` out to pad them")
+    return False
+
+
+@torch.no_grad()
+def _difference(model: Encoder) -> float:
+    """Largest difference between the states of a few packed and padded rows, over the largest state."""
+    generator = torch.Generator().manual_seed(0)
+    lengths = np.minimum(PROBE, model.positions() or max(PROBE))
+    size = model.backbone.get_input_embeddings().num_embeddings
+    tokens = torch.randint(size, (int(lengths.sum()),), generator=generator).numpy()
+    tokens[tokens == model.pad] = (model.pad + 1) % size
+    training = model.training
+    model.eval()
+    rows = (tokens, lengths, lengths // 2, model.pad, model.device)
+    packed, padded = (model.encode_rows(lay(*rows)).states for lay in (pack_rows, pad_rows))
+    model.train(training)
+    worst = max(float((packed[i, :n] - padded[i, :n]).abs().max()) for i, n in enumerate(lengths.tolist()))
+    return worst / float(padded.abs().max())

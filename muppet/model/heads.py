@@ -183,7 +183,7 @@ HEADS: dict[FamilyName, type[Head]] = {
 }
 
 
-def build(spec: HeadSpec, width: int, dropout: float, std: float, seed: int) -> Head:
+def make_head(spec: HeadSpec, width: int, dropout: float, std: float, seed: int) -> Head:
     """A head with fresh weights; see `Head`."""
     head = HEADS[spec.family](spec, width, dropout)
     head.initialise(std, seed)

@@ -1,4 +1,4 @@
-"""A pre-trained encoder or encoder–decoder with heads: load, forward, losses, save."""
+"""A pre-trained model with heads: load, predictions, losses, save."""
 
 from __future__ import annotations
 
@@ -20,32 +20,28 @@ from muppet.errors import UserError
 from muppet.families import summarization
 from muppet.families.spec import HeadSpec
 from muppet.families.summarization import IGNORED
-from muppet.model import encoder as packed
-from muppet.model import heads as heads_module
 from muppet.model.batch import Batch
-from muppet.model.heads import Head, Hidden, OutputLayer
+from muppet.model.encoder import Encoder, row_mask
+from muppet.model.heads import Head, OutputLayer, make_head
 from muppet.model.losses import Losses
 from muppet.model.pretrained import HIDDEN_DROPOUT, open_pretrained, quiet
-from muppet.model.r3f import all_noised, second_half_noised
+from muppet.model.r3f import all_noised
 from muppet.runs import R3F
 from muppet.runtime.device import Device
 from muppet.tasks.task import Generation
 
 
-class MultiTask(nn.Module):
-    """One model for many datasets. `heads` are read by the datasets named to `forward` through their specs' keys."""
+class MultiTask(Encoder):
+    """One model for many datasets: the encoder, and `heads`, which datasets find by the keys of their specs."""
 
-    def __init__(self, backbone: Any, tokenizer: Any, found: str, own: dict[str, float]) -> None:
-        super().__init__()
-        self.backbone, self.tokenizer, self.found = backbone, tokenizer, found
+    def __init__(self, backbone: Any, tokenizer: Any, origin: str, own: dict[str, float]) -> None:
+        config, pad = backbone.config, backbone.config.pad_token_id
+        super().__init__(backbone, int(tokenizer.pad_token_id if pad is None else pad), origin)
+        self.tokenizer = tokenizer
+        self.width = int(config.d_model if self.seq2seq else config.hidden_size)
         self.heads = nn.ModuleDict()
         self.output_layer = OutputLayer(summarization.SPEC, 0, 0.0)
         self._own_dropout = own
-        config = backbone.config
-        self.seq2seq = bool(config.is_encoder_decoder)
-        self.width = int(config.d_model if self.seq2seq else config.hidden_size)
-        self.pad = int(config.pad_token_id if config.pad_token_id is not None else tokenizer.pad_token_id)
-        self.typed = int(getattr(config, "type_vocab_size", 0) or 0) >= 2
 
     # -- loading and saving
 
@@ -58,10 +54,10 @@ class MultiTask(nn.Module):
         Raises UserError when it cannot be found, is a decoder only, or its weights do not fit its configuration.
         """
         torch.manual_seed(seed)  # of what the checkpoint lacks
-        backbone, tokenizer, found, own = open_pretrained(name, dropout, attention_dropout)
-        model = cls(backbone, tokenizer, found, own)
-        if (Path(found) / "heads.json").is_file():
-            model._load_heads(Path(found))
+        backbone, tokenizer, origin, own = open_pretrained(name, dropout, attention_dropout)
+        model = cls(backbone, tokenizer, origin, own)
+        if (Path(origin) / "heads.json").is_file():
+            model._load_heads(Path(origin))
         return model
 
     def _load_heads(self, folder: Path) -> None:
@@ -81,7 +77,7 @@ class MultiTask(nn.Module):
         """Add a head with fresh weights; they depend on (seed, key) only."""
         config = self.backbone.config
         std = float(getattr(config, "initializer_range", None) or getattr(config, "init_std", None) or 0.02)
-        self.heads[spec.key] = heads_module.build(spec, self.width, self.hidden_dropout, std, seed)
+        self.heads[spec.key] = make_head(spec, self.width, self.hidden_dropout, std, seed)
 
     def specs(self) -> dict[str, HeadSpec]:
         """The heads that the model has, by key."""
@@ -97,7 +93,7 @@ class MultiTask(nn.Module):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         config = self.backbone.config
-        set_here = {name: getattr(config, name) for name in self._own_dropout}
+        as_trained = {name: getattr(config, name) for name in self._own_dropout}
         try:
             for name, value in self._own_dropout.items():  # the recipe's dropout is the run's, not the model's
                 setattr(config, name, value)
@@ -117,7 +113,7 @@ class MultiTask(nn.Module):
             shutil.rmtree(temporary, ignore_errors=True)
             raise
         finally:
-            for name, value in set_here.items():
+            for name, value in as_trained.items():
                 setattr(config, name, value)
 
     # -- what others ask about the model
@@ -127,20 +123,6 @@ class MultiTask(nn.Module):
         """The dropout of hidden states, which heads use too."""
         config = self.backbone.config
         return next((float(getattr(config, name)) for name in HIDDEN_DROPOUT if hasattr(config, name)), 0.1)
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.parameters()).device
-
-    def positions(self) -> int | None:
-        """Tokens that a row may have; None when positions are relative."""
-        config = self.backbone.config
-        limit = getattr(config, "max_position_embeddings", None)
-        if limit is None or getattr(config, "model_type", "") in ("t5", "mt5", "umt5"):
-            return None
-        # RoBERTa's positions start after the padding index, so two of its table's rows are never used; MPNet's too.
-        offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0
-        return int(limit) - offset
 
     def flops_per_token(self) -> tuple[float, float]:
         """(per token, per token and token attended) floating-point operations of one forward and backward pass."""
@@ -165,54 +147,56 @@ class MultiTask(nn.Module):
             if not self.backbone.supports_gradient_checkpointing:
                 kind = self.backbone.config.model_type
                 raise UserError(
-                    f"{self.found}: {kind} has no gradient checkpointing, and is too large for memory without"
+                    f"{self.origin}: {kind} has no gradient checkpointing, and is too large for memory without"
                 )
             renamed = getattr(self.backbone, "activation_checkpointing_enable", None)  # in newer transformers
             (renamed or self.backbone.gradient_checkpointing_enable)({"use_reentrant": False})
         if device.compile:
-            (self.backbone.get_encoder() if self.seq2seq else self.backbone).compile(dynamic=True)
+            self.reader.compile(dynamic=True)
 
     # -- forward
 
-    def encode_rows(self, batch: Batch, r3f: R3F | None = None) -> Hidden:
-        """States of the batch's R rows; with `r3f` of 2R rows, the second half noised, in one forward.
+    def predictions(self, batch: Batch, specs: Sequence[HeadSpec], r3f: R3F | None = None) -> list[tuple[Tensor, ...]]:
+        """Logits of each segment as its head gives them: (clean,), or (clean, noised) with `r3f`."""
+        if r3f is not None and not r3f.fresh_dropout:
+            with torch.random.fork_rng():
+                clean = self.predictions(batch, specs)
+            with all_noised(self.reader.get_input_embeddings(), r3f):  # the same dropout masks, so a second forward
+                again = self.predictions(batch, specs)
+            return [(*one, *other) for one, other in zip(clean, again, strict=True)]
+        if not specs[batch.segments[0].part].has_weights:  # summaries never share a forward with rows
+            return self._written(batch, r3f)
+        hidden = self.encode_rows(batch, r3f)
+        shift = len(batch.lengths)
+        logits = []
+        for segment in batch.segments:
+            head = self.head(specs[segment.part])
+            copies = [segment.rows]
+            if r3f is not None:
+                copies.append(slice(segment.rows.start + shift, segment.rows.stop + shift))
+            logits.append(tuple(head.logits(hidden.rows(rows), segment.fields) for rows in copies))
+        return logits
 
-        Encoder–decoders read the row twice, as BART does: the decoder is given the row shifted right, its states are
-        the row's states, and the state at the row's last token stands for the row.
-        """
-        if batch.packing is not None:
-            return packed.encode(self, batch, r3f)
-        copies = 1 if r3f is None else 2
-        ids, lengths, second = (
-            t.repeat(copies, *[1] * (t.dim() - 1)) for t in (batch.ids, batch.lengths, batch.second)
-        )
-        mask = self._mask(ids, lengths) if batch.padded else None
-        encoder = self.backbone.get_encoder() if self.seq2seq else self.backbone
-        inputs: dict[str, Tensor | None] = {"input_ids": ids, "attention_mask": mask}
-        if self.typed and not self.seq2seq:
-            inputs["token_type_ids"] = (torch.arange(ids.shape[1], device=ids.device) >= second[:, None]).long()
-        with second_half_noised(encoder.get_input_embeddings(), r3f):
-            states = encoder(**inputs).last_hidden_state
-        if not self.seq2seq:
-            return Hidden(states=states, sentence=states[:, 0])
-        states = self.backbone.get_decoder()(
-            input_ids=self._shifted(ids), encoder_hidden_states=states, encoder_attention_mask=mask, use_cache=False
-        ).last_hidden_state
-        return Hidden(states=states, sentence=states[torch.arange(len(ids), device=ids.device), lengths - 1])
+    def _written(self, batch: Batch, r3f: R3F | None) -> list[tuple[Tensor, ...]]:
+        """The same of segments of summaries, [N, V] for the N tokens that are no padding."""
+        summaries = [segment.fields["targets"] for segment in batch.segments]
+        longest = max(targets.shape[1] for targets in summaries)
+        targets = torch.cat([nn.functional.pad(t, (0, longest - t.shape[1]), value=IGNORED) for t in summaries])
+        halves = self.token_logits(batch, targets, r3f).chunk(1 if r3f is None else 2)
+        kept = targets != IGNORED
+        return [tuple(half[s.rows][kept[s.rows]] for half in halves) for s in batch.segments]
 
-    def token_logits(self, batch: Batch, targets: Tensor, r3f: R3F | None = None) -> Tensor:
-        """Teacher-forced logits [R or 2R, T, V] of `targets` [R, T], `IGNORED` past the end, by its output layer."""
-        copies = 1 if r3f is None else 2
-        ids, lengths = batch.ids.repeat(copies, 1), batch.lengths.repeat(copies)
-        mask = self._mask(ids, lengths) if batch.padded else None
-        encoder = self.backbone.get_encoder()
-        with second_half_noised(encoder.get_input_embeddings(), r3f):
-            encoded = encoder(input_ids=ids, attention_mask=mask)
-        wanted = targets.masked_fill(targets == IGNORED, self.pad).repeat(copies, 1)
-        out = self.backbone(
-            encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=self._shifted(wanted), use_cache=False
-        )
-        return out.logits
+    def forward(
+        self, batch: Batch, specs: Sequence[HeadSpec], r3f: R3F | None = None, smoothing: float = 0.0
+    ) -> list[Losses]:
+        """The unscaled losses of each segment's units."""
+        predictions = self.predictions(batch, specs, r3f)
+        return [
+            self.head(specs[segment.part]).losses(logits, segment.fields, smoothing)
+            for segment, logits in zip(batch.segments, predictions, strict=True)
+        ]
+
+    # -- summaries
 
     def _settings(self, how: Generation) -> transformers.GenerationConfig:
         config = self.backbone.config
@@ -253,50 +237,6 @@ class MultiTask(nn.Module):
         """Summaries of the batch's rows by beam search; deterministic, and the same whatever stands beside a row."""
         with quiet():
             ids = self.backbone.generate(
-                batch.ids, attention_mask=self._mask(batch.ids, batch.lengths), generation_config=self._settings(how)
+                batch.ids, attention_mask=row_mask(batch.ids, batch.lengths), generation_config=self._settings(how)
             )
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-
-    def _mask(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        return (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
-
-    def _shifted(self, ids: Tensor) -> Tensor:
-        start = self.backbone.config.decoder_start_token_id
-        return torch.cat([ids.new_full((len(ids), 1), start), ids[:, :-1]], dim=1)
-
-    def predictions(self, batch: Batch, specs: Sequence[HeadSpec], r3f: R3F | None = None) -> list[tuple[Tensor, ...]]:
-        """Logits of each segment as its head gives them: (clean,), or (clean, noised) with `r3f`."""
-        if r3f is not None and not r3f.fresh_dropout:
-            with torch.random.fork_rng():
-                clean = self.predictions(batch, specs)
-            encoder = self.backbone.get_encoder() if self.seq2seq else self.backbone
-            with all_noised(encoder.get_input_embeddings(), r3f):  # the same dropout masks, so a second forward
-                again = self.predictions(batch, specs)
-            return [(*one, *other) for one, other in zip(clean, again, strict=True)]
-        if not specs[batch.segments[0].part].has_weights:  # summaries never share a forward with rows
-            wanted = [segment.fields["targets"] for segment in batch.segments]
-            longest = max(t.shape[1] for t in wanted)
-            targets = torch.cat([nn.functional.pad(t, (0, longest - t.shape[1]), value=IGNORED) for t in wanted])
-            halves = self.token_logits(batch, targets, r3f).chunk(1 if r3f is None else 2)
-            kept = targets != IGNORED
-            return [tuple(half[s.rows][kept[s.rows]] for half in halves) for s in batch.segments]
-        hidden = self.encode_rows(batch, r3f)
-        shift = len(batch.lengths)
-        logits = []
-        for segment in batch.segments:
-            head = self.head(specs[segment.part])
-            copies = [segment.rows]
-            if r3f is not None:
-                copies.append(slice(segment.rows.start + shift, segment.rows.stop + shift))
-            logits.append(tuple(head.logits(hidden.rows(rows), segment.fields) for rows in copies))
-        return logits
-
-    def forward(
-        self, batch: Batch, specs: Sequence[HeadSpec], r3f: R3F | None = None, smoothing: float = 0.0
-    ) -> list[Losses]:
-        """The unscaled losses of each segment's units."""
-        predictions = self.predictions(batch, specs, r3f)
-        return [
-            self.head(specs[segment.part]).losses(logits, segment.fields, smoothing)
-            for segment, logits in zip(batch.segments, predictions, strict=True)
-        ]

@@ -143,12 +143,13 @@ def _head(run: Finetune, model: MultiTask, task: Task, spec: HeadSpec) -> HeadSp
         keys = [key for key in (head_key(task, "per_dataset"), head_key(task, "shared")) if key in have]
         if not keys:
             raise UserError(
-                f"reuse_head: {model.found} has no head for {run.task.name}; it has {', '.join(sorted(have)) or 'none'}"
+                f"reuse_head: {model.origin} has no head for {run.task.name}; it has"
+                f" {', '.join(sorted(have)) or 'none'}"
             )
         kept = have[keys[0]]
         if kept.outputs != spec.outputs or (kept.classes and kept.classes != spec.classes):
             raise UserError(
-                f"reuse_head: the head {kept.key!r} of {model.found} has other classes than {run.task.name}"
+                f"reuse_head: the head {kept.key!r} of {model.origin} has other classes than {run.task.name}"
             )
     for key in have:
         if kept is None or key != kept.key:

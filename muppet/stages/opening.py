@@ -26,7 +26,7 @@ def open_split(
     limit = model.positions()
     if limit is not None and run.recipe.max_length > limit:
         raise UserError(
-            f"max_length={run.recipe.max_length} is more than the {limit} positions of {model.found};"
+            f"max_length={run.recipe.max_length} is more than the {limit} positions of {model.origin};"
             " lower the recipe's max_length"
         )
     found: list[Encoded] = []
@@ -58,7 +58,7 @@ def fits(model: MultiTask, task: Task) -> None:
     """Raise UserError when the model cannot learn the task's family."""
     if FAMILIES[task.family].needs_decoder and not model.seq2seq:
         raise UserError(
-            f"{task.name} is a {task.family} task, and {model.found} has no decoder; use BART, Marian or T5"
+            f"{task.name} is a {task.family} task, and {model.origin} has no decoder; use BART, Marian or T5"
         )
 
 

@@ -51,7 +51,7 @@ def training(trainer: Trainer) -> dict[str, Any]:
         **_ends(meter.ends(None)),
         "datasets": datasets,
         "parameters": sum(p.numel() for p in trainer.parameters),
-        "found": Path(trainer.model.found).name if Path(trainer.model.found).is_dir() else trainer.model.found,
+        "found": Path(trainer.model.origin).name if Path(trainer.model.origin).is_dir() else trainer.model.origin,
     }
 
 
