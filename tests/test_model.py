@@ -184,12 +184,15 @@ def test_generation_is_deterministic_and_batching_does_not_change_it(kind, tmp_p
         trainer.update()
     encoded = open_split(run, run.tasks[0], "validation", trainer.model, Processes(), cap=6, evaluation=True)
     part = Part(encoded=encoded, units=subset(encoded)[0])
-    outputs = [predict(trainer.model, part, None, Device(micro_tokens=limit), Processes()) for limit in (4096, 4096, 2)]
+    outputs = [
+        predict(trainer.model, part, trainer.specs[0], Device(micro_tokens=limit), Processes())
+        for limit in (4096, 4096, 2)
+    ]
     assert outputs[0] == outputs[1] == outputs[2]
-    scored = evaluate(trainer.model, part, None, "validation", Device(), Processes())
+    scored = evaluate(trainer.model, part, trainer.specs[0], "validation", Device(), Processes())
     assert scored.settings["generation"]["beams"] == 2 and len(scored.lines) == 6
     how = Generation(beams=2, min_tokens=4, max_tokens=9)
-    batch = make_batch([part], [None], [(0, part.units)], trainer.model.pad, torch.device("cpu"))
+    batch = make_batch([part], trainer.specs, [(0, part.units)], trainer.model.pad, torch.device("cpu"))
     short = Generation(beams=2, min_tokens=1, max_tokens=2)
     texts = [sum(map(len, trainer.model.generate(batch, limits))) for limits in (how, short)]
     assert texts[0] > texts[1]

@@ -18,7 +18,7 @@ from muppet.runs import run_id
 from muppet.runtime import checkpoint
 from muppet.runtime.device import Device
 from muppet.runtime.distributed import Processes
-from muppet.training.train import Place, train
+from muppet.training.train import train
 from tests.core import artifacts, finish, launch, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")
@@ -70,7 +70,7 @@ def test_a_run_that_was_ended_anywhere_and_started_again_ends_bit_identical(tmp_
 def test_going_on_takes_no_replay(tmp_path):
     """The resumed trainer computes the remaining updates only, and its loss curve is whole."""
     trainer = make_trainer(mixture(NAMES, **RECIPE), Device())
-    train(trainer, Place(run="whole", folder=tmp_path / "whole"))
+    train(trainer, "whole", tmp_path / "whole")
     half = make_trainer(mixture(NAMES, **RECIPE), Device())
     for _ in range(5):
         half.update()
@@ -84,7 +84,7 @@ def test_going_on_takes_no_replay(tmp_path):
         return update()
 
     again.update = counted
-    train(again, Place(run="half", folder=tmp_path / "half"))
+    train(again, "half", tmp_path / "half")
     assert done == [5, 6, 7]
     assert same(weights_of(trainer), weights_of(again))
     assert torch.equal(trainer.meter.losses, again.meter.losses) and torch.equal(trainer.meter.units, again.meter.units)
@@ -146,5 +146,5 @@ def test_changed_data_under_a_checkpoint_is_an_error(tmp_path):
     checkpoint.save(tmp_path / "checkpoint", "a", 1, trainer.state())
     other = make_trainer(mixture(NAMES, rows=30, **RECIPE), Device())
     with pytest.raises(UserError, match="made on other data"):
-        train(other, Place(run="a", folder=tmp_path))
-    assert other.here == Processes()
+        train(other, "a", tmp_path)
+    assert other.processes == Processes()

@@ -208,7 +208,7 @@ def test_a_result_names_the_code_as_it_was_read(monkeypatch):
     assert record._code() == {"commit": "abc", "dirty": True}
     monkeypatch.setenv("MUPPET_COMMIT", "def")
     assert record._code() == {"commit": "def", "dirty": False}
-    assert record.CODE.items() <= record.environment(make_trainer(mixture("mnli")).model, Processes()).items()
+    assert record.CODE.items() <= record.environment(make_trainer(mixture("mnli")).model).items()
 
 
 def test_the_ends_of_a_loss_are_those_of_the_dataset_s_own_examples():

@@ -76,10 +76,10 @@ def grams(tokens: Sequence[str]) -> np.ndarray:
     if len(tokens) < GRAM:
         return np.zeros(0, np.uint64)
     numbers = np.fromiter(map(_number, tokens), np.uint64, len(tokens))
-    found = np.zeros(len(tokens) - GRAM + 1, np.uint64)
+    joined = np.zeros(len(tokens) - GRAM + 1, np.uint64)
     for step in range(GRAM):
-        found = found * _BASE + numbers[step : step + len(found)]
-    return found
+        joined = joined * _BASE + numbers[step : step + len(joined)]
+    return joined
 
 
 class _Index:
@@ -110,11 +110,11 @@ class _Index:
         numbers = np.unique(numbers)
         first = np.searchsorted(self.numbers, numbers, side="left")
         last = np.searchsorted(self.numbers, numbers, side="right")
-        found = last > first
-        for begin, end in zip(first[found].tolist(), last[found].tolist()):
+        occurs = last > first
+        for begin, end in zip(first[occurs].tolist(), last[occurs].tolist()):
             for which, example in zip(self.set[begin:end].tolist(), self.example[begin:end].tolist()):
                 flags[which][example] = True
-        return numbers[found]
+        return numbers[occurs]
 
 
 def audit(
@@ -123,8 +123,8 @@ def audit(
     """Every evaluation set (`task/split` → task and examples) against every training set, hits or not."""
     exact, gram = _Index(), _Index()
     kept: dict[str, list[list[list[str]]]] = {}
-    for name, (task, found) in evaluations.items():
-        read = [[words(text) for text in texts(task, example)] for example in found]
+    for name, (task, scored) in evaluations.items():
+        read = [[words(text) for text in texts(task, example)] for example in scored]
         exact.add(name, [_wholes(parts) for parts in read])
         gram.add(name, [np.concatenate([*map(grams, parts), np.zeros(0, np.uint64)]) for parts in read])
         kept[name] = read

@@ -94,11 +94,11 @@ class Segmenter:
         self.fast.enable_truncation(
             self.max_length, stride=min(stride, room - 1, self.max_length // 3), strategy="only_second"
         )
-        found = []
+        windows = []
         for example, encoding in enumerate(self.fast.encode_batch(list(zip(questions, contexts)))):
             for piece in (encoding, *encoding.overflowing):
-                found.append(_window(example, piece))
-        return found
+                windows.append(_window(example, piece))
+        return windows
 
     def _cut(self, text: str, encoding: Any, budget: int) -> str:
         if len(encoding.ids) <= budget:

@@ -18,10 +18,8 @@ from muppet.synthetic import models
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "mlp_dropout", "embedding_dropout")
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 MINILM = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
-REMADE = (
-    "pooler",
-    "embed_positions",
-)  # weights that checkpoints leave out: no head reads the one, the other is a formula
+# Weights that checkpoints leave out: no head reads the pooler, and sinusoidal positions are a formula.
+LEFT_OUT = ("pooler", "embed_positions")
 
 
 def find(name: str) -> str:
@@ -61,11 +59,11 @@ def open_pretrained(name: str, hidden: float | None, attention: float | None) ->
 
     Raises UserError when there is no such model, it is a decoder only, or its weights do not fit its configuration.
     """
-    found = find(name)
+    origin = find(name)
     with quiet():
         try:
-            config = transformers.AutoConfig.from_pretrained(found)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(found)
+            config = transformers.AutoConfig.from_pretrained(origin)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(origin)
         except (OSError, ValueError) as error:
             raise UserError(_not_loaded(name, error)) from None
         if type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder:
@@ -73,13 +71,13 @@ def open_pretrained(name: str, hidden: float | None, attention: float | None) ->
         own = _set_dropout(config, hidden, attention)
         auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModel
         try:
-            model, info = auto.from_pretrained(found, config=config, dtype=torch.float32, output_loading_info=True)
+            model, info = auto.from_pretrained(origin, config=config, dtype=torch.float32, output_loading_info=True)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(_not_loaded(name, error)) from None
-    missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in REMADE))
+    missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in LEFT_OUT))
     if missing:
-        raise UserError(f"model {name!r}: {len(missing)} weights such as {missing[0]!r} are not in {found}")
-    return model, tokenizer, found, own
+        raise UserError(f"model {name!r}: {len(missing)} weights such as {missing[0]!r} are not in {origin}")
+    return model, tokenizer, origin, own
 
 
 def _set_dropout(config: Any, hidden: float | None, attention: float | None) -> dict[str, float]:

@@ -78,18 +78,18 @@ def _start(run: Run) -> str:
 
 
 def _warnings(run: Run, synthetic: bool) -> list[str]:
-    found = []
+    warnings = []
     if synthetic:
-        found.append("Trained on **synthetic twins** of the datasets: this model shows that the code runs, no more.")
+        warnings.append("Trained on **synthetic twins** of the datasets: this model shows that the code runs, no more.")
     if run.train_rows is not None:
-        found.append(f"At most {run.train_rows} rows of each dataset were used: a reduced-size run.")
-    return ["", *found] if found else []
+        warnings.append(f"At most {run.train_rows} rows of each dataset were used: a reduced-size run.")
+    return ["", *warnings] if warnings else []
 
 
 def _row(task: Task, result: Result) -> str:
-    part, found = result.training["datasets"][task.name], result.data[f"{task.name}/{task.train}"]["found"]
+    part, origin = result.training["datasets"][task.name], result.data[f"{task.name}/{task.train}"]["found"]
     where = f"`{task.path}`" + (f" ({task.config})" if task.config else "")
     licence = task.licence or "see dataset"
     return (
-        f"| {task.name} | {task.family} | {where} | {found} | {part['examples']} | {part['epochs']:.2f} | {licence} |"
+        f"| {task.name} | {task.family} | {where} | {origin} | {part['examples']} | {part['epochs']:.2f} | {licence} |"
     )

@@ -18,7 +18,8 @@ from muppet.model import MultiTask
 from muppet.model.batch import make_batch
 from muppet.result import Score, pack_items
 from muppet.runtime.device import Device
-from muppet.runtime.distributed import Processes, gather
+from muppet.runtime.distributed import gather
+from muppet.runtime.rank import Processes
 from muppet.tasks.task import Generation
 
 
@@ -31,11 +32,13 @@ class Evaluated:
     settings: dict[str, Any]
 
 
-def evaluate(model: MultiTask, part: Part, spec: HeadSpec, split: str, device: Device, here: Processes) -> Evaluated:
+def evaluate(
+    model: MultiTask, part: Part, spec: HeadSpec, split: str, device: Device, processes: Processes
+) -> Evaluated:
     """Score `part` with all metrics of its task, each with its 95 % item bootstrap. Every process takes a share of the
     forwards, and all get the result."""
     task = part.encoded.task
-    outputs = predict(model, part, spec, device, here)
+    outputs = predict(model, part, spec, device, processes)
     chosen = examples_of(part)
     predictions, references = answers(part, spec, outputs, chosen)
     scores: dict[str, Score] = {}
@@ -75,7 +78,7 @@ def _forwards(part: Part, limit: int) -> Iterator[np.ndarray]:
 
 
 @torch.no_grad()
-def predict(model: MultiTask, part: Part, spec: HeadSpec, device: Device, here: Processes) -> dict[int, Any]:
+def predict(model: MultiTask, part: Part, spec: HeadSpec, device: Device, processes: Processes) -> dict[int, Any]:
     """Unit → what the model says of it: class logits [K], a number, choice scores [choices], a tag number per word
     that is in the row, (best score, first token, last token, score of no answer) of a window, or a summary's text."""
     model.to(device.torch).eval()
@@ -83,7 +86,7 @@ def predict(model: MultiTask, part: Part, spec: HeadSpec, device: Device, here: 
     generation = part.encoded.task.generation or Generation()
     beams = 1 if spec.has_weights else generation.beams
     for number, units in enumerate(_forwards(part, device.micro_tokens // beams)):
-        if number % here.count != here.rank:
+        if number % processes.count != processes.rank:
             continue
         batch = make_batch([part], [spec], [(0, units)], model.pad, device.torch)
         with device.autocast():
@@ -93,7 +96,7 @@ def predict(model: MultiTask, part: Part, spec: HeadSpec, device: Device, here: 
                 ((logits,),) = model.predictions(batch, [spec])
                 said = model.head(spec).by_unit(logits.float(), batch.segments[0].fields)
         outputs.update(zip(units.tolist(), said, strict=True))
-    return {unit: one for share in gather(here, outputs) for unit, one in share.items()}
+    return {unit: one for share in gather(processes, outputs) for unit, one in share.items()}
 
 
 def trivial(train: Part, part: Part, tokenizer: Any) -> dict[str, float]:

@@ -16,13 +16,15 @@ from muppet.model import MultiTask
 from muppet.paths import write_text
 from muppet.result import Result, Score
 from muppet.runs import Finetune, facts, run_id
+from muppet.runtime import distributed
 from muppet.runtime.device import Device
-from muppet.runtime.distributed import Processes, processes, together
+from muppet.runtime.distributed import together
+from muppet.runtime.rank import Processes
 from muppet.stages import opening, record
 from muppet.stages.card import card
 from muppet.stages.evaluate import Evaluated, evaluate, trivial
 from muppet.tasks.task import Generation, Task
-from muppet.training.train import Place, Progress, Trainer, train
+from muppet.training.train import Progress, Trainer, train
 
 
 def finetune(
@@ -31,35 +33,35 @@ def finetune(
     """Train on `run.task`, score all its evaluation splits (and `held_out`, and the tasks of `run.evaluate_on`).
 
     Predictions go to `predictions.jsonl` in the run's folder; with `save` the model and its head go to that folder.
-    Raises UserError for what the user can mend, `train.Stopped` after a signal.
+    Raises UserError for what the user can correct, `Stopped` after a signal.
     """
     started, device, name = time.monotonic(), device or Device.detect(), run_id(run)
     folder = paths.run_dir(name)
-    here = processes(device.kind)
-    with together(here):
+    processes = distributed.processes(device.kind)
+    with together(processes):
         model = opening.load(_start(run), run.recipe, run.seed)
-    parts, held_out = _parts(run, model, here)
+    parts, held_out = _parts(run, model, processes)
     spec = _head(run, model, parts[0].encoded.task, opening.make_spec(run.task, parts[0].encoded, run.recipe.heads))
-    trainer = Trainer(model, parts, [spec] * len(parts), run.recipe, run.seed, device, here)
-    train(trainer, Place(run=name, folder=folder), progress)
-    found = [(opening.train_split(part.encoded.task), part) for part in parts]
+    trainer = Trainer(model, parts, [spec] * len(parts), run.recipe, run.seed, device, processes)
+    train(trainer, name, folder, progress)
+    read = [(opening.train_split(part.encoded.task), part) for part in parts]
     evaluated: dict[tuple[str, str], Evaluated] = {}
     beside: dict[str, float] = {}
     if held_out is not None:
-        evaluated[run.task.name, "held_out"] = evaluate(model, held_out, spec, "held_out", device, here)
+        evaluated[run.task.name, "held_out"] = evaluate(model, held_out, spec, "held_out", device, processes)
     for task in (run.task, *(run.evaluate_on or ())):
         for split in task.evaluation:
-            encoded = opening.open_split(run, task, split, model, here, cap=run.evaluation_rows, evaluation=True)
+            encoded = opening.open_split(run, task, split, model, processes, cap=run.evaluation_rows, evaluation=True)
             part = Part(encoded=encoded, units=opening.subset(encoded)[0])
-            evaluated[task.name, split] = evaluate(model, part, spec, split, device, here)
-            plain = trivial(parts[0], part, model.tokenizer)
-            beside |= {f"{task.name}/{split}/{metric}": value for metric, value in plain.items()}
-            found.append((split, part))
+            evaluated[task.name, split] = evaluate(model, part, spec, split, device, processes)
+            unlearnt = trivial(parts[0], part, model.tokenizer)
+            beside |= {f"{task.name}/{split}/{metric}": value for metric, value in unlearnt.items()}
+            read.append((split, part))
     result = Result(
         id=name,
         facts=facts(run),
         scores=_scores(evaluated),
-        data=record.data(found),
+        data=record.data(read),
         training=record.training(trainer)
         | {
             "head": spec.key if spec.has_weights else None,
@@ -67,10 +69,10 @@ def finetune(
             "trivial": beside,
         },
         cost=record.cost(trainer, time.monotonic() - started),
-        environment=record.environment(model, here),
+        environment=record.environment(model),
     )
-    with together(here):
-        if here.first:
+    with together(processes):
+        if processes.first:
             lines = [json.dumps(line, ensure_ascii=False) for one in evaluated.values() for line in one.lines]
             write_text(folder / "predictions.jsonl", "".join(line + "\n" for line in lines))
             if save is not None:
@@ -98,7 +100,7 @@ def _start(run: Finetune) -> str:
     return str(folder)
 
 
-def _parts(run: Finetune, model: MultiTask, here: Processes) -> tuple[list[Part], Part | None]:
+def _parts(run: Finetune, model: MultiTask, processes: Processes) -> tuple[list[Part], Part | None]:
     """The datasets to train on, and what is held out of the task's own training rows."""
     mixture: Sequence[tuple[Task, int]] = run.train_on or ((run.task, 1),)
     for task, weight in mixture:
@@ -114,7 +116,7 @@ def _parts(run: Finetune, model: MultiTask, here: Processes) -> tuple[list[Part]
         share = run.held_out if task.name == run.task.name else None
         keep = share is not None or FAMILIES[task.family].learns_from_gold  # held-out rows are evaluated on
         encoded = opening.open_split(
-            run, task, opening.train_split(task), model, here, cap=run.train_rows, evaluation=keep
+            run, task, opening.train_split(task), model, processes, cap=run.train_rows, evaluation=keep
         )
         units, away = opening.subset(encoded, held_out=share, fraction=run.fraction, draw=run.draw)
         part = Part(encoded=encoded, units=units, weight=weight)

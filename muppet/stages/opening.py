@@ -15,12 +15,13 @@ from muppet.families.encoded import Encoded, Part
 from muppet.families.spec import HeadSpec
 from muppet.model import MultiTask
 from muppet.runs import Recipe, Run
-from muppet.runtime.distributed import Processes, together
+from muppet.runtime.distributed import together
+from muppet.runtime.rank import Processes
 from muppet.tasks.task import Task
 
 
 def open_split(
-    run: Run, task: Task, split: str, model: MultiTask, here: Processes, *, cap: int | None, evaluation: bool
+    run: Run, task: Task, split: str, model: MultiTask, processes: Processes, *, cap: int | None, evaluation: bool
 ) -> Encoded:
     """The split's token cache; the first process builds it, the others then open it."""
     limit = model.positions()
@@ -29,22 +30,17 @@ def open_split(
             f"max_length={run.recipe.max_length} is more than the {limit} positions of {model.origin};"
             " lower the recipe's max_length"
         )
-    found: list[Encoded] = []
-    for turn in (here.first, not here.first):
-        with together(here):
+    opened: list[Encoded] = []
+    length, source = run.recipe.max_length, run.source
+    for turn in (processes.first, not processes.first):
+        with together(processes):
             if turn:
-                found.append(
+                opened.append(
                     encode(
-                        task,
-                        split,
-                        model.tokenizer,
-                        max_length=run.recipe.max_length,
-                        source=run.source,
-                        cap=cap,
-                        evaluation=evaluation,
+                        task, split, model.tokenizer, max_length=length, source=source, cap=cap, evaluation=evaluation
                     )
                 )
-    return found[0]
+    return opened[0]
 
 
 def train_split(task: Task) -> str:

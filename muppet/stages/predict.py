@@ -18,7 +18,7 @@ from muppet.families.encoded import Part
 from muppet.families.spec import HeadSpec
 from muppet.model import MultiTask
 from muppet.runtime.device import Device
-from muppet.runtime.distributed import Processes
+from muppet.runtime.rank import Processes
 from muppet.stages.evaluate import predict
 from muppet.tasks.task import Row, Task
 

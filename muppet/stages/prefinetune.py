@@ -10,39 +10,40 @@ from muppet.errors import UserError
 from muppet.families.encoded import Part
 from muppet.result import Result
 from muppet.runs import Prefinetune, facts, run_id
+from muppet.runtime import distributed
 from muppet.runtime.device import Device
-from muppet.runtime.distributed import processes, together
+from muppet.runtime.distributed import together
 from muppet.stages import opening, record
 from muppet.stages.card import card
-from muppet.training.train import Place, Progress, Trainer, train
+from muppet.training.train import Progress, Trainer, train
 
 
 def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: Device | None = None) -> Result:
     """Train `run.model` on all of `run.tasks`; leaves the model, with its heads, in `paths.model_dir(run_id(run))`.
 
     Returns the result without scores (the heads are scored by fine-tuning). Raises UserError for what the user can
-    mend, `train.Stopped` after a signal: the same call goes on from the checkpoint.
+    correct, `Stopped` after a signal: the same call goes on from the checkpoint.
     """
     started, device, name = time.monotonic(), device or Device.detect(), run_id(run)
     twice = [task for task, count in Counter(task.name for task in run.tasks).items() if count > 1]
     if twice or not run.tasks:
         raise UserError(f"a pre-finetuning takes each task once, and at least one; twice: {', '.join(twice) or 'none'}")
-    here = processes(device.kind)
-    with together(here):
+    processes = distributed.processes(device.kind)
+    with together(processes):
         model = opening.load(run.model, run.recipe, run.seed)
     model.heads.clear()
     parts, specs = [], []
     for task in run.tasks:
         opening.fits(model, task)
         split = opening.train_split(task)
-        encoded = opening.open_split(run, task, split, model, here, cap=run.train_rows, evaluation=False)
+        encoded = opening.open_split(run, task, split, model, processes, cap=run.train_rows, evaluation=False)
         part = Part(encoded=encoded, units=opening.subset(encoded)[0])
         opening.check_candidates(part)
         parts.append(part)
         specs.append(opening.make_spec(task, encoded, run.recipe.heads))
     opening.add_missing_heads(model, specs, run.seed)
-    trainer = Trainer(model, parts, specs, run.recipe, run.seed, device, here)
-    train(trainer, Place(run=name, folder=paths.run_dir(name)), progress)
+    trainer = Trainer(model, parts, specs, run.recipe, run.seed, device, processes)
+    train(trainer, name, paths.run_dir(name), progress)
     result = Result(
         id=name,
         facts=facts(run),
@@ -50,9 +51,9 @@ def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: D
         data=record.data([(opening.train_split(part.encoded.task), part) for part in parts]),
         training=record.training(trainer),
         cost=record.cost(trainer, time.monotonic() - started),
-        environment=record.environment(model, here),
+        environment=record.environment(model),
     )
-    with together(here):
-        if here.first:
+    with together(processes):
+        if processes.first:
             model.save(paths.model_dir(name), card(run, result))
     return result

@@ -17,7 +17,7 @@ import torch
 from muppet.families.encoded import Part
 from muppet.model import MultiTask
 from muppet.runtime.device import Device
-from muppet.runtime.distributed import Processes, gather
+from muppet.runtime.distributed import gather
 from muppet.training.train import Trainer
 
 PACKAGES = (
@@ -61,8 +61,8 @@ def _ends(losses: tuple[float | None, float | None]) -> dict[str, float | None]:
 
 def cost(trainer: Trainer, seconds: float) -> dict[str, Any]:
     """Of all processes; `seconds` is this call's wall time; tokens, FLOPs and CPU time are the whole training's."""
-    counts, here = trainer.meter.counts, trainer.here
-    memory = gather(here, peak_memory(trainer.device))
+    counts, processes = trainer.meter.counts, trainer.processes
+    memory = gather(processes, peak_memory(trainer.device))
     return {
         "seconds": round(seconds, 2),
         "training_seconds": round(counts["seconds"], 2),
@@ -73,7 +73,7 @@ def cost(trainer: Trainer, seconds: float) -> dict[str, Any]:
         "device": trainer.device.name,
         "bf16": trainer.device.bf16,
         "micro_tokens": trainer.device.micro_tokens,
-        "processes": here.count,
+        "processes": processes.count,
         "threads": torch.get_num_threads(),
         "peak_memory_bytes": int(max(memory)),
     }
@@ -87,7 +87,7 @@ def peak_memory(device: Device) -> int:
 
 
 def data(parts: Sequence[tuple[str, Part]]) -> dict[str, dict[str, Any]]:
-    """By `task/split`: what was found where, and what was left out."""
+    """By `task/split`: where the rows were read, and what was left out."""
     return {
         f"{part.name}/{split}": {
             "rows": part.encoded.total,
@@ -102,7 +102,7 @@ def data(parts: Sequence[tuple[str, Part]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def environment(model: MultiTask, here: Processes) -> dict[str, Any]:
+def environment(model: MultiTask) -> dict[str, Any]:
     """Versions, commit, hardware."""
     versions = {}
     for name in PACKAGES:

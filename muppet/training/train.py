@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +19,18 @@ from muppet.errors import Stopped, UserError
 from muppet.families.encoded import Part
 from muppet.families.spec import HeadSpec
 from muppet.model import MultiTask, encoder
-from muppet.model.batch import make_batch
-from muppet.model.losses import scale
+from muppet.model.batch import Batch, make_batch
+from muppet.model.losses import Losses, scale
 from muppet.paths import write_text
 from muppet.runs import Recipe, digest
 from muppet.runtime import checkpoint
 from muppet.runtime.device import Device, release_memory
-from muppet.runtime.distributed import Processes, Reducer, agree, anyone, together
+from muppet.runtime.distributed import Reducer, agree, anyone, together
+from muppet.runtime.rank import Processes
 from muppet.training.batching import Piece, Sampler, SubBatch, assign, micro_batches, packs, unit_weights
 
 Progress = Callable[[dict[str, Any]], None]
 EMA = 0.99  # of the running loss that `loss_scaling="inverse_loss"` divides by
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Whose training this is and where it keeps its files."""
-
-    run: str  # id
-    folder: Path  # the run's folder: checkpoint/, progress.json
-
-
 RELEASE_SECONDS = 60.0  # between giving free memory back: at every update it would cost 8 % of the time
 ENDS = 0.2  # of a dataset's examples, at each end of the training
 BINS = 100  # of the loss curves that a run keeps
@@ -68,11 +58,11 @@ class Meter:
         losses, units = self.losses[:, columns].sum(dim=1), self.units[:, columns].sum(dim=1)
         if not units.any():
             return None, None
-        found = []
+        means = []
         for order in (torch.arange(self.bins), torch.arange(self.bins).flip(0)):
             enough = int((units[order].cumsum(0) < share * units.sum()).sum()) + 1
-            found.append(float(losses[order[:enough]].sum() / units[order[:enough]].sum()))
-        return found[0], found[1]
+            means.append(float(losses[order[:enough]].sum() / units[order[:enough]].sum()))
+        return means[0], means[1]
 
 
 @contextmanager
@@ -131,17 +121,18 @@ class Trainer:
         recipe: Recipe,
         seed: int,
         device: Device,
-        here: Processes,
+        processes: Processes,
     ) -> None:
         self.device = model.fitted(device, recipe.max_tokens, 1 if recipe.r3f is None else 2)
-        self.model, self.parts, self.specs, self.recipe, self.seed, self.here = model, parts, specs, recipe, seed, here
+        self.model, self.parts, self.specs, self.recipe, self.seed = model, parts, specs, recipe, seed
+        self.processes = processes
         model.prepare(self.device)
         self.packed = device.packed is not False and encoder.enable(model, demanded=device.packed is True)
         self.sampler = Sampler(parts, recipe, seed)
         self.updates = recipe.updates if recipe.updates is not None else self.sampler.updates(recipe.epochs or 0)
         self.optimizer = make_optimizer(self.model, recipe)
         self.parameters = list(self.model.parameters())
-        self.reducer = Reducer(here, self.parameters, model.backbone.named_parameters())
+        self.reducer = Reducer(processes, self.parameters, model.backbone.named_parameters())
         self.names = [part.name for part in parts]
         self.meter = Meter(self.updates, len(parts))
         self.running = torch.zeros(len(parts))  # mean unscaled loss of each dataset, for inverse_loss
@@ -153,42 +144,29 @@ class Trainer:
     # -- one update
 
     def update(self) -> float:
-        """Take one update on this process's share of the sub-batches → the update's loss, the same on all processes."""
-        batches = self.sampler.update(self.step)
-        weights = unit_weights(batches, self.recipe.averaging)
-        costs = [self._cost(batch) for batch in batches]
-        forwards = self._forwards(batches, weights, costs)
-        mine = assign([sum(piece.cost for piece in pieces) for pieces in forwards], self.here.count)[self.here.rank]
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.updates, self.step)
+        """Sample sub-batches, forward, scale by Eq. 1, average, step (paper §3.2, §3.3) → the update's loss.
+
+        Each process computes its share of the forwards; the step and the loss are the same on all of them.
+        """
+        sub_batches = self.sampler.update(self.step)
+        weights = unit_weights(sub_batches, self.recipe.averaging)
+        costs = [self._cost(batch) for batch in sub_batches]
+        forwards = self._forwards(sub_batches, weights, costs)
+        shares = assign([sum(piece.cost for piece in pieces) for pieces in forwards], self.processes.count)
+        own = shares[self.processes.rank]
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        cpu = time.process_time()
         # Rows: scaled, unscaled, weighted losses of each dataset; last column: real tokens, padded tokens, CPU seconds.
         totals = torch.zeros(3, len(self.parts) + 1, dtype=torch.float64, device=self.device.torch)
-        for turn, number in enumerate(mine, start=1):
-            if turn == len(mine):
+        started = time.process_time()
+        for number in own:
+            if number == own[-1]:
                 self.reducer.last()
             self._accumulate(forwards[number], number, totals)
-        totals[2, -1] = time.process_time() - cpu
-        table = self.reducer.finish(totals)
-        (scaled, plain, weighted), used = table[:, :-1].tolist(), table[:, -1].tolist()
-        loss = sum(weighted)
-        if not math.isfinite(loss):
-            bad = [name for name, value in zip(self.names, weighted, strict=True) if not math.isfinite(value)]
-            raise UserError(
-                f"update {self.step + 1}: the loss of {', '.join(bad)} is not finite; a lower learning rate may help"
-            )
+        totals[2, -1] = time.process_time() - started
+        totals = self.reducer.finish(totals)
+        loss = self._measure(sub_batches, totals, sum(costs))
         self._apply()
-        units = [0] * len(self.parts)
-        for batch in batches:
-            units[batch.part] += len(batch.units)
-        self._observe(plain, units)
-        self.meter.add(self.step, scaled, units)
-        for name, value in zip(
-            ("real_tokens", "padded_tokens", "cpu_seconds", "flops"), (*used, sum(costs)), strict=True
-        ):
-            self.meter.counts[name] += value
         self.step += 1
         return loss
 
@@ -204,7 +182,7 @@ class Trainer:
         """What goes through the model together, for all processes."""
         limit = self.device.micro_tokens
         if self.packed:
-            return packs(batches, weights, costs, limit, self.here.count)
+            return packs(batches, weights, costs, limit, self.processes.count)
         kinds = ["rows" if self.specs[batch.part].has_weights else "summary" for batch in batches]
         whole = [
             Piece(part=batch.part, units=batch.units, weight=weight, cost=cost)
@@ -212,29 +190,33 @@ class Trainer:
         ]
         return [[whole[i] for i in sorted(group)] for group in micro_batches(batches, kinds, limit)]
 
-    def _accumulate(self, pieces: Sequence[Piece], number: int, totals: Tensor) -> None:
-        """Add the gradient of some units in one forward. Dropout and noise depend on (seed, update, forward) alone."""
-        torch.manual_seed(
-            int(np.random.SeedSequence([self.seed, self.step, number]).generate_state(1, np.uint64)[0] >> 1)
-        )
+    def _forward(self, pieces: Sequence[Piece], number: int) -> tuple[Batch, list[Losses]]:
+        """The losses of the units of one forward. Dropout and noise depend on (seed, update, forward) alone."""
+        seed = np.random.SeedSequence([self.seed, self.step, number]).generate_state(1, np.uint64)[0] >> 1
+        torch.manual_seed(int(seed))
         chosen = [(piece.part, piece.units) for piece in pieces]
         batch = make_batch(self.parts, self.specs, chosen, self.model.pad, self.device.torch, self.packed)
         with self.device.autocast():
-            found = self.model(batch, self.specs, self.recipe.r3f, self.recipe.label_smoothing or 0.0)
-        total = torch.zeros((), device=self.device.torch)
-        for segment, losses, piece in zip(batch.segments, found, pieces, strict=True):
+            return batch, self.model(batch, self.specs, self.recipe.r3f, self.recipe.label_smoothing or 0.0)
+
+    def _accumulate(self, pieces: Sequence[Piece], number: int, totals: Tensor) -> None:
+        """Forward, scale, and add the gradient of what these units have in the update's mean loss."""
+        batch, predicted = self._forward(pieces, number)
+        mean = torch.zeros((), device=self.device.torch)
+        for segment, losses, piece in zip(batch.segments, predicted, pieces, strict=True):
             loss = losses.loss
             if losses.divergence is not None and self.recipe.r3f is not None:
                 loss = loss + self.recipe.r3f.weight * losses.divergence
             scaled = self._scaled(segment.part, loss, losses.n).sum()
-            total = total + piece.weight * scaled
-            measured = torch.stack([scaled, losses.loss.sum(), piece.weight * scaled]).detach()
-            totals[:, segment.part] += measured.double()
-        total.backward()
+            weighted = piece.weight * scaled
+            mean = mean + weighted
+            totals[:, segment.part] += torch.stack([scaled, losses.loss.sum(), weighted]).detach().double()
+        mean.backward()
         totals[0, -1] += batch.tokens
         totals[1, -1] += batch.ids.numel()
 
     def _scaled(self, part: int, loss: Tensor, n: Tensor) -> Tensor:
+        """`loss` [U] by Eq. 1, or by what an ablation puts in its place."""
         kind = self.recipe.loss_scaling
         if kind == "none":
             return loss
@@ -244,13 +226,32 @@ class Trainer:
             return loss / float(self.running[part])
         return scale(loss, n)  # Eq. 1; also until a dataset's loss was first seen
 
-    def _observe(self, plain: Sequence[float], units: Sequence[int]) -> None:
-        for part, (total, count) in enumerate(zip(plain, units, strict=True)):
+    def _measure(self, sub_batches: Sequence[SubBatch], totals: Tensor, flops: float) -> float:
+        """Take the update's `totals`, of all processes, into what is known of the training → the update's loss."""
+        (scaled, unscaled, weighted), used = totals[:, :-1].tolist(), totals[:, -1].tolist()
+        loss = sum(weighted)
+        if not math.isfinite(loss):
+            bad = [name for name, value in zip(self.names, weighted, strict=True) if not math.isfinite(value)]
+            raise UserError(
+                f"update {self.step + 1}: the loss of {', '.join(bad)} is not finite; a lower learning rate may help"
+            )
+        units = [0] * len(self.parts)
+        for batch in sub_batches:
+            units[batch.part] += len(batch.units)
+        for part, (total, count) in enumerate(zip(unscaled, units, strict=True)):
             if count:
                 before, now = float(self.running[part]), total / count
                 self.running[part] = now if before == 0 else EMA * before + (1 - EMA) * now
+        self.meter.add(self.step, scaled, units)
+        names = ("real_tokens", "padded_tokens", "cpu_seconds", "flops")
+        for name, value in zip(names, (*used, flops), strict=True):
+            self.meter.counts[name] += value
+        return loss
 
     def _apply(self) -> None:
+        """Take the optimiser's step."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.updates, self.step)
         if self.recipe.unused_heads == "zero":
             for parameter in self.model.heads.parameters():
                 if parameter.grad is None:
@@ -264,23 +265,23 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Everything that the next update depends on: randomness is a function of the seed and the update's number."""
         return {
-            "plan": self._plan(),
+            "plan": self.plan(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "running": self.running,
             "meter": {"losses": self.meter.losses, "units": self.meter.units, "counts": self.meter.counts},
         }
 
-    def _plan(self) -> str:
-        """What must be the same for a checkpoint to be continued, beyond the run's id: the data actually found."""
+    def plan(self) -> str:
+        """What must be the same for a checkpoint to be continued, beyond the run's id: the data that was read."""
         data = [[p.name, p.encoded.fingerprint, len(p.units), p.weight] for p in self.parts]
         return digest([self.updates, data])
 
     def restore(self, step: int, state: dict[str, Any]) -> None:
         """Continue from a checkpoint; raises UserError when the data changed under the run."""
-        if state["plan"] != self._plan():
+        if state["plan"] != self.plan():
             raise UserError(
-                "the checkpoint was made on other data (what is found has changed); delete it to start again"
+                "the checkpoint was made on other data (the data has changed since); delete it to start again"
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -289,18 +290,18 @@ class Trainer:
         self.meter.losses, self.meter.units, self.meter.counts = meter["losses"], meter["units"], meter["counts"]
 
 
-def train(trainer: Trainer, place: Place, progress: Progress | None = None) -> None:
-    """Run `trainer` to its last update, from the newest checkpoint in `place` if there is one.
+def train(trainer: Trainer, run: str, folder: Path, progress: Progress | None = None) -> None:
+    """Run `trainer` to its last update, from the newest checkpoint of the run with this id if there is one.
 
-    Checkpoints every `device.checkpoint_seconds`. Raises Stopped after SIGTERM or SIGUSR2, once the checkpoint is
-    written; the signal may reach any of the processes.
+    The run's `folder` gets `checkpoint/`, every `device.checkpoint_seconds`, and `progress.json`. Raises Stopped after
+    SIGTERM or SIGUSR2, once the checkpoint is written; the signal may reach any of the processes.
     """
-    here, folder, counts = trainer.here, place.folder / "checkpoint", trainer.meter.counts
-    agree(here, f"{place.run} {trainer._plan()}", "run and its data")
-    found = checkpoint.load(folder, place.run)
-    agree(here, str(found and found[0]), "checkpoint to go on from")
-    if found:
-        trainer.restore(*found)
+    processes, checkpoints, counts = trainer.processes, folder / "checkpoint", trainer.meter.counts
+    agree(processes, f"{run} {trainer.plan()}", "run and its data")
+    newest = checkpoint.load(checkpoints, run)
+    agree(processes, str(newest and newest[0]), "checkpoint to go on from")
+    if newest:
+        trainer.restore(*newest)
         counts = trainer.meter.counts
     started = time.monotonic() - counts["seconds"]
     before, shown = (counts["real_tokens"], counts["seconds"]), 0.0
@@ -312,36 +313,34 @@ def train(trainer: Trainer, place: Place, progress: Progress | None = None) -> N
             now = time.monotonic()
             counts["seconds"] = now - started
             done = trainer.step == trainer.updates
-            if here.first and (now - shown > 2 or done):
+            if processes.first and (now - shown > 2 or done):
                 shown = now
                 speed = (counts["real_tokens"] - before[0]) / max(counts["seconds"] - before[1], 1e-9)
-                _report(place, trainer, loss, speed, progress)
+                _report(run, folder, trainer, loss, speed, progress)
             if now - released > RELEASE_SECONDS:
                 released = now
                 release_memory()
-            due = here.first and (now - saved > every or (done and counts["seconds"] > every))
-            stop, due = anyone(here, bool(caught), due)
+            due = processes.first and (now - saved > every or (done and counts["seconds"] > every))
+            stop, due = anyone(processes, bool(caught), due)
             if stop or due:
-                with together(here):  # a full disk ends the run on every process
-                    if here.first:
-                        checkpoint.save(folder, place.run, trainer.step, trainer.state())
+                with together(processes):  # a full disk ends the run on every process
+                    if processes.first:
+                        checkpoint.save(checkpoints, run, trainer.step, trainer.state())
                 saved = time.monotonic()
             if stop and not done:
-                raise Stopped(
-                    f"{place.run} stopped after update {trainer.step} of {trainer.updates}; run it again to go on"
-                )
+                raise Stopped(f"{run} stopped after update {trainer.step} of {trainer.updates}; run it again to go on")
 
 
-def _report(place: Place, trainer: Trainer, loss: float, speed: float, progress: Progress | None) -> None:
+def _report(run: str, folder: Path, trainer: Trainer, loss: float, speed: float, progress: Progress | None) -> None:
     """Tell the caller and `progress.json` how far the training is."""
-    told = {
-        "run": place.run,
+    state = {
+        "run": run,
         "step": trainer.step,
         "steps": trainer.updates,
         "loss": round(loss, 6),
         "tokens_per_second": round(speed, 1),
         "eta_seconds": round(trainer.meter.counts["seconds"] / trainer.step * (trainer.updates - trainer.step), 1),
     }
-    write_text(place.folder / "progress.json", json.dumps(told) + "\n")
+    write_text(folder / "progress.json", json.dumps(state) + "\n")
     if progress is not None:
-        progress(told)
+        progress(state)
