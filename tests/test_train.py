@@ -130,7 +130,6 @@ def test_loss_scalings():
 
 def test_dataset_size_scaling_is_inverse_to_size_and_one_on_average():
     from muppet.families.encoded import Part
-    from muppet.runtime.distributed import Processes
     from muppet.stages import opening
     from muppet.training.train import Trainer
 
