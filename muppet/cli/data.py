@@ -13,7 +13,7 @@ from muppet import paths
 from muppet.cli.names import single, tasks
 from muppet.data import mirror
 from muppet.errors import Absent, UserError, exit_status
-from muppet.families import FAMILIES, examples
+from muppet.families import examples, shown
 from muppet.families.roles import Example
 from muppet.tasks import ALL, SETS, Task
 
@@ -159,13 +159,8 @@ def inspect(task: Task, place: Task, split: str) -> list[Any]:
 
 def short(task: Task, example: Example) -> str:
     """An example in one short line."""
-    line = layout(task, example)[0].replace("\n", " ")
+    line = shown(task, example)[0].replace("\n", " ")
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
-
-
-def layout(task: Task, example: Example) -> list[str]:
-    """The model rows of an example, with [CLS] and [SEP] for whatever a tokenizer puts there, and the label last."""
-    return FAMILIES[task.family].shown(task, example)
 
 
 # list, show -----------------------------------------------------------------------------------------------------------
@@ -204,7 +199,7 @@ def _show(args: argparse.Namespace) -> int:
     dropped: Counter[str] = Counter()
     for number, example in enumerate(examples(task, split, rows.rows, dropped)):
         print(f"\n{number}")
-        for line in layout(task, example):
+        for line in shown(task, example):
             print("  " + line)
     for reason, count in dropped.items():
         print(f"\ndropped: {count} × {reason}")

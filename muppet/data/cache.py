@@ -25,7 +25,7 @@ from muppet.data.sources import Rows, load_rows
 from muppet.errors import UserError
 from muppet.families import FAMILIES, examples
 from muppet.families.encoded import Encoded
-from muppet.families.layout import Writer
+from muppet.families.layout import Layout, Writer
 from muppet.families.segments import Segmenter, tokenizer_identity
 from muppet.runs import Source, digest, facts
 from muppet.tasks.task import Task, dataset_name
@@ -118,11 +118,12 @@ def _build(place: Path, task: Task, split: str, rows: Rows, tokenizer: Any, max_
         dropped: Counter[str] = Counter()
         writer = Writer(building, np.uint16 if len(tokenizer) < 2**16 else np.int32)
         segmenter = Segmenter(tokenizer, max_length)
-        layout = FAMILIES[task.family].layout(task, segmenter, writer, evaluation)
+        family, layout = FAMILIES[task.family], Layout(task, segmenter, writer, evaluation)
         stream = examples(task, split, rows.rows, dropped)
         try:
             while batch := list(islice(stream, BATCH)):
-                layout.add(batch)
+                family.lay_out(layout, batch)
+                layout.n_examples += len(batch)
         except UserError as error:
             raise UserError(f"{error} (found: {rows.found})") from None
         if layout.n_examples == 0:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from muppet.errors import UserError
 from muppet.families.classification import Classification, Regression
@@ -26,7 +26,7 @@ from muppet.families.summarization import Summarization
 from muppet.families.tagging import Tagging
 from muppet.tasks.task import Row, Task, dataset_name
 
-__all__ = ["FAMILIES", "Family", "answers", "examples", "head_key", "official"]
+__all__ = ["FAMILIES", "Family", "answers", "examples", "head_key", "official", "shown"]
 
 FAMILIES: dict[str, Family] = {
     family.name: family
@@ -54,9 +54,17 @@ def examples(task: Task, split: str, rows: Sequence[Row], dropped: Counter[str])
             raise UserError(f"{dataset_name(task)} split {split} row {index}: {error}") from None
 
 
-def head_key(task: Task, heads: str = "shared") -> str:
+def head_key(task: Task, heads: Literal["shared", "per_dataset"] = "shared") -> str:
     """The name of the head that `task` trains: its own, or with "shared" its family's where the family shares one."""
-    return FAMILIES[task.family].key(task, heads)
+    family = FAMILIES[task.family]
+    return family.name if heads == "shared" and family.shared_head else task.name.replace(".", "_")
+
+
+def shown(task: Task, example: Example) -> list[str]:
+    """An example's rows, with [CLS] and [SEP] for whatever a tokenizer puts there, and the right answer last."""
+    family = FAMILIES[task.family]
+    rows = [" ".join(["[CLS]", *(f"{text} [SEP]" for text in row)]) for row in family.rows(task, example)]
+    return [*rows, f"→ {family.truth(task, example)}"]
 
 
 def official(task: Task, metric: str) -> str:
@@ -66,4 +74,5 @@ def official(task: Task, metric: str) -> str:
 
 def answers(part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]) -> tuple[list[Any], list[Any]]:
     """(predictions, references) of the examples `chosen`, as the metrics take them."""
-    return FAMILIES[part.encoded.task.family].answers(part, spec, outputs, chosen)
+    encoded, family = part.encoded, FAMILIES[part.encoded.task.family]
+    return family.predictions(encoded, spec, outputs, chosen), family.references(encoded, chosen)

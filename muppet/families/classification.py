@@ -11,8 +11,7 @@ import numpy as np
 
 from muppet.errors import UserError
 from muppet.families.encoded import Encoded, Part
-from muppet.families.family import Family, Fields, Outputs, examples_of, probabilities, unit_of
-from muppet.families.layout import Layout
+from muppet.families.family import Family, Labelled, Outputs, probabilities
 from muppet.families.roles import BadRow, Drop, Example, short, text
 from muppet.families.spec import HeadSpec, spec_of_classes
 from muppet.tasks.task import FamilyName, Row, Task
@@ -20,31 +19,13 @@ from muppet.tasks.task import FamilyName, Row, Task
 Label = TypeVar("Label", bound=Hashable)
 
 
-class ClassLayout(Layout):
-    """One row per example: [CLS] text [SEP], or [CLS] text [SEP] pair [SEP]."""
-
-    label_type: type = np.int64
-
-    def add(self, batch: list[Example]) -> None:
-        pairs = None if batch[0]["pair"] is None else [example["pair"] for example in batch]
-        self.one_row_each(batch, [example["text"] for example in batch], pairs)
-        self.writer.append("labels", [example["label"] for example in batch], self.label_type)
-        self.add_gold([{} for _ in batch])
-
-
-class NumberLayout(ClassLayout):
-    """The same with numbers as labels."""
-
-    label_type = np.float32
-
-
-class Classification(Family):
+class Classification(Labelled):
     """One of the task's classes."""
 
     name: ClassVar[FamilyName] = "classification"
-    layout = ClassLayout
     asks = ("text",)
     may_ask = ("pair",)
+    unknown: ClassVar[Row] = {"label": 0}
 
     def read(self, task: Task, row: Row) -> Example:
         assert task.classes is not None
@@ -67,18 +48,17 @@ class Classification(Family):
             raise BadRow(f"label {label} is outside the classes 0..{last}; correct the row or the Task's classes")
         return {"text": text(row["text"], "text"), "pair": _pair(row), "label": int(label)}
 
-    def texts(self, task: Task, example: Example) -> list[str]:
-        return [example["text"], *([example["pair"]] if example["pair"] is not None else [])]
+    def rows(self, task: Task, example: Example) -> list[list[str]]:
+        return [[example["text"]] if example["pair"] is None else [example["text"], example["pair"]]]
 
-    def shown(self, task: Task, example: Example) -> list[str]:
-        pair = "" if example["pair"] is None else f" {example['pair']} [SEP]"
-        label = task.classes[example["label"]] if task.classes else f"{example['label']:g}"
-        return [f"[CLS] {example['text']} [SEP]{pair}", f"→ {label}"]
+    def truth(self, task: Task, example: Example) -> str:
+        assert task.classes is not None
+        return task.classes[example["label"]]
 
     def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
         return spec_of_classes(task, key, task.classes)
 
-    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> Fields:
+    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> dict[str, np.ndarray]:
         count = len(units)
         labels = np.asarray(encoded.labels)[units]
         return {"targets": labels, "unit": np.arange(count), "n": np.full(count, spec.outputs)}
@@ -86,28 +66,18 @@ class Classification(Family):
     def check_scored(self, spec: HeadSpec, task: Task) -> None:
         class_map(spec, task)
 
-    def answers(
-        self, part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]
-    ) -> tuple[list[Any], list[Any]]:
-        labels, units = part.encoded.labels, [unit_of(part.encoded, example) for example in chosen]
-        assert labels is not None
-        counts_as = class_map(spec, part.encoded.task)
-        return [counts_as[int(np.argmax(outputs[unit]))] for unit in units], [int(labels[unit]) for unit in units]
+    def predictions(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]) -> list[Any]:
+        counts_as = class_map(spec, encoded.task)
+        return [counts_as[int(np.argmax(outputs[encoded.unit(example)]))] for example in chosen]
 
-    def trivial(self, train: Part, part: Part, tokenizer: Any) -> dict[str, float]:
+    def guesses(self, train: Part, encoded: Encoded, chosen: Sequence[int], tokenizer: Any) -> list[Any] | None:
         """The majority class of training."""
-        task, labels, learnt = part.encoded.task, part.encoded.labels, train.encoded.labels
-        if task.classes != train.encoded.task.classes:
-            return {}
-        assert labels is not None and learnt is not None
-        guess = majority(learnt[train.units].tolist())
-        return self.scores(task, [guess] * len(examples_of(part)), labels[part.units].tolist())
+        if encoded.task.classes != train.encoded.task.classes:
+            return None
+        return [majority(np.asarray(train.encoded.labels)[train.units].tolist())] * len(chosen)
 
-    def unanswered(self, row: Row) -> Row:
-        return row | {"label": 0}
-
-    def answer(self, spec: HeadSpec, encoded: Encoded, outputs: Outputs, example: int) -> dict[str, Any]:
-        scores = probabilities(logits := outputs[unit_of(encoded, example)])
+    def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
+        scores = probabilities(logits := outputs[encoded.unit(example)])
         names = spec.classes or tuple(map(str, range(len(scores))))
         return {"label": names[int(np.argmax(logits))], "scores": dict(zip(names, scores, strict=True))}
 
@@ -116,7 +86,8 @@ class Regression(Classification):
     """A number. Targets are mapped to [0, 1]; the squared error stays as it is, since Eq. 1 speaks of classes."""
 
     name = "regression"
-    layout = NumberLayout
+    label_type = np.float32
+    unknown: ClassVar[Row] = {"label": 0.0}
 
     def read(self, task: Task, row: Row) -> Example:
         label = row["label"]
@@ -126,11 +97,14 @@ class Regression(Classification):
             raise BadRow(f"label {short(label)} is not a number; correct the row or the Task's columns")
         return {"text": text(row["text"], "text"), "pair": _pair(row), "label": float(label)}
 
+    def truth(self, task: Task, example: Example) -> str:
+        return f"{example['label']:g}"
+
     def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
         labels = np.asarray(encoded.labels)
         return HeadSpec(key=key, family=self.name, outputs=1, low=float(labels.min()), high=float(labels.max()))
 
-    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> Fields:
+    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> dict[str, np.ndarray]:
         count = len(units)
         targets = (np.asarray(encoded.labels)[units] - spec.low) / ((spec.high - spec.low) or 1.0)
         return {"targets": targets.astype(np.float32), "unit": np.arange(count), "n": np.full(count, np.e)}  # ln e = 1
@@ -138,31 +112,19 @@ class Regression(Classification):
     def check_scored(self, spec: HeadSpec, task: Task) -> None:
         Family.check_scored(self, spec, task)  # there are no classes to agree on
 
-    def answers(
-        self, part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]
-    ) -> tuple[list[Any], list[Any]]:
-        labels, units = part.encoded.labels, [unit_of(part.encoded, example) for example in chosen]
-        assert labels is not None
-        return [_number(spec, outputs[unit]) for unit in units], [float(labels[unit]) for unit in units]
+    def predictions(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]) -> list[Any]:
+        return [spec.low + float(outputs[encoded.unit(e)]) * (spec.high - spec.low) for e in chosen]
 
-    def trivial(self, train: Part, part: Part, tokenizer: Any) -> dict[str, float]:
+    def guesses(self, train: Part, encoded: Encoded, chosen: Sequence[int], tokenizer: Any) -> list[Any] | None:
         """None: a correlation with a constant is not defined."""
-        return {}
+        return None
 
-    def unanswered(self, row: Row) -> Row:
-        return row | {"label": 0.0}
-
-    def answer(self, spec: HeadSpec, encoded: Encoded, outputs: Outputs, example: int) -> dict[str, Any]:
-        return {"score": round(_number(spec, outputs[unit_of(encoded, example)]), 4)}
+    def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
+        return {"score": round(self.predictions(encoded, spec, outputs, [example])[0], 4)}
 
 
 def _pair(row: Row) -> str | None:
     return text(row["pair"], "pair") if "pair" in row else None
-
-
-def _number(spec: HeadSpec, output: Any) -> float:
-    """An output in [0, 1] on the scale of the labels."""
-    return spec.low + float(output) * (spec.high - spec.low)
 
 
 def class_map(spec: HeadSpec, task: Task) -> list[int]:

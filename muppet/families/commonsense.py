@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from muppet.families.encoded import Encoded, Part
-from muppet.families.family import Family, Fields, Outputs, probabilities, unit_of
-from muppet.families.layout import Layout
+from muppet.families.family import Labelled, Outputs, probabilities
 from muppet.families.roles import BadRow, Drop, Example, short, text, texts
 from muppet.families.spec import HeadSpec
 from muppet.tasks.task import Row, Task
 
 
-class ChoiceLayout(Layout):
-    """One row per choice: [CLS] text [SEP] choice [SEP]."""
-
-    def add(self, batch: list[Example]) -> None:
-        before = [example["text"] for example in batch for _ in example["choices"]]
-        choices = [choice for example in batch for choice in example["choices"]]
-        ids, second, _ = self.segmenter.rows(before, choices)
-        self.add_rows(ids, second)
-        self.add_units([len(e["choices"]) for e in batch], range(self.n_examples, self.n_examples + len(batch)))
-        self.n_examples += len(batch)
-        self.writer.append("labels", [example["label"] for example in batch], np.int64)
-        self.add_gold([{} for _ in batch])
-
-
-class Commonsense(Family):
+class Commonsense(Labelled):
     """One of an example's own choices, however many."""
 
     name = "commonsense"
-    layout = ChoiceLayout
     shared_head = True
     asks = ("choices",)
     may_ask = ("context", "question")
+    unknown: ClassVar[Row] = {"label": 0}
 
     def read(self, task: Task, row: Row) -> Example:
         """The context against each choice; with a question between the two, the question goes with the choice."""
@@ -53,12 +38,14 @@ class Commonsense(Family):
             return {"text": text(context, "context"), "choices": choices, "label": label}
         return {"text": text(context or question, "question"), "choices": choices, "label": label}
 
+    def rows(self, task: Task, example: Example) -> list[list[str]]:
+        return [[example["text"], choice] for choice in example["choices"]]
+
     def texts(self, task: Task, example: Example) -> list[str]:
         return [example["text"], *example["choices"]]
 
-    def shown(self, task: Task, example: Example) -> list[str]:
-        rows = [f"[CLS] {example['text']} [SEP] {choice} [SEP]" for choice in example["choices"]]
-        return [*rows, f"→ row {example['label'] + 1} of {len(rows)}"]
+    def truth(self, task: Task, example: Example) -> str:
+        return f"row {example['label'] + 1} of {len(example['choices'])}"
 
     def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
         return HeadSpec(key=key, family=self.name, outputs=1)
@@ -66,7 +53,7 @@ class Commonsense(Family):
     def candidates(self, part: Part) -> np.ndarray:
         return np.diff(part.encoded.unit_rows)[part.units]
 
-    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> Fields:
+    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> dict[str, np.ndarray]:
         every, choices = np.arange(len(units)), encoded.unit_rows[units + 1] - encoded.unit_rows[units]
         return {
             "targets": np.asarray(encoded.labels)[units],
@@ -77,23 +64,16 @@ class Commonsense(Family):
             "widest": np.array(choices.max()),
         }
 
-    def answers(
-        self, part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]
-    ) -> tuple[list[Any], list[Any]]:
-        labels, units = part.encoded.labels, [unit_of(part.encoded, example) for example in chosen]
-        assert labels is not None
-        return [int(np.argmax(outputs[unit])) for unit in units], [int(labels[unit]) for unit in units]
+    def predictions(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]) -> list[Any]:
+        return [int(np.argmax(outputs[encoded.unit(example)])) for example in chosen]
 
     def trivial(self, train: Part, part: Part, tokenizer: Any) -> dict[str, float]:
-        """A guess among the choices."""
+        """What a guess among the choices has on average."""
         known = "accuracy" in part.encoded.task.metrics
         return {"accuracy": float((1 / self.candidates(part)).mean())} if known else {}
 
-    def unanswered(self, row: Row) -> Row:
-        return row | {"label": 0}
-
-    def answer(self, spec: HeadSpec, encoded: Encoded, outputs: Outputs, example: int) -> dict[str, Any]:
-        scores = outputs[unit_of(encoded, example)]
+    def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
+        scores = outputs[encoded.unit(example)]
         return {"choice": int(np.argmax(scores)), "scores": probabilities(scores)}
 
 

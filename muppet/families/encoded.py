@@ -48,6 +48,10 @@ class Encoded:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         return np.maximum.reduceat(lengths, self.unit_rows[:-1]), np.diff(self.unit_rows)
 
+    def unit(self, example: int) -> int:
+        """The first unit of an example."""
+        return int(np.searchsorted(self.unit_example, example))
+
     def gold(self) -> list[dict[str, Any]]:
         """Per example, what evaluation compares with: only kept with `evaluation=True`.
 
@@ -69,6 +73,10 @@ class Part:
     @property
     def name(self) -> str:
         return self.encoded.task.name
+
+    def examples(self) -> list[int]:
+        """The examples that the units belong to, in order."""
+        return np.unique(self.encoded.unit_example[self.units]).tolist()
 
 
 def ranges(bounds: np.ndarray, which: np.ndarray) -> np.ndarray:

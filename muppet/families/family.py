@@ -16,7 +16,6 @@ from muppet.metrics import score
 from muppet.tasks.task import FamilyName, Row, Task
 
 Outputs = Mapping[int, Any]  # unit → what the model says of it, see `stages.evaluate.predict`
-Fields = dict[str, np.ndarray]
 
 
 class Family(ABC):
@@ -26,14 +25,15 @@ class Family(ABC):
     """
 
     name: ClassVar[FamilyName]
-    layout: ClassVar[type[Layout]]
     shared_head: ClassVar[bool] = False  # all datasets of the family train one head (paper §3.1)
     needs_decoder: ClassVar[bool] = False
     no_example: ClassVar[str] = "row without an example"  # the reason counted when a Task's `rows` gives nothing
-    learns_from_gold: ClassVar[bool] = False  # whether `trivial` reads what evaluation keeps of the training rows
-    asks: ClassVar[tuple[str, ...]]  # the roles that a user's row holds
-    may_ask: ClassVar[tuple[str, ...]] = ()  # and those that it may hold
-    no_answer: ClassVar[bool | None] = None  # `Task.no_answer` of a user's rows
+    gold: ClassVar[str] = ""  # what of a gold line the metrics compare with; labels have none
+    learns_from_gold: ClassVar[bool] = False  # whether `guesses` reads the gold lines of the training rows
+    asks: ClassVar[tuple[str, ...]]  # the roles that a user's row holds,
+    may_ask: ClassVar[tuple[str, ...]] = ()  # those that it may hold,
+    unknown: ClassVar[Row] = {}  # what stands in the place of the answer,
+    no_answer: ClassVar[bool | None] = None  # and `Task.no_answer` of such rows
 
     # -- data
 
@@ -42,18 +42,22 @@ class Family(ABC):
         """The example of a row whose keys are roles. Raises `Drop` for one to leave out, `BadRow` for a wrong one."""
 
     @abstractmethod
+    def rows(self, task: Task, example: Example) -> list[list[str]]:
+        """The model's rows of an example: [CLS] text [SEP], or [CLS] text [SEP] second text [SEP]."""
+
     def texts(self, task: Task, example: Example) -> list[str]:
-        """The texts that the model reads of an example."""
+        """All texts of an example."""
+        return [text for row in self.rows(task, example) for text in row]
 
     @abstractmethod
-    def shown(self, task: Task, example: Example) -> list[str]:
-        """An example's rows, with [CLS] and [SEP] for whatever a tokenizer puts there, and the answer last."""
+    def truth(self, task: Task, example: Example) -> str:
+        """The right answer, for a reader."""
+
+    @abstractmethod
+    def lay_out(self, layout: Layout, batch: list[Example]) -> None:
+        """Write rows, units and what is learnt of some examples; with `layout.evaluation` their gold lines too."""
 
     # -- training
-
-    def key(self, task: Task, heads: str) -> str:
-        """The name of the head that `task` trains: "shared" heads are the family's where it has one."""
-        return self.name if heads == "shared" and self.shared_head else task.name.replace(".", "_")
 
     @abstractmethod
     def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
@@ -70,7 +74,7 @@ class Family(ABC):
             check_n(int(n[worst]), f"{part.name}, example {int(part.encoded.unit_example[part.units[worst]])}")
 
     @abstractmethod
-    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> Fields:
+    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> dict[str, np.ndarray]:
         """The numbers beside the tokens that the family's head needs for `units` [U], in order.
 
         Always `targets` and `unit` (see `losses.Decisions`) and, except for summaries, `n` [U], Eq. 1's count.
@@ -91,38 +95,50 @@ class Family(ABC):
         return {}
 
     @abstractmethod
-    def answers(
-        self, part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]
-    ) -> tuple[list[Any], list[Any]]:
-        """(predictions, references) of the examples `chosen`, as the metrics take them."""
+    def predictions(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]) -> list[Any]:
+        """What the model says of the examples `chosen`, as the metrics take it."""
+
+    def references(self, encoded: Encoded, chosen: Sequence[int]) -> list[Any]:
+        """What is right, as the metrics take it."""
+        gold = encoded.gold()
+        return [gold[example][self.gold] for example in chosen]
+
+    def guesses(self, train: Part, encoded: Encoded, chosen: Sequence[int], tokenizer: Any) -> list[Any] | None:
+        """What could be said without a model; None where there is nothing."""
+        return None
 
     def trivial(self, train: Part, part: Part, tokenizer: Any) -> dict[str, float]:
-        """Metric → score on `part` of an answer that needs no learning; empty where the family has none."""
-        return {}
-
-    def scores(self, task: Task, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        """Metric → score of such an answer."""
-        return {metric: score(self.official(metric, task), predictions, references).value for metric in task.metrics}
+        """Metric → score of those guesses on `part`, to stand beside a model's; empty where there are none."""
+        task, chosen = part.encoded.task, part.examples()
+        guesses = self.guesses(train, part.encoded, chosen, tokenizer)
+        if guesses is None:
+            return {}
+        references = self.references(part.encoded, chosen)
+        return {metric: score(self.official(metric, task), guesses, references).value for metric in task.metrics}
 
     # -- a user's own rows
 
-    @abstractmethod
     def unanswered(self, row: Row) -> Row:
         """`row`, which holds what the family `asks`, with something in the place of the answer."""
+        return row | self.unknown
 
     @abstractmethod
-    def answer(self, spec: HeadSpec, encoded: Encoded, outputs: Outputs, example: int) -> dict[str, Any]:
+    def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
         """What is printed for one example."""
 
 
-def examples_of(part: Part) -> list[int]:
-    """The examples that the units of `part` belong to, in order."""
-    return np.unique(part.encoded.unit_example[part.units]).tolist()
+class Labelled(Family):
+    """The families whose answer is one number: the label of the example's only unit."""
 
+    label_type: ClassVar[type] = np.int64
 
-def unit_of(encoded: Encoded, example: int) -> int:
-    """The first unit of an example."""
-    return int(np.searchsorted(encoded.unit_example, example))
+    def lay_out(self, layout: Layout, batch: list[Example]) -> None:
+        layout.add_texts([self.rows(layout.task, example) for example in batch])
+        layout.writer.append("labels", [example["label"] for example in batch], self.label_type)
+        layout.add_gold([{} for _ in batch])
+
+    def references(self, encoded: Encoded, chosen: Sequence[int]) -> list[Any]:
+        return np.asarray(encoded.labels)[[encoded.unit(example) for example in chosen]].tolist()
 
 
 def probabilities(logits: Any) -> list[float]:

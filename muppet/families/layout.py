@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from muppet.families.roles import Example
 from muppet.families.segments import Segmenter
 from muppet.tasks.task import Task
 
@@ -21,6 +20,7 @@ class Writer:
     def __init__(self, folder: Path, token_dtype: Any) -> None:
         self.folder, self.token_dtype = folder, token_dtype
         self.open: dict[str, tuple[Any, np.dtype, list[int]]] = {}
+        self.ends: dict[str, int] = {}  # the last of each array of offsets
         self.gold = open(folder / "gold.jsonl", "w", encoding="utf-8")
 
     def append(self, name: str, values: Any, dtype: Any, width: int | None = None) -> None:
@@ -35,6 +35,12 @@ class Writer:
         array = np.asarray(values, dtype=kept).reshape(-1 if width is None else (-1, width))
         shape[0] += len(array)
         file.write(array.tobytes())
+
+    def append_ends(self, name: str, lengths: Any) -> None:
+        """Add where some lists end, given their lengths, to array `name` of offsets, which begins with 0."""
+        ends = self.ends.get(name, 0) + np.cumsum(np.asarray(lengths, np.int64))
+        self.append(name, ends if name in self.open else [0, *ends], np.int64)
+        self.ends[name] = int(ends[-1]) if len(ends) else self.ends.get(name, 0)
 
     def add_gold(self, value: dict[str, Any]) -> None:
         """One example's gold line."""
@@ -59,44 +65,37 @@ class Writer:
 
 
 class Layout:
-    """Rows and units of one split; the families' subclasses say what an example's rows are."""
+    """The rows and units of one split on their way to the files."""
 
-    tag_names: list[str] | None = None
+    tag_names: list[str] | None = None  # what tagging's numbers stand for
 
     def __init__(self, task: Task, segmenter: Segmenter, writer: Writer, evaluation: bool) -> None:
         self.task, self.segmenter, self.writer, self.evaluation = task, segmenter, writer, evaluation
-        self.n_examples = self.n_rows = self.n_tokens = 0
-        writer.append("offsets", [0], np.int64)
-        writer.append("unit_rows", [0], np.int64)
+        self.n_examples = 0  # before the batch that is being laid out
+        writer.append_ends("offsets", [])
+        writer.append_ends("unit_rows", [])
         for name, dtype in (("tokens", writer.token_dtype), ("second", np.int32), ("unit_example", np.int32)):
             writer.append(name, [], dtype)
 
-    def add(self, batch: list[Example]) -> None:
-        """Write the rows, units, labels and gold lines of some examples."""
-        raise NotImplementedError
+    def add_texts(self, batch: Sequence[Sequence[Sequence[str]]]) -> list[Any]:
+        """One unit per example, of the given rows (see `Family.rows`) → the rows' encodings (see `Segmenter.rows`)."""
+        rows = [row for rows in batch for row in rows]
+        pairs = [second for _, second in rows] if len(rows[0]) == 2 else None
+        ids, second, encodings = self.segmenter.rows([row[0] for row in rows], pairs)
+        self.add(ids, second, [len(rows) for rows in batch], range(len(batch)))
+        return encodings
 
-    def add_rows(self, ids: Sequence[Sequence[int]], second: Sequence[int]) -> None:
-        """Token rows, and where the second segment of each starts."""
+    def add(
+        self, ids: Sequence[Sequence[int]], second: Sequence[int], unit_rows: Sequence[int], examples: Sequence[int]
+    ) -> None:
+        """Token rows, where their second segments start, and each unit's count of rows and example in the batch."""
         lengths = np.fromiter(map(len, ids), np.int64, len(ids))
         flat = np.fromiter((token for row in ids for token in row), self.writer.token_dtype, int(lengths.sum()))
         self.writer.append("tokens", flat, self.writer.token_dtype)
-        self.writer.append("offsets", self.n_tokens + np.cumsum(lengths), np.int64)
+        self.writer.append_ends("offsets", lengths)
         self.writer.append("second", second, np.int32)
-        self.n_tokens += int(lengths.sum())
-
-    def add_units(self, rows_per_unit: Sequence[int], example: Sequence[int]) -> None:
-        """How many of those rows make each unit, and the example that it is of."""
-        self.writer.append("unit_rows", self.n_rows + np.cumsum(np.asarray(rows_per_unit, np.int64)), np.int64)
-        self.writer.append("unit_example", example, np.int32)
-        self.n_rows += int(sum(rows_per_unit))
-
-    def one_row_each(self, batch: list[Example], texts: list[str], pairs: list[str] | None) -> list[Any]:
-        """One row and one unit per example → the rows' encodings, see `Segmenter.rows`."""
-        ids, second, encodings = self.segmenter.rows(texts, pairs)
-        self.add_rows(ids, second)
-        self.add_units([1] * len(batch), range(self.n_examples, self.n_examples + len(batch)))
-        self.n_examples += len(batch)
-        return encodings
+        self.writer.append_ends("unit_rows", unit_rows)
+        self.writer.append("unit_example", self.n_examples + np.asarray(examples), np.int32)
 
     def add_gold(self, values: list[dict[str, Any]]) -> None:
         """What evaluation compares with, a dict per example; see `Encoded.gold`."""

@@ -7,38 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 from muppet import trees
 from muppet.families.encoded import Encoded, Part
-from muppet.families.family import Outputs, examples_of
+from muppet.families.family import Outputs
+from muppet.families.layout import Layout
 from muppet.families.roles import Drop, Example, text
 from muppet.families.spec import HeadSpec
-from muppet.families.tagging import Tagging, TagLayout
+from muppet.families.tagging import Tagging
 from muppet.tasks.task import Row, Task, dataset_name
 
 if TYPE_CHECKING:
     from nltk.tree import Tree
 
 
-class TreeLayout(TagLayout):
-    """A split's tags are numbered in order of appearance."""
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self.known: dict[str, int] = {}
-
-    def add(self, batch: list[Example]) -> None:
-        name = dataset_name(self.task)
-        read = [trees.example(e["tree"], f"{name}, {self.n_examples + i}") for i, e in enumerate(batch)]
-        numbers = [[self.known.setdefault(tag, len(self.known)) for tag in tags] for _, _, tags in read]
-        self.add_sentences(batch, [words for words, _, _ in read], numbers)
-        self.tag_names = list(self.known)
-        sentences = zip(batch, read)
-        self.add_gold([{"tree": e["tree"], "tokens": words, "pos_tags": pos} for e, (words, pos, _) in sentences])
-
-
 class Parsing(Tagging):
     """A bracketed tree."""
 
     name = "parsing"
-    layout = TreeLayout
+    gold = "tree"
     learns_from_gold = False
 
     def read(self, task: Task, row: Row) -> Example:
@@ -47,39 +31,39 @@ class Parsing(Tagging):
             raise Drop("empty tree")
         return {"tree": tree}
 
-    def texts(self, task: Task, example: Example) -> list[str]:
-        return [" ".join(trees.example(example["tree"], task.name)[0])]
+    def rows(self, task: Task, example: Example) -> list[list[str]]:
+        return [[" ".join(trees.example(example["tree"], task.name)[0])]]
 
-    def shown(self, task: Task, example: Example) -> list[str]:
+    def truth(self, task: Task, example: Example) -> str:
         words, _, tags = trees.example(example["tree"], task.name)
-        return [f"[CLS] {' '.join(words)} [SEP]", f"→ {'  '.join(f'{w}/{t}' for w, t in zip(words, tags))}"]
+        return "  ".join(f"{word}/{tag}" for word, tag in zip(words, tags))
 
-    def answers(
-        self, part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]
-    ) -> tuple[list[Any], list[Any]]:
-        gold = part.encoded.gold()
-        spelt = []
-        for example in chosen:
-            tags = self.word_tags(part.encoded, spec, outputs, example)
-            spelt.append(trees.one_line(trees.decode(gold[example]["tokens"], gold[example]["pos_tags"], tags)))
-        return spelt, [gold[example]["tree"] for example in chosen]
+    def lay_out(self, layout: Layout, batch: list[Example]) -> None:
+        """A split's tags are numbered in order of appearance."""
+        name, numbers = dataset_name(layout.task), {tag: i for i, tag in enumerate(layout.tag_names or ())}
+        read = [trees.example(e["tree"], f"{name}, {layout.n_examples + i}") for i, e in enumerate(batch)]
+        sentences = [(words, [numbers.setdefault(tag, len(numbers)) for tag in tags]) for words, _, tags in read]
+        self.lay_words(layout, sentences, list(numbers))
+        sources = zip(batch, read)
+        layout.add_gold([{"tree": e["tree"], "tokens": words, "pos_tags": pos} for e, (words, pos, _) in sources])
+
+    def predictions(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]) -> list[Any]:
+        gold = encoded.gold()
+        tags = [self.word_tags(encoded, spec, outputs, example) for example in chosen]
+        spelt = [trees.decode(gold[e]["tokens"], gold[e]["pos_tags"], own) for e, own in zip(chosen, tags)]
+        return [trees.one_line(tree) for tree in spelt]
 
     def plainest(self, names: Sequence[str]) -> str:
         return "=1 S"
 
-    def trivial(self, train: Part, part: Part, tokenizer: Any) -> dict[str, float]:
+    def guesses(self, train: Part, encoded: Encoded, chosen: Sequence[int], tokenizer: Any) -> list[Any]:
         """Right-branching trees."""
-        gold, chosen = part.encoded.gold(), examples_of(part)
-        guesses = [trees.one_line(right_branching(gold[e]["tokens"], gold[e]["pos_tags"])) for e in chosen]
-        return self.scores(part.encoded.task, guesses, [gold[e]["tree"] for e in chosen])
+        gold = encoded.gold()
+        return [trees.one_line(right_branching(gold[e]["tokens"], gold[e]["pos_tags"])) for e in chosen]
 
     def unanswered(self, row: Row) -> Row:
         words = (word.replace("(", "-LRB-").replace(")", "-RRB-") for word in row["tokens"])
         return {"tree": "(TOP " + " ".join(f"(XX {word})" for word in words) + ")"}
-
-    def answer(self, spec: HeadSpec, encoded: Encoded, outputs: Outputs, example: int) -> dict[str, Any]:
-        tags, words = self.word_tags(encoded, spec, outputs, example), encoded.gold()[example]["tokens"]
-        return {"tree": trees.one_line(trees.decode(words, None, tags))}
 
 
 def right_branching(words: Sequence[str], pos_tags: Sequence[str] | None = None, *, label: str = "VP") -> Tree:

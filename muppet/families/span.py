@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from muppet.families.encoded import Encoded, Part
-from muppet.families.family import Family, Fields, Outputs
+from muppet.families.family import Family, Outputs
 from muppet.families.layout import Layout
 from muppet.families.roles import BadRow, Drop, Example, short, text, texts
 from muppet.families.segments import Window
@@ -17,23 +17,6 @@ from muppet.tasks.task import Row, Task
 
 STRIDE = 128  # tokens that neighbouring windows of a context share (less where rows are short)
 ANSWER_LENGTH = 30  # tokens of a predicted span, at most
-
-
-class WindowLayout(Layout):
-    """One row, and one unit, per window: [CLS] question [SEP] a stretch of the context [SEP]."""
-
-    def add(self, batch: list[Example]) -> None:
-        windows = self.segmenter.windows([e["question"] for e in batch], [e["context"] for e in batch], STRIDE)
-        spans = [_token_span(window, batch[window.example]["spans"]) for window in windows]
-        self.add_rows([window.ids for window in windows], [window.first for window in windows])
-        self.add_units([1] * len(windows), [self.n_examples + window.example for window in windows])
-        self.n_examples += len(batch)
-        self.writer.append("spans", spans, np.int32, 2)
-        self.writer.append("context", [(window.first, window.last) for window in windows], np.int32, 2)
-        if self.evaluation:
-            for window in windows:
-                self.writer.append("char_offsets", window.offsets, np.int32, 2)
-        self.add_gold([{"id": e["id"], "answers": e["gold"], "context": e["context"]} for e in batch])
 
 
 def _token_span(window: Window, spans: list[tuple[int, int]]) -> tuple[int, int]:
@@ -51,10 +34,11 @@ class Span(Family):
     """First and last token of the answer in each window."""
 
     name = "span"
-    layout = WindowLayout
     shared_head = True
     no_example = "answer is no span of the context"
+    gold = "answers"
     asks = ("question", "context")
+    unknown: ClassVar[Row] = {"answers": {"text": [], "answer_start": []}}
     no_answer = True
 
     def read(self, task: Task, row: Row) -> Example:
@@ -73,13 +57,25 @@ class Span(Family):
             raise Drop(self.no_example)
         return {"id": str(row.get("id", "")), "question": question, "context": context, "spans": spans, "gold": gold}
 
-    def texts(self, task: Task, example: Example) -> list[str]:
-        return [example["question"], example["context"]]
+    def rows(self, task: Task, example: Example) -> list[list[str]]:
+        return [[example["question"], example["context"]]]  # before long contexts are cut into windows
 
-    def shown(self, task: Task, example: Example) -> list[str]:
+    def truth(self, task: Task, example: Example) -> str:
         answers = [example["context"][start:end] for start, end in example["spans"]]
-        answer = " | ".join(dict.fromkeys(answers)) or "no answer"
-        return [f"[CLS] {example['question']} [SEP] {example['context']} [SEP]", f"→ {answer}"]
+        return " | ".join(dict.fromkeys(answers)) or "no answer"
+
+    def lay_out(self, layout: Layout, batch: list[Example]) -> None:
+        """One row, and one unit, per window: [CLS] question [SEP] a stretch of the context [SEP]."""
+        windows = layout.segmenter.windows([e["question"] for e in batch], [e["context"] for e in batch], STRIDE)
+        ids, first = [window.ids for window in windows], [window.first for window in windows]
+        layout.add(ids, first, [1] * len(windows), [window.example for window in windows])
+        spans = [_token_span(window, batch[window.example]["spans"]) for window in windows]
+        layout.writer.append("spans", spans, np.int32, 2)
+        layout.writer.append("context", [(window.first, window.last) for window in windows], np.int32, 2)
+        if layout.evaluation:
+            for window in windows:
+                layout.writer.append("char_offsets", window.offsets, np.int32, 2)
+        layout.add_gold([{"id": e["id"], "answers": e["gold"], "context": e["context"]} for e in batch])
 
     def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
         return HeadSpec(key=key, family=self.name, outputs=2)
@@ -88,7 +84,7 @@ class Span(Family):
         bounds = np.asarray(part.encoded.context)[part.units]
         return bounds[:, 1] - bounds[:, 0] + null_counted(part.encoded, part.units)
 
-    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> Fields:
+    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> dict[str, np.ndarray]:
         every = np.arange(len(units))
         bounds, null = np.asarray(encoded.context)[units], null_counted(encoded, units)
         spans = np.asarray(encoded.spans)[units]
@@ -110,24 +106,14 @@ class Span(Family):
     def settings(self, task: Task) -> dict[str, Any]:
         return {"answer_tokens": ANSWER_LENGTH}
 
-    def answers(
-        self, part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]
-    ) -> tuple[list[Any], list[Any]]:
-        """Per question the best window's text; with no-answer questions, with what `_best` says of no answer."""
-        encoded, gold = part.encoded, part.encoded.gold()
-        windows: dict[int, list[int]] = {}
-        for unit in part.units.tolist():
-            windows.setdefault(int(encoded.unit_example[unit]), []).append(unit)
-        best = [_best(encoded, outputs, windows[example], gold[example]["context"]) for example in chosen]
-        predictions = [one if encoded.task.no_answer else one[0] for one in best]
-        return predictions, [gold[example]["answers"] for example in chosen]
+    def predictions(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]) -> list[Any]:
+        """The best window's text; with no-answer questions, with what `_best` says of no answer."""
+        gold = encoded.gold()
+        best = [_best(encoded, outputs, example, gold[example]["context"]) for example in chosen]
+        return [one if encoded.task.no_answer else one[0] for one in best]
 
-    def unanswered(self, row: Row) -> Row:
-        return row | {"answers": {"text": [], "answer_start": []}}
-
-    def answer(self, spec: HeadSpec, encoded: Encoded, outputs: Outputs, example: int) -> dict[str, Any]:
-        units = np.flatnonzero(encoded.unit_example == example).tolist()
-        answer, margin = _best(encoded, outputs, units, encoded.gold()[example]["context"])
+    def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
+        ((answer, margin),) = self.predictions(encoded, spec, outputs, [example])
         return {"answer": answer, "no_answer_margin": round(margin, 4)}
 
 
@@ -158,8 +144,9 @@ def null_counted(encoded: Encoded, units: np.ndarray) -> np.ndarray:
     return ((before == own) & (units > 0)) | ((after == own) & (units < len(example) - 1))
 
 
-def _best(encoded: Encoded, outputs: Outputs, units: Sequence[int], context: str) -> tuple[str, float]:
+def _best(encoded: Encoded, outputs: Outputs, example: int, context: str) -> tuple[str, float]:
     """The best span of a question's windows, and the lowest window's score of no answer minus that span's score."""
+    units = range(encoded.unit(example), encoded.unit(example + 1))
     unit = max(units, key=lambda u: outputs[u][0])
     value, first, last, _ = outputs[unit]
     row = int(encoded.unit_rows[unit])

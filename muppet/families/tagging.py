@@ -11,45 +11,11 @@ import numpy as np
 from muppet.errors import UserError
 from muppet.families.classification import majority
 from muppet.families.encoded import Encoded, Part, ranges
-from muppet.families.family import Family, Fields, Outputs, examples_of, unit_of
+from muppet.families.family import Family, Outputs
 from muppet.families.layout import Layout
 from muppet.families.roles import BadRow, Drop, Example, short, texts
 from muppet.families.spec import HeadSpec, spec_of_classes
 from muppet.tasks.task import FamilyName, Row, Task, dataset_name
-
-
-class TagLayout(Layout):
-    """Words are joined by single spaces and found again by their characters, so that any tokenizer serves."""
-
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self.n_words = 0
-        self.tag_names = list(self.task.classes or ())
-        self.writer.append("words", [], np.int32)
-        self.writer.append("tags", [], np.int32)
-        self.writer.append("word_offsets", [0], np.int64)
-
-    def add(self, batch: list[Example]) -> None:
-        self.add_sentences(batch, [example["tokens"] for example in batch], [example["tags"] for example in batch])
-        classes = self.task.classes or ()
-        names = [[classes[tag] for tag in example["tags"]] for example in batch]
-        self.add_gold([{"tokens": e["tokens"], "tags": tags} for e, tags in zip(batch, names)])
-
-    def add_sentences(self, batch: list[Example], sentences: list[list[str]], tags: list[list[int]]) -> None:
-        encodings = self.one_row_each(batch, [" ".join(words) for words in sentences], None)
-        if not encodings:
-            raise UserError(
-                f"{dataset_name(self.task)}: tagging needs character offsets; use a model with a fast tokenizer"
-            )
-        for words, sentence_tags, encoding in zip(sentences, tags, encodings):
-            first = _first_tokens(words, encoding)
-            kept = slice(None) if self.evaluation else first >= 0
-            cut = int((first < 0).sum())
-            self.segmenter.notes["words cut"] += cut
-            self.n_words += len(words) - (0 if self.evaluation else cut)
-            self.writer.append("words", first[kept], np.int32)
-            self.writer.append("tags", np.asarray(sentence_tags, np.int32)[kept], np.int32)
-            self.writer.append("word_offsets", [self.n_words], np.int64)
 
 
 def _first_tokens(words: list[str], encoding: Any) -> np.ndarray:
@@ -66,7 +32,7 @@ class Tagging(Family):
     """One of the head's tags for each word, read off its first sub-word."""
 
     name: ClassVar[FamilyName] = "tagging"
-    layout = TagLayout
+    gold: ClassVar[str] = "tags"
     learns_from_gold = True  # which words had which tags
     asks = ("tokens",)
 
@@ -81,18 +47,39 @@ class Tagging(Family):
             )
         return {"tokens": tokens, "tags": [_tag(tag, task.classes) for tag in tags]}
 
-    def texts(self, task: Task, example: Example) -> list[str]:
-        return [" ".join(example["tokens"])]
+    def rows(self, task: Task, example: Example) -> list[list[str]]:
+        """Words are joined by single spaces and found again by their characters, so that any tokenizer serves."""
+        return [[" ".join(example["tokens"])]]
 
-    def shown(self, task: Task, example: Example) -> list[str]:
+    def truth(self, task: Task, example: Example) -> str:
         assert task.classes is not None
-        tagged = " ".join(f"{token}/{task.classes[tag]}" for token, tag in zip(example["tokens"], example["tags"]))
-        return [f"[CLS] {' '.join(example['tokens'])} [SEP]", f"→ {tagged}"]
+        return " ".join(f"{token}/{task.classes[tag]}" for token, tag in zip(example["tokens"], example["tags"]))
+
+    def lay_out(self, layout: Layout, batch: list[Example]) -> None:
+        classes = list(layout.task.classes or ())
+        self.lay_words(layout, [(example["tokens"], example["tags"]) for example in batch], classes)
+        layout.add_gold([{"tokens": e["tokens"], "tags": [classes[tag] for tag in e["tags"]]} for e in batch])
+
+    def lay_words(self, layout: Layout, sentences: Sequence[tuple[list[str], list[int]]], names: list[str]) -> None:
+        """Rows of sentences, each words and the numbers of their tags among `names`."""
+        encodings = layout.add_texts([[[" ".join(words)]] for words, _ in sentences])
+        if not encodings:
+            raise UserError(
+                f"{dataset_name(layout.task)}: tagging needs character offsets; use a model with a fast tokenizer"
+            )
+        layout.tag_names = names
+        for (words, tags), encoding in zip(sentences, encodings):
+            first = _first_tokens(words, encoding)
+            kept = slice(None) if layout.evaluation else first >= 0
+            layout.segmenter.notes["words cut"] += int((first < 0).sum())
+            layout.writer.append("words", first[kept], np.int32)
+            layout.writer.append("tags", np.asarray(tags, np.int32)[kept], np.int32)
+            layout.writer.append_ends("word_offsets", [len(first[kept])])
 
     def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
         return spec_of_classes(task, key, encoded.tag_names)
 
-    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> Fields:
+    def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> dict[str, np.ndarray]:
         """Also `word`: each word's first token in its row. Words that were cut off with the row's end are left out."""
         assert encoded.word_offsets is not None
         lengths = encoded.word_offsets[units + 1] - encoded.word_offsets[units]
@@ -109,16 +96,12 @@ class Tagging(Family):
     def official(self, metric: str, task: Task) -> str:
         return "token_accuracy" if metric == "accuracy" else metric
 
-    def answers(
-        self, part: Part, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]
-    ) -> tuple[list[Any], list[Any]]:
-        gold = part.encoded.gold()
-        tags = [self.word_tags(part.encoded, spec, outputs, example) for example in chosen]
-        return tags, [gold[example]["tags"] for example in chosen]
+    def predictions(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]) -> list[Any]:
+        return [self.word_tags(encoded, spec, outputs, example) for example in chosen]
 
     def word_tags(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> list[str]:
         """A tag for every word of a sentence; a word that was cut off with its row's end gets the plainest tag."""
-        unit, names = unit_of(encoded, example), spec.classes or ()
+        unit, names = encoded.unit(example), spec.classes or ()
         assert encoded.words is not None and encoded.word_offsets is not None
         in_row = np.asarray(encoded.words[encoded.word_offsets[unit] : encoded.word_offsets[unit + 1]]) >= 0
         guesses: Iterator[int] = iter(outputs[unit])
@@ -128,18 +111,17 @@ class Tagging(Family):
         """The tag that says least."""
         return "O" if "O" in names else names[0]
 
-    def trivial(self, train: Part, part: Part, tokenizer: Any) -> dict[str, float]:
+    def guesses(self, train: Part, encoded: Encoded, chosen: Sequence[int], tokenizer: Any) -> list[Any]:
         """Each word's most frequent tag in training."""
-        learnt, gold, chosen = train.encoded.gold(), part.encoded.gold(), examples_of(part)
-        known = [(learnt[e]["tokens"], learnt[e]["tags"]) for e in examples_of(train)]
-        guesses = majority_tags(known, [gold[e]["tokens"] for e in chosen])
-        return self.scores(part.encoded.task, guesses, [gold[e]["tags"] for e in chosen])
+        learnt, gold = train.encoded.gold(), encoded.gold()
+        known = [(learnt[e]["tokens"], learnt[e]["tags"]) for e in train.examples()]
+        return majority_tags(known, [gold[e]["tokens"] for e in chosen])
 
     def unanswered(self, row: Row) -> Row:
         return row | {"tags": [0] * len(row["tokens"])}
 
-    def answer(self, spec: HeadSpec, encoded: Encoded, outputs: Outputs, example: int) -> dict[str, Any]:
-        return {"tags": self.word_tags(encoded, spec, outputs, example)}
+    def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
+        return {self.gold: self.predictions(encoded, spec, outputs, [example])[0]}
 
 
 def _tag(tag: Any, classes: tuple[str, ...]) -> int:

@@ -11,7 +11,6 @@ import torch
 
 from muppet.families import FAMILIES, answers, official
 from muppet.families.encoded import Part
-from muppet.families.family import examples_of
 from muppet.families.spec import HeadSpec
 from muppet.metrics import bootstrap, score
 from muppet.model import MultiTask
@@ -39,7 +38,7 @@ def evaluate(
     forwards, and all get the result."""
     task = part.encoded.task
     outputs = predict(model, part, spec, device, processes)
-    chosen = examples_of(part)
+    chosen = part.examples()
     predictions, references = answers(part, spec, outputs, chosen)
     scores: dict[str, Score] = {}
     settings = FAMILIES[task.family].settings(task)
@@ -97,12 +96,3 @@ def predict(model: MultiTask, part: Part, spec: HeadSpec, device: Device, proces
                 said = model.head(spec).by_unit(logits.float(), batch.segments[0].fields)
         outputs.update(zip(units.tolist(), said, strict=True))
     return {unit: one for share in gather(processes, outputs) for unit, one in share.items()}
-
-
-def trivial(train: Part, part: Part, tokenizer: Any) -> dict[str, float]:
-    """Metric → score of what needs no model: the majority class of training, a guess among the choices, each word's
-    most frequent tag, right-branching trees, the lead sentence(s). Empty for the families that have none.
-
-    Scored on the same examples with the same metrics, so that it can stand beside a fine-tuning.
-    """
-    return FAMILIES[part.encoded.task.family].trivial(train, part, tokenizer)

@@ -22,7 +22,7 @@ from muppet.runtime.distributed import together
 from muppet.runtime.rank import Processes
 from muppet.stages import opening, record
 from muppet.stages.card import card
-from muppet.stages.evaluate import Evaluated, evaluate, trivial
+from muppet.stages.evaluate import Evaluated, evaluate
 from muppet.tasks.task import Generation, Task
 from muppet.training.train import Progress, Trainer, train
 
@@ -54,7 +54,7 @@ def finetune(
             encoded = opening.open_split(run, task, split, model, processes, cap=run.evaluation_rows, evaluation=True)
             part = Part(encoded=encoded, units=opening.subset(encoded)[0])
             evaluated[task.name, split] = evaluate(model, part, spec, split, device, processes)
-            unlearnt = trivial(parts[0], part, model.tokenizer)
+            unlearnt = FAMILIES[task.family].trivial(parts[0], part, model.tokenizer)
             beside |= {f"{task.name}/{split}/{metric}": value for metric, value in unlearnt.items()}
             read.append((split, part))
     result = Result(

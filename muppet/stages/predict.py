@@ -71,7 +71,7 @@ def predictions(folder: str, rows: Sequence[dict[str, Any]], head: str | None = 
             )
         part = Part(encoded=encoded, units=np.arange(len(encoded.unit_example)))
         outputs = predict(model, part, spec, Device.detect(), Processes())
-        yield from (family.answer(spec, encoded, outputs, example) for example in range(len(rows)))
+        yield from (family.answer(encoded, spec, outputs, example) for example in range(len(rows)))
 
 
 def _head(model: MultiTask, folder: str, head: str | None) -> HeadSpec:
