@@ -50,7 +50,7 @@ class Encoded:
 
     def unit(self, example: int) -> int:
         """The first unit of an example."""
-        return int(np.searchsorted(self.unit_example, example))
+        return int(np.searchsorted(self.unit_example, np.int32(example)))  # of its own type: no copy of the array
 
     def gold(self) -> list[dict[str, Any]]:
         """Per example, what evaluation compares with: only kept with `evaluation=True`.

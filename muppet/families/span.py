@@ -19,17 +19,6 @@ STRIDE = 128  # tokens that neighbouring windows of a context share (less where 
 ANSWER_LENGTH = 30  # tokens of a predicted span, at most
 
 
-def _token_span(window: Window, spans: list[tuple[int, int]]) -> tuple[int, int]:
-    """First and last token, in the row, of the first answer that lies whole in the window; (0, 0) when none does."""
-    inside = window.offsets[window.first : window.last]
-    for start, end in spans:
-        if len(inside) and inside[0, 0] <= start and end <= inside[-1, 1]:
-            first = int(np.searchsorted(inside[:, 1], start, side="right"))
-            last = int(np.searchsorted(inside[:, 0], end, side="left")) - 1
-            return window.first + first, window.first + max(first, last)
-    return 0, 0
-
-
 class Span(Family):
     """First and last token of the answer in each window."""
 
@@ -115,6 +104,17 @@ class Span(Family):
     def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
         ((answer, margin),) = self.predictions(encoded, spec, outputs, [example])
         return {"answer": answer, "no_answer_margin": round(margin, 4)}
+
+
+def _token_span(window: Window, spans: list[tuple[int, int]]) -> tuple[int, int]:
+    """First and last token, in the row, of the first answer that lies whole in the window; (0, 0) when none does."""
+    inside = window.offsets[window.first : window.last]
+    for start, end in spans:
+        if len(inside) and inside[0, 0] <= start and end <= inside[-1, 1]:
+            first = int(np.searchsorted(inside[:, 1], start, side="right"))
+            last = int(np.searchsorted(inside[:, 0], end, side="left")) - 1
+            return window.first + first, window.first + max(first, last)
+    return 0, 0
 
 
 def locate(context: str, answer: str, start: int | None) -> tuple[int, int] | None:

@@ -18,16 +18,6 @@ from muppet.families.spec import HeadSpec, spec_of_classes
 from muppet.tasks.task import FamilyName, Row, Task, dataset_name
 
 
-def _first_tokens(words: list[str], encoding: Any) -> np.ndarray:
-    """[words] the row's index of each word's first token; -1 for words past the row's end."""
-    real = [index for index, sequence in enumerate(encoding.sequence_ids) if sequence == 0]
-    ends = np.array([encoding.offsets[index][1] for index in real])
-    lengths = np.array([len(word) for word in words])
-    starts = np.cumsum(lengths + 1) - lengths - 1
-    place = np.searchsorted(ends, starts, side="right")
-    return np.append(real, -1)[np.minimum(place, len(real))].astype(np.int32)
-
-
 class Tagging(Family):
     """One of the head's tags for each word, read off its first sub-word."""
 
@@ -122,6 +112,16 @@ class Tagging(Family):
 
     def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
         return {self.gold: self.predictions(encoded, spec, outputs, [example])[0]}
+
+
+def _first_tokens(words: list[str], encoding: Any) -> np.ndarray:
+    """[words] the row's index of each word's first token; -1 for words past the row's end."""
+    real = [index for index, sequence in enumerate(encoding.sequence_ids) if sequence == 0]
+    ends = np.array([encoding.offsets[index][1] for index in real])
+    lengths = np.array([len(word) for word in words])
+    starts = np.cumsum(lengths + 1) - lengths - 1
+    place = np.searchsorted(ends, starts, side="right")
+    return np.append(real, -1)[np.minimum(place, len(real))].astype(np.int32)
 
 
 def _tag(tag: Any, classes: tuple[str, ...]) -> int:
