@@ -38,7 +38,7 @@ class Span(Family):
                 f"`answers` is {short(answers)}, not {{'text': […], 'answer_start': […]}}; correct the Task's columns"
             )
         given, starts = texts(answers["text"], "answers"), list(answers["answer_start"])
-        gold = texts(row["gold"], "gold") if row.get("gold") else given
+        gold = _gold(row["gold"]) if row.get("gold") else given
         if not given and not task.no_answer:
             raise Drop("no answer")
         spans = [span for answer, start in zip(given, starts) if (span := locate(context, answer, start)) is not None]
@@ -104,6 +104,13 @@ class Span(Family):
     def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
         ((answer, margin),) = self.predictions(encoded, spec, outputs, [example])
         return {"answer": answer, "no_answer_margin": round(margin, 4)}
+
+
+def _gold(value: Any) -> list[Any]:
+    """Gold answers: texts, or lists of the texts that make up an answer together (DROP)."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, (list, tuple)) for item in value):
+        return texts(value, "gold")
+    return [texts(item, "gold") for item in value]
 
 
 def _token_span(window: Window, spans: list[tuple[int, int]]) -> tuple[int, int]:
