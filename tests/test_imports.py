@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +66,17 @@ except SystemExit as end:
 
 def test_values_load_nothing_heavy(tmp_path: Path) -> None:
     assert loaded("import muppet.runs, muppet.tasks, muppet.result, muppet.synthetic.twins", tmp_path) == set()
+
+
+def test_no_import_of_the_method_climbs_a_floor_not_even_for_types_alone() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (c["layers"] for c in contracts if c["type"] == "layers" and c.get("containers") == ["muppet"])
+    floor = {room.strip(): -depth for depth, rooms in enumerate(layers) for room in rooms.split("|")}
+    for name, path in MODULES.items():
+        for target in imported(path):
+            if name.startswith("muppet.") and target.startswith("muppet."):
+                own, other = name.split(".")[1], target.split(".")[1]
+                assert own == other or floor[other] < floor[own], f"{name} imports {target}"
 
 
 @pytest.mark.parametrize("name", MODULES)

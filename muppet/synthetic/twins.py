@@ -27,7 +27,9 @@ TOPICS = tuple(f"topic{k}" for k in range(6))
 def rows(task: Task, split: str, n: int, seed: int = 0) -> list[Row]:
     """The first `n` rows of the twin of `split`, in the dataset's own columns."""
     if task.name not in MAKERS:
-        raise UserError(f"task {task.name!r} has no synthetic twin; use source='hub', or add one to muppet/twins.py")
+        raise UserError(
+            f"task {task.name!r} has no synthetic twin; use source='hub', or add one to muppet/synthetic/twins.py"
+        )
     rng = random.Random(f"{task.path}/{task.config}/{split}/{seed}")
     make = MAKERS[task.name]
     return [make(rng, index) for index in range(n)]
