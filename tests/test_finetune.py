@@ -22,6 +22,7 @@ from muppet.model.multitask import MultiTask
 from muppet.result import ResultError, pack_items, read, unpack_items, write
 from muppet.runs import Finetune, run_id
 from muppet.runtime.distributed import Processes
+from muppet.stages.evaluate import check_metrics
 from muppet.stages.finetune import finetune
 from muppet.stages.opening import check_candidates, make_spec, open_split, subset
 from muppet.stages.prefinetune import prefinetune
@@ -138,6 +139,28 @@ def test_a_fine_tuning_from_end_to_end(tmp_path):
         assert all(line["score"] == float(line["prediction"] == line["gold"]) for line in mine)
     again = finetune(run)
     assert {k: v.value for k, v in again.scores.items()} == {k: v.value for k, v in result.scores.items()}
+
+
+@pytest.mark.parametrize("task", tasks.ALL.values(), ids=tasks.ALL)
+def test_every_task_has_metrics_of_its_family(task):
+    check_metrics(task)
+
+
+@pytest.mark.parametrize(
+    ("name", "metrics", "message"),
+    [
+        ("rte", ("accuracy", "acuracy"), "unknown metric 'acuracy': did you mean 'accuracy'"),
+        ("rte", ("rouge1",), "rte: metric 'rouge1': example 0 of the predictions is 0; give a text"),
+        ("squad", ("squad_v2_best_f1",), "'a man'; give (the best span's text"),
+        ("mnli", ("evaluate:no-such-module",), "'evaluate:no-such-module' cannot be loaded"),
+    ],
+)
+def test_a_wrong_metric_is_refused_before_anything_is_read(name, metrics, message, monkeypatch):
+    monkeypatch.setattr("muppet.stages.opening.load", lambda *_: pytest.fail("the model was loaded"))
+    run = fine(name)
+    with pytest.raises(UserError) as caught:
+        finetune(dataclasses.replace(run, task=dataclasses.replace(run.task, metrics=metrics)))
+    assert message in str(caught.value)
 
 
 def test_the_pre_finetuned_head_is_used_only_when_asked_for():

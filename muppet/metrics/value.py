@@ -17,9 +17,8 @@ class Value:
 
     value: float  # a fraction of 1; correlations: in [-1, 1]
     n: int
-    weighted: Callable[[np.ndarray], float] = field(
-        repr=False
-    )  # the value when item i counts weights[i] times, weights of shape [n]
+    # The value when item i counts weights[i] times, weights of shape [n]; None where it cannot be resampled.
+    weighted: Callable[[np.ndarray], float] | None = field(default=None, repr=False)
     items: np.ndarray | None = None  # float64 [n] in [0, 1] when the value is their mean, else None
     settings: dict[str, Any] = field(default_factory=dict)  # what else a reader must know to get the same value
 

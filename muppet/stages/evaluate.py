@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from muppet.errors import UserError
 from muppet.families import FAMILIES, answers, official
 from muppet.families.encoded import Part
 from muppet.families.spec import HeadSpec
@@ -19,7 +20,20 @@ from muppet.result import Score, pack_items
 from muppet.runtime.device import Device
 from muppet.runtime.distributed import gather
 from muppet.runtime.rank import Processes
-from muppet.tasks.task import Generation
+from muppet.tasks.task import FamilyName, Generation, Task
+
+# (prediction, reference) of two examples of each family, as its metrics take them
+SAMPLES: dict[FamilyName, tuple[tuple[Any, Any], tuple[Any, Any]]] = {
+    "classification": ((0, 0), (1, 1)),
+    "commonsense": ((0, 0), (1, 1)),
+    "regression": ((0.0, 0.0), (1.0, 1.0)),
+    "span": (("a man", ["a man"]), ("a dog", ["a dog"])),
+    "summarization": (("A man walks the dog.", "A man walks the dog."), ("A cat sat there.", "A cat sat there.")),
+    "tagging": ((["B-X", "O"], ["B-X", "O"]), (["O"], ["O"])),
+    "parsing": (("(S (NN a) (VB b))", "(S (NN a) (VB b))"), ("(S (NN c))", "(S (NN c))")),
+}
+# The same with no-answer questions
+SCORED: tuple[tuple[Any, Any], tuple[Any, Any]] = ((("a man", -1.0), ["a man"]), (("a dog", 1.0), []))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +59,10 @@ def evaluate(
     items: np.ndarray | None = None
     for metric in task.metrics:
         value = score(official(task, metric), predictions, references)
-        low, high = bootstrap(value, seed=0)
-        low, high = min(low, value.value), max(high, value.value)  # resampling a score that is no mean can miss it
+        low = high = None
+        if value.weighted is not None:
+            ends = bootstrap(value, seed=0)
+            low, high = min(*ends, value.value), max(*ends, value.value)  # resampling what is no mean can miss it
         packed = None if value.items is None else pack_items(value.items.tolist())
         scores[metric] = Score(value=value.value, n=value.n, low=low, high=high, items=packed)
         settings[metric] = value.settings
@@ -60,6 +76,17 @@ def evaluate(
             line["score"] = round(float(items[index]), 4)
         lines.append(line)
     return Evaluated(scores=scores, lines=lines, settings=settings)
+
+
+def check_metrics(task: Task) -> None:
+    """Raise UserError for a metric of the task that is unknown, cannot be loaded, or takes other things than the
+    family's: each is tried on two right answers."""
+    samples = SCORED if task.no_answer else SAMPLES[task.family]
+    for metric in task.metrics:
+        try:
+            score(official(task, metric), *map(list, zip(*samples, strict=True)))
+        except UserError as error:
+            raise UserError(f"{task.name}: {error}") from None
 
 
 def _forwards(part: Part, limit: int) -> Iterator[np.ndarray]:

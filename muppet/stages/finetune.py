@@ -22,7 +22,7 @@ from muppet.runtime.distributed import together
 from muppet.runtime.rank import Processes
 from muppet.stages import opening, record
 from muppet.stages.card import card
-from muppet.stages.evaluate import Evaluated, evaluate
+from muppet.stages.evaluate import Evaluated, check_metrics, evaluate
 from muppet.tasks.task import Generation, Task
 from muppet.training.train import Progress, Trainer, train
 
@@ -39,6 +39,8 @@ def finetune(
     folder = paths.run_dir(name)
     processes = distributed.processes(device.kind)
     with together(processes):
+        for task in (run.task, *(run.evaluate_on or ())):
+            check_metrics(task)
         model = opening.load(_start(run), run.recipe, run.seed)
     parts, held_out = _parts(run, model, processes)
     spec = _head(run, model, parts[0].encoded.task, opening.make_spec(run.task, parts[0].encoded, run.recipe.heads))
