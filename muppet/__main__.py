@@ -1,10 +1,10 @@
-"""`python -m muppet`: pre-finetune, fine-tune, predict and export, for people with a model or data of their own.
+"""`muppet`, or `python -m muppet`: pre-finetune, fine-tune, predict, export, with a model or data of one's own.
 
-python -m muppet prefinetune --model roberta-base --tasks rte,boolq,squad --out my-muppet
-python -m muppet finetune --model my-muppet --task rte --out my-rte
-python -m muppet predict --model my-rte < rows.jsonl
-python -m muppet export RUN --out FOLDER
-python -m muppet data check
+muppet prefinetune --model roberta-base --tasks rte,boolq,squad --out my-muppet
+muppet finetune --model my-muppet --task rte --out my-rte
+muppet predict --model my-rte < rows.jsonl
+muppet export RUN --out FOLDER
+muppet data check
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _do(args: argparse.Namespace) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m muppet",
+        prog="muppet" if Path(sys.argv[0]).name == "muppet" else "python -m muppet",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -18,7 +18,7 @@ def test_every_make_target_exists() -> None:
         assert re.search(rf"^{target}:", MAKEFILE, flags=re.MULTILINE), target
 
 
-@pytest.mark.parametrize("line", re.findall(r"python -m muppet (.*)", TEXT))
+@pytest.mark.parametrize("line", re.findall(r"^muppet (.*)", TEXT, flags=re.MULTILINE))
 def test_every_command_line_parses(line: str) -> None:
     if not line.startswith("data"):  # parsed by muppet.cli.data
         _parser().parse_args(line.partition(" < ")[0].split())

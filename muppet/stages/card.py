@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from muppet.families import official
 from muppet.result import Result
 from muppet.runs import Finetune, Run
 from muppet.tasks.task import Task
@@ -17,7 +19,7 @@ model, tokenizer = AutoModel.from_pretrained(FOLDER), AutoTokenizer.from_pretrai
 ```
 
 The heads are in `heads.safetensors`, described by `heads.json`; `muppet.model.MultiTask.load(FOLDER)` gives the model
-with them, and `python -m muppet predict --model FOLDER` answers rows.
+with them, and `muppet predict --model FOLDER` (or `python -m muppet …`) answers rows.
 
 ## Limits
 
@@ -26,19 +28,31 @@ nothing but what this card lists.
 """
 
 
+HUB_TASKS: dict[str, str] = {
+    "classification": "text-classification",
+    "regression": "text-classification",
+    "commonsense": "multiple-choice",
+    "span": "question-answering",
+    "summarization": "summarization",
+    "tagging": "token-classification",
+    "parsing": "token-classification",
+}
+HUB_METRICS = {
+    "matthews": "matthews_correlation",
+    "pearson": "pearsonr",
+    "spearman": "spearmanr",
+    "token_accuracy": "accuracy",
+    "chunk_f1": "seqeval",
+    "chunk_f1_strict": "seqeval",
+}
+
+
 def card(run: Run, result: Result) -> str:
     """The README.md of a saved model, with the Hub's metadata header."""
-    from huggingface_hub import ModelCard, ModelCardData
+    from huggingface_hub import ModelCard
 
     tasks, start = _tasks(run), _start(run)
     synthetic = run.source == "twins"
-    metadata = ModelCardData(
-        base_model=start if "/" in start and not start.startswith("tiny/") and not Path(start).exists() else None,
-        datasets=None if synthetic else sorted({t.path for t in tasks if not t.path.startswith("local/")}),
-        library_name="transformers",
-        language="en",
-        tags=["muppet", "multi-task", run.stage],
-    )
     what = f"Fine-tuned on {run.task.name}" if isinstance(run, Finetune) else f"Pre-finetuned on {len(tasks)} datasets"
     recipe, training, cost = run.recipe, result.training, result.cost
     lines = [
@@ -62,7 +76,72 @@ def card(run: Run, result: Result) -> str:
         interval = "—" if score.low is None or score.high is None else f"{score.low:.4f} to {score.high:.4f}"
         lines.append(f"| {key} | {score.value:.4f} | {interval} | {score.n} |")
     text = "\n".join(lines) + "\n" + USE
-    return str(ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}"))
+    metadata = _metadata(run, result, start, () if synthetic else tasks)
+    return str(ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}", ignore_metadata_errors=False))
+
+
+def _metadata(run: Run, result: Result, start: str, tasks: tuple[Task, ...]) -> Any:
+    """What the Hub reads of a card: base model, datasets, licence, and each score as a result on its dataset.
+
+    Nothing is said of the Hub's datasets where twins stood in for them (`tasks` is empty then).
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    scored = {task.name: task for task in (run.task, *(run.evaluate_on or ()))} if isinstance(run, Finetune) else {}
+    results, metrics = [], []
+    for key, score in result.scores.items():
+        name, split, metric = key.split("/", 2)
+        measure = official(scored[name], metric)
+        metrics.append(_hub_metric(measure))
+        if tasks and _on_hub(scored[name].path):
+            results.append(
+                EvalResult(
+                    task_type=HUB_TASKS[scored[name].family],
+                    dataset_type=scored[name].path,
+                    dataset_name=name,
+                    dataset_config=scored[name].config,
+                    dataset_split=split,
+                    dataset_revision=scored[name].revision,
+                    metric_type=_hub_metric(measure),
+                    metric_name=measure,
+                    metric_value=score.value,
+                )
+            )
+    return ModelCardData(
+        base_model=_base(start),
+        datasets=sorted({task.path for task in tasks if _on_hub(task.path)}) or None,
+        metrics=sorted(set(metrics)) or None,
+        license="other",  # the base's and the datasets' conditions apply; the card's table has the latter
+        license_name="of-the-base-model-and-the-datasets",
+        library_name="transformers",
+        language="en",
+        tags=["muppet", "multi-task", run.stage],
+        model_name=result.id if results else None,
+        eval_results=results or None,
+        ignore_metadata_errors=False,
+    )
+
+
+def _on_hub(path: str) -> bool:
+    return path.count("/") == 1 and not path.startswith(("local/", "tiny/")) and not Path(path).exists()
+
+
+def _base(start: str) -> str | None:
+    """The Hub's model that training began with: `start`, or the one that the card of a folder of ours names."""
+    from huggingface_hub import ModelCard
+
+    if (Path(start) / "heads.json").is_file() and (Path(start) / "README.md").is_file():
+        return ModelCard.load(Path(start) / "README.md").data.base_model
+    return start if _on_hub(start) else None
+
+
+def _hub_metric(measure: str) -> str:
+    """The Hub's name of a metric of ours."""
+    if measure.startswith("evaluate:"):
+        return measure.split(":")[1]
+    if measure.startswith("rouge"):
+        return "rouge"
+    return HUB_METRICS.get(measure) or {"em": "exact_match", "f1": "f1"}.get(measure.rsplit("_", 1)[-1], measure)
 
 
 def _tasks(run: Run) -> tuple[Task, ...]:

@@ -16,7 +16,9 @@ from pathlib import Path
 from muppet.errors import UserError, unknown
 from muppet.paths import ROOT
 
-FOLDER = ROOT / "paper_tables" / "reference"
+# The paper's numbers are no part of the wheel: an installed copy reads those of the checkout that it is run in.
+_BESIDE = ROOT / "paper_tables" / "reference"
+FOLDER = _BESIDE if _BESIDE.is_dir() else Path("paper_tables", "reference")
 TABLES = range(1, 9)
 COLUMNS = ("row", "column", "metric", "value", "split", "n", "provenance", "note")
 
@@ -206,7 +208,8 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, s
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.reader(file))
     except FileNotFoundError:
-        raise UserError(f"{path}: file is missing; restore it from git") from None
+        cause = "restore it from git" if path.parent.is_dir() else "the studies run in a checkout of the repository"
+        raise UserError(f"{path}: file is missing; {cause}") from None
     header = lines[0] if lines else []
     if missing := [name for name in columns if name not in header]:
         raise UserError(f"{path}: row 1: column `{missing[0]}` is missing; the header is {','.join(columns)}")
