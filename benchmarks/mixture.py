@@ -25,7 +25,7 @@ from muppet.families.spec import HeadSpec
 from muppet.model.multitask import MultiTask
 from muppet.runs import Prefinetune, Recipe, Source
 from muppet.runtime.device import Device
-from muppet.runtime.distributed import Processes
+from muppet.runtime.rank import Processes
 from muppet.stages import opening
 from muppet.tasks.task import Task
 from muppet.training.train import Trainer

@@ -57,7 +57,7 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
     from muppet.model.multitask import MultiTask
     from muppet.runs import Recipe
     from muppet.runtime.device import Device
-    from muppet.runtime.distributed import processes
+    from muppet.runtime.distributed import join
     from muppet.training.train import Trainer
 
     torch.set_num_threads(1)
@@ -69,7 +69,7 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
         sub_batches=task["sub_batches"],
     )
     imported = _rss()
-    here = processes("cpu")
+    here = join("cpu")
     model = minilm(task["layers"]) if task["model"] == "minilm" else MultiTask.load(task["model"])
     mixed = mixture(model, recipe, task["datasets"], rows=task["rows"], twins=True)
     parts = (

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]  # the checkout, or the folder that the packages are installed in
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"  # PROFILE=mini's model, which a Python package holds too
 
 
 def artifacts() -> Path:

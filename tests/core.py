@@ -64,7 +64,7 @@ def make_trainer(run: Prefinetune, device: Any = None) -> Any:
     """The trainer of a pre-finetuning, before its first update."""
     from muppet.families.encoded import Part
     from muppet.runtime.device import Device
-    from muppet.runtime.distributed import Processes
+    from muppet.runtime.rank import Processes
     from muppet.stages import opening
     from muppet.training.train import Trainer
 

@@ -21,7 +21,7 @@ from muppet.metrics import score
 from muppet.model.multitask import MultiTask
 from muppet.result import ResultError, pack_items, read, unpack_items, write
 from muppet.runs import Finetune, run_id
-from muppet.runtime.distributed import Processes
+from muppet.runtime.rank import Processes
 from muppet.stages.evaluate import check_metrics
 from muppet.stages.finetune import finetune
 from muppet.stages.opening import check_candidates, make_spec, open_split, subset

@@ -17,7 +17,7 @@ from muppet.model.batch import make_batch
 from muppet.model.multitask import MultiTask
 from muppet.model.pretrained import find
 from muppet.runtime.device import Device
-from muppet.runtime.distributed import Processes
+from muppet.runtime.rank import Processes
 from muppet.stages.evaluate import evaluate, predict
 from muppet.stages.opening import open_split, subset
 from muppet.synthetic import models

@@ -65,7 +65,7 @@ def test_a_step_s_second_process_that_trains_alone_holds_its_run_and_leaves_its_
     run, seen = child(init="tiny/roberta"), []
 
     def finetune(run, progress):
-        seen.append(distributed.processes("cpu"))
+        seen.append(distributed.join("cpu"))
         assert json.loads((paths.run_dir(run_id(run)) / "holder.json").read_text())["pid"]
         return result_of(run)
 

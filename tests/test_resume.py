@@ -17,7 +17,7 @@ from muppet.errors import UserError
 from muppet.runs import run_id
 from muppet.runtime import checkpoint
 from muppet.runtime.device import Device
-from muppet.runtime.distributed import Processes
+from muppet.runtime.rank import Processes
 from muppet.training.train import train
 from tests.core import artifacts, finish, launch, make_trainer, mixture, shared_artifacts  # noqa: F401
 

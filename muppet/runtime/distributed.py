@@ -24,7 +24,7 @@ TIMEOUT = timedelta(minutes=30)
 BUCKET = 6_000_000  # numbers of one sum: large enough for bandwidth, small enough to start early
 
 
-def processes(kind: str) -> Processes:
+def join(kind: str) -> Processes:
     """Join the process group of the run's processes (gloo on CPU, nccl on GPU), if there are several.
 
     The group lasts as long as the process: the next run of a warm worker finds it, where a new one on the same port
@@ -40,26 +40,26 @@ def processes(kind: str) -> Processes:
     return this
 
 
-def gather(here: Processes, value: Any) -> list[Any]:
+def gather(processes: Processes, value: Any) -> list[Any]:
     """`value` of every process, in rank order, on every process."""
-    if here.count == 1:
+    if processes.count == 1:
         return [value]
-    found: list[Any] = [None] * here.count
-    dist.all_gather_object(found, value)
-    return found
+    values: list[Any] = [None] * processes.count
+    dist.all_gather_object(values, value)
+    return values
 
 
-def agree(here: Processes, value: str, what: str) -> None:
+def agree(processes: Processes, value: str, what: str) -> None:
     """Raise UserError on every process when `value` is not the same on all of them."""
-    values = gather(here, value)
+    values = gather(processes, value)
     if len(set(values)) > 1:
         listed = ", ".join(f"process {rank}: {v}" for rank, v in enumerate(values))
         raise UserError(f"the processes disagree on the {what} ({listed}); start all of them with the same arguments")
 
 
-def anyone(here: Processes, *yes: bool) -> list[bool]:
+def anyone(processes: Processes, *yes: bool) -> list[bool]:
     """Whether each is so on some process."""
-    if here.count == 1:
+    if processes.count == 1:
         return list(yes)
     kind = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
     flags = torch.tensor(yes, dtype=torch.uint8, device=kind)
@@ -68,14 +68,14 @@ def anyone(here: Processes, *yes: bool) -> list[bool]:
 
 
 @contextmanager
-def together(here: Processes) -> Iterator[None]:
+def together(processes: Processes) -> Iterator[None]:
     """Work that may fail on some processes: an error on one becomes an error on all, so that none waits for it."""
     problem: BaseException | None = None
     try:
         yield
     except Exception as error:
         problem = error
-    messages = gather(here, None if problem is None else f"{type(problem).__name__}: {problem}")
+    messages = gather(processes, None if problem is None else f"{type(problem).__name__}: {problem}")
     if problem is not None:
         raise problem
     for rank, message in enumerate(messages):
@@ -92,13 +92,13 @@ class Reducer:
     """
 
     def __init__(
-        self, here: Processes, parameters: Iterable[Parameter], backbone: Iterable[tuple[str, Parameter]]
+        self, processes: Processes, parameters: Iterable[Parameter], backbone: Iterable[tuple[str, Parameter]]
     ) -> None:
-        self.here, self.parameters = here, list(parameters)
+        self.processes, self.parameters = processes, list(parameters)
         self.buckets: list[list[Parameter]] = []
         self.sent: list[tuple[Tensor, Any]] = []
         self.missing: list[int] = []  # of each bucket, parameters whose gradient has not come; empty: not armed
-        if here.count == 1:
+        if processes.count == 1:
             return
         size = BUCKET
         for name, parameter in reversed(list(backbone)):
@@ -132,7 +132,7 @@ class Reducer:
 
     def finish(self, extra: Tensor) -> Tensor:
         """Complete the update's sums, in place; returns the sum of `extra`, of any shape."""
-        if self.here.count == 1:
+        if self.processes.count == 1:
             return extra
         touched = torch.tensor([p.grad is not None for p in self.parameters], dtype=torch.uint8, device=extra.device)
         while len(self.sent) < len(self.buckets):

@@ -37,7 +37,7 @@ def finetune(
     """
     started, device, name = time.monotonic(), device or Device.detect(), run_id(run)
     folder = paths.run_dir(name)
-    processes = distributed.processes(device.kind)
+    processes = distributed.join(device.kind)
     with together(processes):
         for task in (run.task, *(run.evaluate_on or ())):
             check_metrics(task)

@@ -28,7 +28,7 @@ def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: D
     twice = [task for task, count in Counter(task.name for task in run.tasks).items() if count > 1]
     if twice or not run.tasks:
         raise UserError(f"a pre-finetuning takes each task once, and at least one; twice: {', '.join(twice) or 'none'}")
-    processes = distributed.processes(device.kind)
+    processes = distributed.join(device.kind)
     with together(processes):
         model = opening.load(run.model, run.recipe, run.seed)
     model.heads.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from functools import lru_cache
 
-SIZES = {
+SIZES = {  # words of each lexicon
     "good": 24, "bad": 24, "maybe": 24, "filler": 200, "noun": 60, "verb": 40, "adjective": 40, "name": 40, "place": 40,
     "group": 40, **{f"topic{k}": 10 for k in range(6)},
 }

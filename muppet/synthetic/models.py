@@ -21,7 +21,7 @@ from muppet import paths
 from muppet.errors import unknown
 
 VERSION = 2  # of what is built; raise it when weights or tokenizer change
-VOCABULARY = 2000
+VOCABULARY = 2000  # pieces of a tiny model's tokenizer
 
 # width, layers, attention heads
 SHAPES: dict[str, tuple[int, int, int]] = {

@@ -22,8 +22,8 @@ from muppet.tasks.task import Task
 
 # Sustained training speed of one device, FLOP/s: 40 % of an A100's bf16 peak; one core in fp32.
 SPEED = {"gpu": 125e12, "cpu": 40e9}
-OVERHEAD_S = {"gpu": 15.0, "cpu": 0.5}  # of a run inside a warm process: model and data opened, result written
-FILL = 0.9  # of a sub-batch's budget that holds tokens
+OVERHEAD_S = {"gpu": 15.0, "cpu": 0.5}  # seconds in which a warm process opens model and data, and writes the result
+FILL = 0.9  # share of a sub-batch's budget that holds tokens
 WIDTH = {"base": 8, "large": 16}  # GPUs that pre-finetuning of a model of this size asks for by default
 ROWS_UNKNOWN = 20_000  # training rows of a dataset whose task does not say
 # Typical tokens of one example, all rows of all choices, special tokens included; estimates, replaced by calibration.

