@@ -33,7 +33,7 @@ def make(count: int, start: int = 0) -> None:
             run = Finetune(
                 init="roberta-base", task=tasks.get("rte"), recipe=Recipe(lr=1e-5, max_tokens=4400, epochs=3), seed=seed
             )
-            items = (random.random(ITEMS) < 0.7).astype(float).tolist()
+            items = (random.permutation(ITEMS) < 0.7 * ITEMS).astype(float).tolist()
             score = Score(value=0.7, n=ITEMS, low=0.67, high=0.73)
             scores = {
                 "rte/validation/accuracy": Score(

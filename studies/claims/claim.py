@@ -1,14 +1,20 @@
-"""What a claim is: a sentence of the paper and a predicate over a source; its verdict carries the deciding numbers."""
+"""What a claim is: a sentence of the paper and a check over a source, whose verdict carries the deciding numbers.
+
+A claim is judged on two axes. *Print*: what the paper's own cells say; a tie is no counter-example. *Evidence*: what
+measured runs say, effect by effect (`effects.py`, `verdicts.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from studies.kit.show import points
 
-Verdict = Literal["HOLDS", "FAILS", "PARTIAL", "NOT MEASURED"]
+Print = Literal["CONSISTENT", "CONTRADICTED", "NOT SUPPORTED", "NOT PRINTED"]
+Evidence = Literal["SUPPORTED", "CONTRADICTED", "MIXED", "INCONCLUSIVE", "NOT TESTABLE", "NOT MEASURED"]
+Kind = Literal["claim", "reviewer", "identity", "reading"]
 Key = tuple[str, str, str, str]  # study, row, column, metric
 
 MODELS = ("RoBERTa-B", "RoBERTa-L", "BART")
@@ -28,7 +34,12 @@ class Number:
     half: float = 0.0  # half a unit of the last printed place; 0 when measured
     n: int | None = None  # evaluation examples
     x: float | None = None  # position on a curve
-    seeds: tuple[float, ...] = ()  # one score a seed, when measured
+    seeds: tuple[float, ...] = ()  # one score a run, when measured
+    checkpoints: tuple[str, ...] = ()  # the pre-finetuning behind each run; empty without one
+    runs: tuple[str, ...] = ()  # ids
+    item_error: float | None = None  # standard error of the mean over evaluation examples
+    trivial: float | None = None  # the score of an answer without learning
+    score: str = ""  # the name of the metric as it is computed, when measured
 
     @property
     def where(self) -> str:
@@ -39,17 +50,22 @@ class Number:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """MUPPET and its base in one column."""
+    """A number that is said to lie above another: mostly MUPPET and its base in one column."""
 
     base: Number
     muppet: Number
-    family: str
-    train_rows: int | None
+    family: str = "other"
+    train_rows: int | None = None
 
     @property
     def gain(self) -> float:
         """MUPPET minus base, a fraction of 1; exactly 0 when both print the same."""
         return round(self.muppet.value - self.base.value, 10)
+
+    @property
+    def slack(self) -> float:
+        """How far the two prints can be from their numbers, together."""
+        return self.base.half + self.muppet.half
 
     def __str__(self) -> str:
         return f"{self.base.where} {self.base.shown} → {self.muppet.shown} ({points(self.gain)})"
@@ -68,6 +84,8 @@ class Source:
     families: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (study, column) → family
     train_rows: Mapping[tuple[str, str], int] = field(default_factory=dict)
     declared: Mapping[str, object] = field(default_factory=dict)  # facts of the declared runs, for claims about those
+    comparable: bool = True  # the paper's models on whole data; else effects have a direction and no size
+    paired_error: Callable[[Number, Number], float | None] | None = None  # of a difference over the same examples
 
     def get(self, study: str, row: str, column: str, metric: str | None = None) -> Number | None:
         """The cell, or None; without a metric, the cell's first."""
@@ -81,13 +99,13 @@ class Source:
 
     def pairs(self, models: Sequence[str], studies: Sequence[str]) -> list[Pair]:
         """MUPPET against its base wherever both are there."""
-        found = []
+        pairs = []
         for model in models:
             for base in self.numbers.values():
                 muppet = self.numbers.get((base.study, f"{model} + MUPPET", base.column, base.metric))
                 if base.row == model and base.study in studies and muppet:
                     place = (base.study, base.column)
-                    found.append(
+                    pairs.append(
                         Pair(
                             base=base,
                             muppet=muppet,
@@ -95,24 +113,22 @@ class Source:
                             train_rows=self.train_rows.get(place),
                         )
                     )
-        return found
+        return pairs
+
+    def datasets(self, models: Sequence[str], studies: Sequence[str]) -> list[tuple[Pair, ...]]:
+        """`pairs` by dataset and model: the metrics of one dataset (a ROUGE triple) stand together and count once."""
+        groups: dict[tuple[str, str, str], list[Pair]] = {}
+        for pair in self.pairs(models, studies):
+            groups.setdefault((pair.base.study, pair.base.column, pair.base.row), []).append(pair)
+        return [tuple(group) for group in groups.values()]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Judgement:
     """A verdict and what decided it."""
 
-    verdict: Verdict
+    verdict: Print | Evidence
     text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One of several things that a claim says. `holds` is None when the source has no number for it."""
-
-    name: str
-    holds: bool | None
-    text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,45 +139,26 @@ class Claim:
     section: str
     quote: str
     predicate: str  # what is checked, in a line
-    check: Callable[[Source], Finding]  # the verdict of a source
+    check: Callable[[Source], Judgement]  # the verdict of a source
+    kind: Kind = "claim"  # `reviewer`: a question to the numbers; `identity`: true by definition; `reading`: our own
+    cells: Callable[[str, str, str], bool] | None = None  # (study, row, column) → whether the claim is about that cell
 
 
-def not_measured(text: str) -> Finding:
+def not_printed(text: str) -> Judgement:
+    """The paper prints no number that says it."""
+    return Judgement(verdict="NOT PRINTED", text=text)
+
+
+def not_measured(text: str) -> Judgement:
     """No number to judge by, and which ones would do."""
-    return Finding(verdict="NOT MEASURED", text=text)
+    return Judgement(verdict="NOT MEASURED", text=text)
 
 
-def judged(parts: Iterable[Part], note: str = "") -> Finding:
-    """HOLDS when every part does, FAILS when none of the measured ones does, PARTIAL between; the numbers follow.
-
-    Parts that are not measured keep a verdict from HOLDS; when none is measured the verdict is NOT MEASURED.
-    """
-    parts = list(parts)
-    known = [part for part in parts if part.holds is not None]
-    absent = [part.name for part in parts if part.holds is None]
-    if not known:
-        return not_measured(f"no number for {_some(absent)}")
-    said = [f"{p.name}: {'yes' if p.holds else 'no'}{f' ({p.text})' if p.text else ''}" for p in known]
-    said += [f"not measured: {_some(absent)}"] if absent else []
-    held = sum(bool(part.holds) for part in known)
-    verdict: Verdict = "HOLDS" if held == len(parts) else "PARTIAL" if held else "FAILS"
-    return Finding(verdict=verdict, text="; ".join(said) + (f". {note}" if note else ""))
+def not_testable(text: str) -> Judgement:
+    """There are numbers, and they cannot tell; why."""
+    return Judgement(verdict="NOT TESTABLE", text=text)
 
 
-def _some(names: Sequence[str], most: int = 4) -> str:
+def some(names: Sequence[str], most: int = 4) -> str:
+    """The first few of `names` and how many more."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def universal(cells: Sequence[tuple[bool, str]], expected: int, what: str, note: str = "") -> Finding:
-    """A claim about every one of `expected` cells: one counter-example refutes it, and each is named.
-
-    cells: (holds, text) of the measured ones. Measured in part and without counter-example it is PARTIAL.
-    """
-    if not cells:
-        return not_measured(f"none of the {expected} cells is there")
-    against = [text for holds, text in cells if not holds]
-    count = f"{len(cells) - len(against)} of {len(cells)} {what}"
-    count += f" ({expected - len(cells)} more not measured)" if len(cells) < expected else ""
-    text = count + (f". Against: {'; '.join(against)}" if against else "") + (f". {note}" if note else ".")
-    verdict: Verdict = "FAILS" if against else "HOLDS" if len(cells) >= expected else "PARTIAL"
-    return Finding(verdict=verdict, text=text)

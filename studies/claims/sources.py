@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
+from math import isnan, sqrt
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING
 
-from muppet.result import read
+from muppet.result import read, unpack_items
 from muppet.runs import Finetune, Prefinetune, run_id
 from muppet.tasks.task import Task
 from studies.claims.claim import Key, Number, Source
+from studies.kit import profiles
 from studies.kit.ledger import reference, results
 from studies.kit.ledger.folder import RESULTS
 from studies.kit.study import Cell, Study
@@ -93,7 +97,14 @@ def measured(profile: str) -> tuple[Source, Source]:
     A column that the paper does not print stands in the study `beyond`, one metric a dataset.
     """
     suffix = "" if profile == "paper" else f" ({profile})"
-    empty = Source(name="released", label=f"released{suffix}", numbers={}, families=families(), train_rows=train_rows())
+    empty = Source(
+        name="released",
+        label=f"released{suffix}",
+        numbers={},
+        families=families(),
+        train_rows=train_rows(),
+        comparable=profiles.get(profile).comparable,
+    )
     ours = replace(empty, name="ours", label=f"ours{suffix}", declared=_declared())
     if not any((RESULTS / profile).glob("*/*.json")):
         return empty, ours
@@ -122,12 +133,18 @@ def measured(profile: str) -> tuple[Source, Source]:
                 n=int(line.n),
                 x=cell.x,
                 seeds=tuple(line.seeds),
+                checkpoints=tuple(line.checkpoints),
+                runs=tuple(line.picked),
+                item_error=_known(line.item_error),
+                trivial=_known(line.trivial),
+                score=cell.score,
             )
             numbers[place, line.row, line.column, line.metric] = number
             task, sizes = task_of(cell), _train_rows(cell)
             kinds[place, line.column] = FAMILIES[task.family]
             if sizes:
                 rows[place, line.column] = sizes
+    empty, ours = (replace(one, paired_error=_paired(collected)) for one in (empty, ours))
     facts = {"parameters": _parameters(studies["table3"], collected)} if "table3" in studies else {}
     released = {k: n for k, n in numbers.items() if not n.row.endswith("+ MUPPET")}
     released |= {
@@ -142,6 +159,37 @@ def measured(profile: str) -> tuple[Source, Source]:
         ),
         replace(ours, numbers=own, families=kinds, train_rows=rows, declared={**ours.declared, **facts}),
     )
+
+
+def _known(value: float) -> float | None:
+    return None if isnan(value) else float(value)
+
+
+def _paired(collected: Collected) -> Callable[[Number, Number], float | None]:
+    """How well a difference is known over the same examples, each scored by its mean over runs.
+
+    None for a score that is no mean over items, and for arms on other examples.
+    """
+    frame = collected.frame
+    paths = dict(zip(frame["run"], frame["path"], strict=True))
+
+    @lru_cache(maxsize=None)
+    def items(run: str, key: str) -> tuple[float, ...] | None:
+        score = read(Path(paths[run])).scores.get(key)
+        return tuple(unpack_items(score.items)) if score and score.items else None
+
+    def error(upper: Number, lower: Number) -> float | None:
+        means = []
+        for number in (upper, lower):
+            runs = [items(run, number.score) for run in number.runs]
+            if not runs or any(run is None for run in runs) or len({len(run) for run in runs if run}) != 1:
+                return None
+            means.append([fmean(scores) for scores in zip(*(run for run in runs if run))])
+        if len(means[0]) != len(means[1]) or len(means[0]) < 2:
+            return None
+        return stdev(a - b for a, b in zip(*means)) / sqrt(len(means[0]))
+
+    return error
 
 
 def _places(study: Study) -> dict[str, str]:

@@ -8,12 +8,20 @@ from pathlib import Path
 
 from muppet.paths import write_text
 from studies.claims import CLAIMS, get, sources
-from studies.claims.claim import Claim, Finding, Source
+from studies.claims.claim import Claim, Judgement, Source
 from studies.kit import decisions as decide
 from studies.pages import COMMITTED, TABLES
 
-VERDICTS = ("HOLDS", "PARTIAL", "FAILS", "NOT MEASURED")
-STYLE = {"HOLDS": "green", "FAILS": "red", "PARTIAL": "yellow", "NOT MEASURED": "dim"}
+PRINT = ("CONSISTENT", "NOT SUPPORTED", "CONTRADICTED", "NOT PRINTED")
+EVIDENCE = ("SUPPORTED", "CONTRADICTED", "MIXED", "INCONCLUSIVE", "NOT TESTABLE", "NOT MEASURED")
+STYLE = {
+    "CONSISTENT": "green",
+    "SUPPORTED": "green",
+    "CONTRADICTED": "red",
+    "NOT SUPPORTED": "yellow",
+    "MIXED": "yellow",
+}
+KINDS = {"claim": "", "reviewer": "reviewer's", "identity": "identity", "reading": "a reading"}
 GROUPS = {  # first letter of a decision's id → heading
     "P": "What the paper leaves open",
     "Q": "What an implementation must choose",
@@ -23,15 +31,30 @@ GROUPS = {  # first letter of a decision's id → heading
 CLAIMS_HEAD = (
     "# The paper's claims",
     "",
-    "Computed by `make claims` from [reference/](reference/) and the results in git; no verdict is typed in.",
+    "Computed by `make claims` from [reference/](reference/) and the results in git; no verdict is typed in. Each "
+    "claim is judged on two axes.",
     "",
-    "* **paper**: the paper's own printed cells. **independent**: an outside replication of the released base "
+    "**Print**: what the paper's own cells say. CONSISTENT: all of them show it. CONTRADICTED: one shows the opposite, "
+    "and is named. NOT SUPPORTED: no counter-example, but a tie or nothing beyond chance; a tie is not a "
+    "counter-example. NOT PRINTED: it has no number in the paper.",
+    "",
+    "**Evidence**, for each source of measurements. **independent**: an outside replication of the released base "
     "checkpoint on 36 datasets ([independent.csv](reference/independent.csv), realigned). **released**: the released "
     "checkpoints fine-tuned here. **ours**: our own pre-finetuning and fine-tuning. A profile in brackets is a smaller "
-    "one: its verdicts are about other models and less data.",
-    "* A claim about every cell FAILS with one counter-example, and each is named; it is PARTIAL while cells are "
-    "missing. A claim of several parts is PARTIAL when some hold. Differences are in points, MUPPET minus its base.",
-    "* Section *Reviewer*: not the paper's sentence but what a reviewer asks of its numbers.",
+    "one, with another model or fewer rows: its effects have a direction, and are never set against the paper's "
+    "numbers.",
+    "",
+    "* An *effect* is a difference with its 95 % interval over runs and evaluation items: UP (above zero, or above the "
+    "size that the claim states), DOWN, EQUIVALENT (the 90 % interval within half a point), UNDECIDED, or, before "
+    "that, UNINFORMATIVE: neither arm is above the answer without learning, or the arm is its own control. One or two "
+    "runs an arm have scores and no interval.",
+    "* SUPPORTED: every expected effect is there and UP, after Holm. CONTRADICTED: one is DOWN after Holm. MIXED: all "
+    "are there and decided, none DOWN, not all UP. INCONCLUSIVE: neither, with the difference that could have been "
+    "told (80 % power). NOT TESTABLE: what is there cannot tell. NOT MEASURED: nothing is there.",
+    "* Datasets are counted, not columns: a ROUGE triple, a total of its parts, EM and F1 count once. Differences are "
+    "in points, MUPPET minus its base. Intervals hold for the checkpoint that was fine-tuned, where there is one.",
+    "* Not the paper's sentences: *reviewer's* (a question to its numbers), *identity* (true by definition), *a "
+    "reading* (our interpretation).",
     "",
 )
 DECISIONS_HEAD = (
@@ -46,7 +69,7 @@ DECISIONS_HEAD = (
     "",
 )
 
-Judged = list[tuple[Claim, list[tuple[Source, Finding]]]]
+Judged = list[tuple[Claim, list[tuple[Source, Judgement]]]]
 
 
 def all_sources(profiles: Sequence[str]) -> list[Source]:
@@ -101,23 +124,20 @@ def decisions(args: argparse.Namespace) -> int:
 
 
 def claims_markdown(judged: Judged) -> str:
-    """All claims: one table of verdicts, then each with its sentence and the numbers that decided it."""
+    """All claims: one table of verdicts, how sure each is, then each with its sentence and its deciding numbers."""
     from tabulate import tabulate
 
     labels = [source.label for source, _ in judged[0][1]]
     table = [
-        [f"[{claim.id}](#{claim.id.lower()})", claim.section, _cell(claim.predicate), *(f.verdict for _, f in findings)]
+        [f"[{claim.id}](#{claim.id.lower()})", _where(claim), _cell(claim.predicate), *(f.verdict for _, f in findings)]
         for claim, findings in judged
     ]
-    counts = [
-        [verdict, *(sum(findings[i][1].verdict == verdict for _, findings in judged) for i in range(len(labels)))]
-        for verdict in VERDICTS
-    ]
+    counts = [[verdict, *tally] for verdict, tally in tallies(judged).items()]
     lines = [
         *CLAIMS_HEAD,
-        tabulate(counts, headers=["Verdicts", *labels], tablefmt="pipe"),
+        tabulate(counts, headers=["", "print", *labels[1:]], tablefmt="pipe"),
         "",
-        tabulate(table, headers=["Claim", "Where", "What is checked", *labels], tablefmt="pipe"),
+        tabulate(table, headers=["Claim", "Where", "What is checked", "print", *labels[1:]], tablefmt="pipe"),
         "",
     ]
     for claim, findings in judged:
@@ -125,13 +145,31 @@ def claims_markdown(judged: Judged) -> str:
     return "\n".join(lines)
 
 
-def _in_full(claim: Claim, findings: Sequence[tuple[Source, Finding]]) -> list[str]:
+def tallies(judged: Judged) -> dict[str, list[str]]:
+    """Verdict → how many claims have it from each source; empty where the source's axis has no such verdict."""
+    rows: dict[str, list[str]] = {}
+    for verdict in dict.fromkeys((*PRINT, *EVIDENCE)):
+        rows[verdict] = []
+        for i, (source, _) in enumerate(judged[0][1]):
+            axis: tuple[str, ...] = PRINT if source.name == "paper" else EVIDENCE
+            count = sum(findings[i][1].verdict == verdict for _, findings in judged)
+            rows[verdict].append(str(count) if verdict in axis else "")
+    return rows
+
+
+def _where(claim: Claim) -> str:
+    kind = KINDS[claim.kind]
+    return claim.section if not kind else kind if claim.section == "Reviewer" else f"{claim.section} ({kind})"
+
+
+def _in_full(claim: Claim, findings: Sequence[tuple[Source, Judgement]]) -> list[str]:
     quote = [f"> {claim.quote}", ""] if claim.quote else []
     same: dict[tuple[str, str], list[str]] = {}
     for source, finding in findings:
-        same.setdefault((finding.verdict, finding.text), []).append(source.label)
+        label = "print" if source.name == "paper" else source.label
+        same.setdefault((finding.verdict, finding.text), []).append(label)
     verdicts = [f"* {', '.join(labels)}: **{verdict}**. {text}" for (verdict, text), labels in same.items()]
-    return [f"## {claim.id}", "", f"{claim.section}. {claim.predicate}.", "", *quote, *verdicts, ""]
+    return [f"## {claim.id}", "", f"{_where(claim)}. {claim.predicate}.", "", *quote, *verdicts, ""]
 
 
 def decisions_markdown(every: decide.Decisions) -> str:
@@ -178,20 +216,20 @@ def _print_claims(judged: Judged, path: Path) -> None:
     table.add_column("Verdict and the numbers that decided it", ratio=1)
     for claim, findings in judged:
         text = Text()
-        shown = [pair for pair in findings if pair[1].verdict != "NOT MEASURED"] or findings[:1]
+        shown = [pair for pair in findings if pair[1].verdict not in ("NOT MEASURED", "NOT PRINTED")] or findings[:1]
         for source, finding in shown:
             text.append(f"{source.label}: ")
-            text.append(finding.verdict, style=STYLE[finding.verdict])
+            text.append(finding.verdict, style=STYLE.get(finding.verdict, "dim"))
             text.append(f"  {_short(finding.text)}\n")
         absent = [source.label for source, _ in findings if source.label not in {s.label for s, _ in shown}]
         text.append(f"not measured: {', '.join(absent)}" if absent else "", style="dim")
         text.rstrip()
-        table.add_row(claim.id, claim.section, claim.predicate, text)
+        table.add_row(claim.id, _where(claim), claim.predicate, text)
     console = Console()
     console.print(table)
+    rows = tallies(judged)
     for i, label in enumerate(labels):
-        tally: list[str] = [findings[i][1].verdict for _, findings in judged]
-        console.print(f"{label}: " + ", ".join(f"{tally.count(verdict)} {verdict}" for verdict in VERDICTS))
+        console.print(f"{label}: " + ", ".join(f"{tally[i]} {verdict}" for verdict, tally in rows.items() if tally[i]))
     console.print(f"all numbers: {path}")
 
 

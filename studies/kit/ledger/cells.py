@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from muppet.result import Score
 from muppet.runs import Prefinetune, Run, parent, run_id
+from studies.kit import profiles
 from studies.kit.decisions import option
 from studies.kit.ledger import reference
 from studies.kit.ledger.folder import failures
+from studies.kit.ledger.intervals import Interval, bounds, item_error, of_runs, with_items
 from studies.kit.ledger.reference import Printed
 from studies.kit.ledger.results import Collected, read_all
 from studies.kit.study import Cell, Study
@@ -30,8 +32,9 @@ PROTOCOLS = ("paper", "honest")
 class CellResult:
     """A cell under one protocol; scores are fractions of 1.
 
-    `low`, `high`: the 95 % interval over evaluation items (mean of the chosen runs' own); `seed_low`, `seed_high`: the
-    95 % interval of the mean over seeds. `seeds_done` counts the chosen point's seeds, `runs_done` every finished run.
+    `value` is the mean over the chosen point's runs, and `low`, `high` are the 95 % interval of that mean over runs and
+    evaluation items, within the metric's range; there is none below three runs. `seeds_done` counts the chosen point's
+    seeds, `runs_done` every finished run. `difference` stands only where the profile's numbers are like the paper's.
     """
 
     study: str
@@ -44,13 +47,14 @@ class CellResult:
     low: float | None = None
     high: float | None = None
     n: int | None = None
-    seeds: tuple[float, ...] = ()  # the chosen point's scores, one a seed
+    seeds: tuple[float, ...] = ()  # the chosen point's scores, one a run
     seeds_done: int = 0
     seeds_total: int = 0
     runs_done: int = 0
     runs_total: int = 0
-    seed_low: float | None = None
-    seed_high: float | None = None
+    item_error: float | None = None  # standard error over evaluation items, the mean of the chosen runs' own
+    checkpoints: tuple[str, ...] = ()  # the pre-finetuning behind each chosen run; empty without one
+    trivial: float | None = None  # the score of an answer without learning, as the runs recorded it
     paper: float | None = None
     printed: str | None = None
     difference: float | None = None
@@ -70,7 +74,8 @@ def cells_frame(
 
     collected = collected or read_all(profile)
     kinds = protocols or (str(option("protocol")),)
-    scores = _scores(study, collected.frame)
+    scores, trivial = _scores(study, collected.frame), _trivial(study, collected.frame)
+    comparable = profiles.get(profile).comparable
     printed = printed_cells(study)
     lost = {Path(path).stem: "refused" for path in collected.refused}
     lost |= dict.fromkeys(failures(name for name in study.runs() if name not in collected.done), "failed")
@@ -80,9 +85,13 @@ def cells_frame(
         metrics = [metric for row, column, metric in printed if (row, column) == (cell.row, cell.column)]
         for metric in metrics if metrics and not cell.runs and cell.metric not in metrics else [cell.metric]:
             paper = printed.get((cell.row, cell.column, metric))
-            rows += [_measure(study, replace(cell, metric=metric), kind, scores, lost, dirty, paper) for kind in kinds]
+            own = replace(cell, metric=metric)
+            for kind in kinds:
+                result = _measure(study, own, kind, scores, lost, dirty, paper)
+                result = replace(result, trivial=trivial.get((*result.picked[:1], cell.score)))
+                rows.append(result if comparable else replace(result, difference=None))
     frame = pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(CellResult)])
-    numbers = ["value", "low", "high", "seed_low", "seed_high", "paper", "difference"]
+    numbers = ["value", "low", "high", "item_error", "trivial", "paper", "difference"]
     return frame.astype(dict.fromkeys(numbers, "float64") | {"n": "Int64"})
 
 
@@ -120,21 +129,24 @@ def _measure(
     if cell.folds:
         chosen = [_pooled(chosen)]
     values = [score.value for score in chosen]
-    middle = median(values) if protocol == "paper" else fmean(values)
-    low, high = _seed_interval(values)
-    items = [score for score in chosen if score.low is not None and score.high is not None]
+    mean = fmean(values)
+    before = {run_id(run): run_id(init) for run in cell.runs if (init := parent(run)) is not None}
+    checkpoints = tuple(before[name] for name in picked if name in before)
+    errors = [item_error(score.low, score.high) for score in chosen if score.low is not None and score.high is not None]
+    over_items = fmean(errors) if errors else None
+    interval = mean_interval(values, checkpoints if len(checkpoints) == len(values) else (), over_items, cell.score)
     return CellResult(
         **common,
         state="measured",
-        value=middle,
-        low=fmean(score.low or 0 for score in items) if items else None,
-        high=fmean(score.high or 0 for score in items) if items else None,
+        value=mean,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
         n=chosen[0].n,
         seeds=tuple(values),
         seeds_done=len(chosen),
-        seed_low=low,
-        seed_high=high,
-        difference=middle - value if value is not None else None,
+        item_error=over_items,
+        checkpoints=checkpoints,
+        difference=mean - value if value is not None else None,
         picked=tuple(picked),
         dirty=any(name in dirty for name in picked),
     )
@@ -170,9 +182,11 @@ def reduce(cell: Cell, scores: dict[tuple[str, str], Score], protocol: str) -> l
 
 
 def _point(run: Run, folds: bool) -> Run:
-    """What the seeds of one point share; folds differ in their task's partition too."""
+    """What the seeds of one point share, those of its pre-finetuning too; folds differ in their task's partition."""
     if isinstance(run, Prefinetune):
         return replace(run, seed=0)
+    if isinstance(run.init, Prefinetune) and run.init.seed:
+        run = replace(run, init=replace(run.init, seed=0))
     task = replace(run.task, partition=None) if folds else run.task
     return replace(run, seed=0, draw=None, task=task)
 
@@ -197,12 +211,20 @@ def _pooled(parts: Sequence[Score]) -> Score:
     return Score(value=value, n=n, low=value - below, high=value + above)
 
 
-def _seed_interval(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """The 95 % Student interval of the mean over seeds, around the middle; none for a single seed."""
-    from studies.kit.ledger.stats import seed_interval
+def mean_interval(
+    values: Sequence[float], checkpoints: Sequence[str], over_items: float | None, key: str
+) -> Interval | None:
+    """The 95 % interval of the mean over runs and items of the score `key`; None below three runs."""
+    runs = of_runs(values, checkpoints)
+    if runs is None:
+        return None
+    return with_items(runs, over_items).within(*bounds(key.rsplit("/", 1)[-1]))
 
-    interval = seed_interval(values)
-    return (interval.low, interval.high) if len(values) > 1 else (None, None)
+
+def _trivial(study: Study, frame: pd.DataFrame) -> dict[tuple[str, ...], float]:
+    """(run, key) → the score of an answer without learning, where the run recorded one."""
+    known = frame[frame["trivial"].notna() & frame["run"].isin(study.runs())]
+    return {(run, key): value for run, key, value in zip(known["run"], known["key"], known["trivial"], strict=True)}
 
 
 def _scores(study: Study, frame: pd.DataFrame) -> dict[tuple[str, str], Score]:

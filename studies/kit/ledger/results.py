@@ -32,6 +32,7 @@ RUN_COLUMNS = {
     "low": "float64",
     "high": "float64",
     "n": "int64",
+    "trivial": "float64",
     "seconds": "float64",
     "device": "object",
     "processes": "int64",
@@ -101,7 +102,7 @@ def _stamps(folder: Path) -> Iterable[tuple[str, tuple[int, int]]]:
 
 def _rows(path: str) -> list[list[Any]]:
     result = read(Path(path))
-    cost, environment = result.cost, result.environment
+    cost, environment, trivial = result.cost, result.environment, result.training.get("trivial") or {}
     return [
         [
             result.id,
@@ -110,6 +111,7 @@ def _rows(path: str) -> list[list[Any]]:
             score.low,
             score.high,
             score.n,
+            _number(trivial.get(key)),
             float(cost.get("seconds") or 0),
             str(cost.get("device") or ""),
             int(cost.get("processes") or 1),
@@ -118,6 +120,10 @@ def _rows(path: str) -> list[list[Any]]:
         ]
         for key, score in (result.scores or {"": NO_SCORE}).items()
     ]
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _cache_file(profile: str) -> Path:

@@ -1,4 +1,4 @@
-"""The statistics behind verdicts and tables, on scipy. Intervals over seeds and over evaluation items are kept apart.
+"""The statistics behind verdicts and tables, on scipy; intervals of means and contrasts are in `intervals.py`.
 
 Scores are fractions of 1. Random procedures take a seed, so a verdict is the same everywhere. scipy takes a second
 or two to import and is loaded only by the functions that need it; verdicts on the paper's own cells need none of them.
@@ -16,19 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from muppet.errors import UserError
+from studies.kit.ledger.intervals import CONFIDENCE, Estimate, Interval
 
-CONFIDENCE = 0.95
 RESAMPLES = 9_999
 EXACT = 8  # up to this many pairs, every permutation is counted
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """An estimate with its confidence interval; the bounds are NaN where one observation cannot give them."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,44 +58,6 @@ class Proportions:
     half_width: float
     z: float
     p: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Critical:
-    """Where a scale curve comes back over its base for good. `at` is infinite when it never does."""
-
-    at: float
-    low: float
-    high: float
-    dips: bool  # some smaller scale lies below the base
-    clean: bool  # every smaller scale lies below it, none of the larger ones
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """A line against a saturating exponential; the smaller small-sample AIC is preferred, and 2 apart is little."""
-
-    linear_aic: float
-    saturating_aic: float
-    r_squared: float  # of the line
-    slope: float
-
-    @property
-    def linear(self) -> bool:
-        """Whether the line describes the points no worse."""
-        return self.linear_aic <= self.saturating_aic
-
-
-def seed_interval(values: ArrayLike) -> Interval:
-    """The mean over seeds with its Student interval. values: [seeds]."""
-    from scipy.special import stdtrit
-
-    x = _array(values)
-    mean = float(x.mean())
-    if len(x) < 2:
-        return Interval(value=mean, low=math.nan, high=math.nan)
-    half = float(stdtrit(len(x) - 1, (1 + CONFIDENCE) / 2) * x.std(ddof=1) / math.sqrt(len(x)))
-    return Interval(value=mean, low=mean - half, high=mean + half)
 
 
 def item_interval(items: ArrayLike, seed: int = 0) -> Interval:
@@ -228,91 +181,21 @@ def weighted_mean(values: ArrayLike, weights: ArrayLike) -> float:
     return float(np.average(_array(values), weights=_array(weights)))
 
 
-def critical_point(scales: Sequence[float], curve: ArrayLike, base: ArrayLike, seed: int = 0) -> Critical:
-    """The scale from which a curve stays at or over its base; bootstrap interval over seeds (paper §5.1, Figure 1).
+def slope(x: ArrayLike, y: ArrayLike) -> Estimate:
+    """The slope of the least-squares line; its error is that of the points about it, with n - 2 degrees of freedom."""
+    from scipy.stats import linregress
 
-    scales: [points] ascending; curve: [seeds, points]; base: [seeds of the base]. Between the last point below and the
-    next one the crossing is interpolated. With one seed the interval is NaN.
-    """
-    y, b = np.atleast_2d(_array(curve)), _array(base)
-    if y.shape[1] != len(scales) or len(scales) < 2 or any(q <= p for p, q in itertools.pairwise(scales)):
-        raise UserError(f"a scale curve needs two ascending scales or more; got {list(scales)} for {y.shape[1]} points")
-    gap = y.mean(axis=0) - b.mean()
-    below = gap < 0
-    last = int(np.flatnonzero(below)[-1]) if below.any() else -1
-    low = high = math.nan
-    if len(y) > 1 and len(b) > 1:
-        rng = np.random.default_rng(seed)
-        drawn = y[rng.integers(len(y), size=(RESAMPLES, len(y)))].mean(axis=1)
-        moved = drawn - b[rng.integers(len(b), size=(RESAMPLES, len(b)))].mean(axis=1)[:, None]
-        crossings = np.sort([_crossing(scales, row) for row in moved])
-        low, high = (float(crossings[round(q * (RESAMPLES - 1))]) for q in (0.025, 0.975))
-    return Critical(
-        at=_crossing(scales, gap),
-        low=low,
-        high=high,
-        dips=last >= 0,
-        clean=bool(last >= 0 and below[: last + 1].all() and last + 1 < len(scales)),
-    )
-
-
-def linear_or_saturating(x: ArrayLike, y: ArrayLike) -> Fit:
-    """Fit a + bx and a + b(1 - exp(-x/t)) by least squares and compare them by AICc (paper §5.1: "linearly")."""
-    from scipy.optimize import minimize_scalar
-
-    k, s = _array(x), _array(y)
-    if len(k) != len(s) or len(k) < 6:
-        raise UserError(f"comparing the two fits needs six points or more; got {len(k)}")
-
-    def residual(feature: np.ndarray) -> tuple[float, float]:
-        design = np.column_stack([np.ones_like(k), feature])
-        coefficients = np.linalg.lstsq(design, s, rcond=None)[0]
-        return float(((s - design @ coefficients) ** 2).sum()), float(coefficients[1])
-
-    span = float(np.ptp(k))
-    line, slope = residual(k)
-    best = minimize_scalar(
-        lambda t: residual(-np.expm1(-(k - k.min()) / math.exp(t)))[0],
-        method="bounded",
-        bounds=(math.log(span / 50), math.log(span * 50)),
-    )
-    total = float(((s - s.mean()) ** 2).sum())
-    return Fit(
-        linear_aic=_aicc(line, len(k), 3),
-        saturating_aic=_aicc(float(best.fun), len(k), 4),
-        r_squared=1 - line / total if total else math.nan,
-        slope=slope,
-    )
-
-
-def isotonic_loss(x: ArrayLike, y: ArrayLike) -> float:
-    """Root mean square distance of y from the nearest curve that never falls with x; 0 for a monotone one."""
-    from scipy.optimize import isotonic_regression
-
-    ordered = _array(y)[np.argsort(_array(x), kind="stable")]
-    return float(np.sqrt(np.mean((ordered - isotonic_regression(ordered).x) ** 2)))
+    a, b = _array(x), _array(y)
+    if len(a) != len(b) or len(a) < 3:
+        raise UserError(f"a slope needs three points or more; got {len(a)} and {len(b)}")
+    line = linregress(a, b)
+    return Estimate(value=float(line.slope), error=float(line.stderr), df=len(a) - 2)
 
 
 def data_efficiency(fractions: Sequence[float], scores: Sequence[float], target: float) -> float | None:
     """The smallest fraction of the training data whose score reaches `target`; None when none does."""
     reached = [f for f, score in zip(fractions, scores, strict=True) if score >= target]
     return min(reached, default=None)
-
-
-def _crossing(scales: Sequence[float], gap: np.ndarray) -> float:
-    below = np.flatnonzero(gap < 0)
-    if not len(below):
-        return float(scales[0])
-    i = int(below[-1])
-    if i + 1 == len(scales):
-        return math.inf
-    share = -gap[i] / (gap[i + 1] - gap[i])
-    return float(scales[i] + share * (scales[i + 1] - scales[i]))
-
-
-def _aicc(residual: float, n: int, parameters: int) -> float:
-    # A floor keeps two perfect fits comparable instead of both at minus infinity.
-    return n * math.log(max(residual / n, 1e-12)) + 2 * parameters * n / (n - parameters - 1)
 
 
 def _ranks(x: np.ndarray) -> np.ndarray:

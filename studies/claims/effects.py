@@ -1,0 +1,172 @@
+"""One comparison and what it shows: UP, DOWN, EQUIVALENT, UNDECIDED, or UNINFORMATIVE before it is asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Literal
+
+from studies.claims.claim import Number, Pair, Source
+from studies.kit.ledger.intervals import Estimate, contrast, of_runs, trivial_limit, with_items
+from studies.kit.show import percent, points
+
+Direction = Literal["UP", "DOWN", "EQUIVALENT", "UNDECIDED", "UNINFORMATIVE"]
+MARGIN = 0.005  # half a point: a difference that lies within it is none that the paper's tables could show
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effect:
+    """A difference, a fraction of 1, with what it shows against `size`."""
+
+    name: str
+    gain: float
+    estimate: Estimate | None  # None: no interval can be given
+    shown: str  # the scores, or the interval, to read
+    size: float = 0.0  # the claim is that the difference is larger
+    margin: float = MARGIN
+    uninformative: str = ""  # why the comparison cannot tell, whatever its numbers
+    detectable: float | None = None  # the smallest true difference that this comparison would tell from zero
+
+    @property
+    def p(self) -> float | None:
+        """The two-sided p of the difference's being `size`."""
+        return None if self.estimate is None or self.uninformative else self.estimate.p(self.size)
+
+    @property
+    def direction(self) -> Direction:
+        """What the 95 % interval shows (EQUIVALENT: the 90 % one)."""
+        if self.uninformative:
+            return "UNINFORMATIVE"
+        if self.estimate is None:
+            return "UNDECIDED"
+        wide, narrow = self.estimate.interval(), self.estimate.interval(0.90)
+        if wide.low > self.size:
+            return "UP"
+        if wide.high < self.size:
+            return "DOWN"
+        return "EQUIVALENT" if max(abs(narrow.low), abs(narrow.high)) <= self.margin else "UNDECIDED"
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.shown}"
+
+
+def arm(number: Number) -> Estimate | None:
+    """The mean over runs of one arm, without the error over items; None for one or two runs.
+
+    A number that someone printed is taken as it stands.
+    """
+    return of_runs(number.seeds, number.checkpoints) if number.seeds else None
+
+
+def effect(source: Source, pairs: Sequence[Pair], name: str, size: float = 0.0) -> Effect:
+    """The difference in one dataset: its metrics are averaged run by run, and count once."""
+    upper, lower = _merged([pair.muppet for pair in pairs]), _merged([pair.base for pair in pairs])
+    gain = round(upper.value - lower.value, 10)
+    margin = max(MARGIN, upper.half, lower.half)
+    errors = [number.item_error or _binomial(number) for number in (upper, lower)]
+    items = None
+    if all(error is not None for error in errors):
+        items = math.hypot(*(error for error in errors if error is not None))
+    if source.paired_error and len(pairs) == 1:
+        items = source.paired_error(upper, lower) or items
+    ends = [arm(number) if number.seeds else _printed(number, source) for number in (upper, lower)]
+    estimate = None
+    if all(end is not None for end in ends):
+        estimate = with_items(contrast((1, -1), [end for end in ends if end is not None]), items)
+        estimate = replace(estimate, value=gain)
+    # Without an interval over runs, what the evaluation set alone lets one see is the least.
+    least = estimate or (Estimate(value=gain, error=items) if items else None)
+    return Effect(
+        name=name,
+        gain=gain,
+        estimate=estimate,
+        shown=_shown(upper, lower, gain, estimate),
+        size=size,
+        margin=margin,
+        uninformative=_gate(upper, lower),
+        detectable=least.detectable if least else None,
+    )
+
+
+def average(effects: Sequence[Effect], name: str, size: float = 0.0) -> Effect:
+    """The mean of independent effects, each counted once."""
+    gain = fmean(each.gain for each in effects)
+    estimates = [each.estimate for each in effects if each.estimate is not None]
+    whole = len(estimates) == len(effects)
+    estimate = contrast([1 / len(effects)] * len(effects), estimates) if whole else None
+    idle = [each.uninformative for each in effects if each.uninformative]
+    shown = f"mean {points(gain)}" + (_interval(estimate) if estimate else "")
+    return Effect(
+        name=name,
+        gain=gain,
+        estimate=estimate,
+        shown=f"{shown}: {', '.join(f'{each.name} {points(each.gain)}' for each in effects)}",
+        size=size,
+        uninformative=idle[0] if len(idle) == len(effects) else "",
+        detectable=estimate.detectable if estimate else None,
+    )
+
+
+def _gate(upper: Number, lower: Number) -> str:
+    """Why a comparison cannot tell, whatever its numbers; empty when it can."""
+    if upper.runs and upper.runs == lower.runs:
+        return "the arm is its control"
+    trivial = next((t for t in (upper.trivial, lower.trivial) if t is not None), None)
+    if trivial is None or not upper.n:
+        return ""
+    limit = trivial_limit(trivial, upper.n, (upper.score or upper.metric).rsplit("/", 1)[-1])
+    if max(upper.value, lower.value) > limit:
+        return ""
+    return f"neither arm is above the trivial answer ({percent(trivial)}, within {percent(limit)} of {upper.n})"
+
+
+def _merged(numbers: Sequence[Number]) -> Number:
+    """The metrics of one arm on one dataset as one number: their mean, run by run."""
+    first = numbers[0]
+    if len(numbers) == 1:
+        return first
+    errors = [number.item_error for number in numbers if number.item_error is not None]
+    same = len({len(number.seeds) for number in numbers}) == 1
+    value = fmean(number.value for number in numbers)
+    return replace(
+        first,
+        value=value,
+        shown=percent(value, 2),
+        half=fmean(number.half for number in numbers),
+        seeds=tuple(map(fmean, zip(*(number.seeds for number in numbers)))) if same and first.seeds else (),
+        item_error=fmean(errors) if len(errors) == len(numbers) else None,
+        trivial=None,
+    )
+
+
+def _binomial(number: Number) -> float | None:
+    """The error over items of a score that is a mean of items in [0, 1]: at most a proportion's."""
+    if not number.n or not 0 <= number.value <= 1:
+        return None
+    return math.sqrt(number.value * (1 - number.value) / number.n)
+
+
+def _printed(number: Number, source: Source) -> Estimate | None:
+    """A rival's print is a number to beat; one printed score of an arm under test gives no interval."""
+    if number.half and source.name in ("ours", "released"):
+        return Estimate(value=number.value, error=0.0)
+    return None
+
+
+def _shown(upper: Number, lower: Number, gain: float, estimate: Estimate | None) -> str:
+    if estimate is not None:
+        return f"{lower.shown} → {upper.shown} ({points(gain)}{_interval(estimate)})"
+    ends = [
+        f"{number.shown} ({', '.join(percent(score) for score in number.seeds)})"
+        if len(number.seeds) > 1
+        else number.shown
+        for number in (lower, upper)
+    ]
+    return f"{ends[0]} → {ends[1]} ({points(gain)})"
+
+
+def _interval(estimate: Estimate) -> str:
+    interval = estimate.interval()
+    return f" [{points(interval.low)}, {points(interval.high)}]"
