@@ -24,7 +24,7 @@ LOCK := $(shell command -v flock >/dev/null 2>&1 && echo 'flock $(VENV)/.lock')
 
 ARTEFACTS := table1 table3 table4 table5 table6 figure1 figure2 figure3 ablations
 VIEWS := render report reproduction claims decisions
-JOBS_AND_COST := plan status retry cancel logs prefetch doctor bench
+JOBS_AND_COST := plan status retry cancel logs prefetch doctor bench calibrate
 
 .PHONY: setup help all test lint $(ARTEFACTS) $(VIEWS) $(JOBS_AND_COST)
 
@@ -61,6 +61,7 @@ cancel: $(READY)  ## cancel our jobs on the cluster
 logs: $(READY)  ## follow one run: make logs RUN=<id>
 prefetch: $(READY)  ## fetch models and data for nodes without network
 doctor: $(READY)  ## check Python, packages, GPU, disk, data, scheduler
+calibrate: $(READY)  ## simulate how often a claim is judged wrongly (minutes)
 bench: $(READY)  ## measure speed against other trainers
 
 $(ARTEFACTS) $(VIEWS) $(JOBS_AND_COST) all:

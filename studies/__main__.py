@@ -21,6 +21,7 @@ COMMANDS = {
     "render": "studies.pages.render:main",
     "claims": "studies.pages.claims:main",
     "decisions": "studies.pages.claims:decisions",
+    "calibrate": "studies.pages.claims:calibrate",
     "plan": "studies.kit.launch.bill:main",
     "status": "studies.kit.launch.status:main",
     "retry": "studies.kit.launch.control:retry",

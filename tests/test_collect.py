@@ -1,6 +1,7 @@
 """Collecting: strict about every file, blind to none, the same from the cache, and reduced by either protocol."""
 
 import json
+import math
 import os
 from dataclasses import replace
 from statistics import fmean, median
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import t as t_dist
 
 from muppet import result
 from muppet.result import Score
@@ -18,7 +20,7 @@ from studies.kit.ledger import folder as records
 from studies.kit.ledger import results
 from studies.kit.ledger.cells import PROTOCOLS, cells_frame, reduce
 from studies.kit.study import Cell, Study
-from tests.kit import PARENT, child, finish, small_study
+from tests.kit import PARENT, child, finish, result_of, small_study
 
 
 @pytest.fixture(autouse=True)
@@ -220,21 +222,42 @@ def test_every_state_of_a_cell() -> None:
     assert list(pair["printed"]) == ["91.9", "89.2"] and pair["paper"].tolist() == pytest.approx([0.919, 0.892])
 
 
-def test_a_measured_cell_holds_paper_difference_n_seeds_and_both_intervals() -> None:
-    for seed, value in enumerate((0.60, 0.70)):
-        finish(child(init="tiny/roberta", seed=seed), value, n=277)
-    cell = cell_of(cells_frame(small_study(seeds=3), "smoke"), "RoBERTa-B", "RTE")
+def test_a_measured_cell_holds_the_mean_and_its_interval_over_runs_and_items() -> None:
+    for seed, value in enumerate((0.60, 0.65, 0.70)):
+        finish(child(init="tiny/roberta", seed=seed), value, n=277, profile="paper")
+    cell = cell_of(cells_frame(small_study(seeds=4), "paper"), "RoBERTa-B", "RTE")
     assert (cell["printed"], cell["paper"], cell["n"]) == ("78.7", pytest.approx(0.787), 277)
     assert cell["value"] == pytest.approx(0.65) and cell["difference"] == pytest.approx(0.65 - 0.787)
-    assert (cell["seeds_done"], cell["seeds_total"], cell["runs_done"], cell["runs_total"]) == (2, 3, 2, 3)
-    assert (cell["low"], cell["high"]) == (pytest.approx(0.60), pytest.approx(0.70))  # mean of the runs' own
-    assert cell["seed_low"] < 0.60 and cell["seed_high"] > 0.70  # Student with one degree of freedom is wide
+    assert (cell["seeds_done"], cell["seeds_total"], cell["runs_done"], cell["runs_total"]) == (3, 4, 3, 4)
+    items = 0.05 / 1.959964
+    assert cell["item_error"] == pytest.approx(items)  # the runs' own intervals are 0.05 wide on each side
+    variance, over_runs = 0.05**2 / 3 + items**2, 0.05**2 / 3
+    half = t_dist.ppf(0.975, 2 * (variance / over_runs) ** 2) * variance**0.5 / (0.65 * 0.35)
+    centre = math.log(0.65 / 0.35)
+    expected = [1 / (1 + math.exp(-centre - step)) for step in (-half, half)]
+    assert [cell["low"], cell["high"]] == pytest.approx(expected)
 
 
-def test_one_seed_has_no_seed_interval() -> None:
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_one_or_two_runs_have_scores_and_no_interval(seeds: int) -> None:
+    for seed in range(seeds):
+        finish(child(init="tiny/roberta", seed=seed), 0.6 + seed / 10)
+    cell = cell_of(cells_frame(small_study(), "smoke"), "RoBERTa-B", "RTE")
+    assert pd.isna(cell["low"]) and pd.isna(cell["high"]) and cell["seeds"] == (0.6, 0.7)[:seeds]
+
+
+def test_another_model_s_numbers_are_not_set_against_the_paper_s() -> None:
     finish(child(init="tiny/roberta"), 0.6)
     cell = cell_of(cells_frame(small_study(), "smoke"), "RoBERTa-B", "RTE")
-    assert pd.isna(cell["seed_low"]) and pd.isna(cell["seed_high"])
+    assert cell["printed"] == "78.7" and pd.isna(cell["difference"])
+
+
+def test_the_score_without_learning_stands_beside_the_cell() -> None:
+    key = "rte/validation/accuracy"
+    run = child(init="tiny/roberta")
+    result.write(replace(result_of(run, 0.6), training={"trivial": {key: 0.527}}), results.result_path("smoke", run))
+    cell = cell_of(cells_frame(small_study(), "smoke"), "RoBERTa-B", "RTE")
+    assert cell["trivial"] == pytest.approx(0.527)
 
 
 LRS = (1e-5, 2e-5, 3e-5)
@@ -292,7 +315,7 @@ def test_several_keys_are_their_mean_weighted_by_n() -> None:
     cell = Cell(row="r", column="c", runs=(run,), score="rte/one/accuracy + rte/two/accuracy")
     frame = cells_frame(Study(name="x", title="x", kind="table", cells=(cell,)), "smoke")
     assert frame["value"][0] == pytest.approx(0.5) and frame["n"][0] == 200
-    assert 0.45 < frame["low"][0] < 0.5 < frame["high"][0] < 0.55  # narrower than either part's ± 0.05
+    assert frame["item_error"][0] == pytest.approx(0.05 / 1.959964 / 2**0.5)  # of two equal parts
     absent = replace(cell, score="rte/one/accuracy + c/dev/accuracy")
     frame = cells_frame(Study(name="x", title="x", kind="table", cells=(absent,)), "smoke")
     assert frame["state"][0] == "pending"

@@ -1,10 +1,18 @@
 """The statistics page from results on disk, with items and seeds whose answer is known."""
 
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from muppet import result
 from muppet.runs import facts, run_id
-from studies.kit import decisions
+from studies.claims.claim import Source
+from studies.claims.sources import paired_error
+from studies.kit import decisions, profiles
 from studies.kit.ledger import results
 from studies.kit.ledger.cells import cells_frame
 from studies.kit.ledger.folder import result_path
@@ -21,6 +29,7 @@ def table3(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
     monkeypatch.delenv(decisions.OVERRIDE, raising=False)
+    monkeypatch.setattr(profiles, "MINI_SEEDS", 3)
     study = load_studies("mini", ["table3"])["table3"]
     for cell in study.cells:
         if cell.row in RIGHT and (cell.column == "RTE" or (cell.row, cell.column) == ("RoBERTa-B", "SST-2")):
@@ -48,23 +57,39 @@ def test_a_known_difference(table3, tmp_path):
         [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| RoBERTa")
     ]
     assert len(rows) == 1  # SST-2 has no MUPPET result
-    row, column, gain, seeds, items, p, adjusted = rows[0]
-    assert (row, column, gain) == ("RoBERTa-B + MUPPET", "RTE", "**+15.0**")
-    assert seeds == "[+15.0, +15.0]"  # every seed differs by 30 of 200
-    low, high = (float(bound) for bound in items.strip("[]").split(", "))
-    assert low == pytest.approx(10, abs=1.5) and high == pytest.approx(20, abs=1.5)  # 15 ± 1.96 · sqrt(.15 · .85 / 200)
+    row, column, gain, interval, shows, p, adjusted = rows[0]
+    assert (row, column, gain, shows) == ("RoBERTa-B + MUPPET", "RTE", "**+15.0**", "UP")
+    # 30 of 200 items are gained by each run, and each side's runs differ by 2 of 200.
+    means = [np.mean([np.arange(N) < right + 2 * seed for seed in range(3)], axis=0) for right in RIGHT.values()]
+    items, runs = np.std(means[1] - means[0], ddof=1) / math.sqrt(N), math.sqrt(2 * 0.01**2 / 3)
+    df = (items**2 + runs**2) ** 2 / (2 * (0.01**2 / 3) ** 2 / 2)
+    half = 100 * float(student.ppf(0.975, df)) * math.hypot(items, runs)
+    low, high = (float(bound) for bound in interval.strip("[]").split(", "))
+    assert low == pytest.approx(15 - half, abs=0.02) and high == pytest.approx(15 + half, abs=0.02)
     assert p == adjusted == "< 0.001"
     family = next(line for line in text.splitlines() if line.startswith("| sentence prediction"))
-    seeds_run = len({run.seed for cell in table3.cells if cell.key == "RoBERTa-B/RTE" for run in cell.runs})
-    plain, muppet = ((right + seeds_run - 1) / N * 100 for right in (RIGHT["RoBERTa-B"], RIGHT["RoBERTa-B + MUPPET"]))
+    plain, muppet = ((right + 2) / N * 100 for right in (RIGHT["RoBERTa-B"], RIGHT["RoBERTa-B + MUPPET"]))
     assert f"{plain:.1f} [" in family and f"{muppet:.1f} [" in family and "100 % [100, 100]" in family
 
 
-def test_no_item_scores_no_paired_test(table3):
-    frame = cells_frame(table3, "mini", results.read_all("mini"))
-    (gain,) = statistics.gains(table3, frame, lambda name, key: None)
-    assert gain.over_items is None and gain.over_seeds is not None
-    assert gain.difference == pytest.approx(0.15)
+def test_without_items_the_examples_are_not_paired(table3):
+    collected = results.read_all("mini")
+    frame = cells_frame(table3, "mini", collected)
+    plain = Source(name="ours", label="ours", numbers={})
+    (alone,) = statistics.gains(table3, frame, plain)
+    (paired,) = statistics.gains(table3, frame, replace(plain, paired_error=paired_error(collected)))
+    assert alone.effect.gain == paired.effect.gain == pytest.approx(0.15)
+    assert alone.effect.estimate.error > 1.3 * paired.effect.estimate.error
+
+
+def test_two_runs_list_their_scores(table3, tmp_path):
+    for path in (tmp_path / "results" / "mini" / "finetune").iterdir():
+        if json.loads(path.read_text())["facts"]["seed"] == 2:
+            path.unlink()
+    text = statistics.write({"table3": table3}, "mini", results.read_all("mini")).read_text(encoding="utf-8")
+    (row,) = [line for line in text.splitlines() if line.startswith("| RoBERTa")]
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert cells[2:] == ["+15.0", "75.0 76.0 against 60.0 61.0", "UNDECIDED", "", ""]
 
 
 def test_nothing_measured_says_so(tmp_path, monkeypatch):

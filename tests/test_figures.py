@@ -61,7 +61,7 @@ def frame(study: Study, measured: int | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-STEPS = {"low": -0.03, "high": 0.03, "seed_low": -0.01, "seed_high": 0.01}
+STEPS = {"low": -0.03, "high": 0.03}
 
 
 @pytest.mark.parametrize("study", [CURVE, BARS, HEATMAP], ids=lambda study: study.kind)

@@ -32,8 +32,8 @@ def test_before_any_run_it_says_that_nothing_is_measured() -> None:
         assert f"**{part}" in page
     assert "At profile `mini` no cell is measured yet." in page
     judged = claims.judge(claims.all_sources(("mini",)))
-    fails = sum(f.verdict == "FAILS" for _, findings in judged for s, f in findings if s.label == "paper")
-    assert f"{fails} fail" in page and all(f"| {claim.id} " in page for claim, _ in judged)
+    against = sum(f.verdict == "CONTRADICTED" for _, findings in judged for s, f in findings if s.label == "paper")
+    assert f"{against} contradicted" in page and all(f"| {claim.id} " in page for claim, _ in judged)
     assert all(option.name in page for option in decisions.load().options.values())
     assert f"| {TABLE7.max_tokens} " in page and f"{TABLE8.updates}" in page
 
@@ -51,5 +51,5 @@ def test_its_numbers_follow_the_results() -> None:
         f"{hours:.1f}",
         "cpu",
     ]
-    gain = re.search(r"MUPPET is above its base in (\d+) of (\d+), by \+", page)
+    gain = re.search(r"MUPPET is above its base in (\d+) of (\d+) datasets, by \+", page)
     assert gain and gain[1] == gain[2]  # made-up scores rise with pre-finetuning

@@ -10,64 +10,6 @@ from hypothesis import strategies as st
 from muppet.errors import UserError
 from studies.kit.ledger import stats
 
-SCALES = [10, 16, 22, 28, 34, 40, 46]
-
-
-def test_seed_interval_is_students():
-    found = stats.seed_interval([0.80, 0.82, 0.84])
-    assert found.value == pytest.approx(0.82)
-    assert found.high - found.value == pytest.approx(4.302653 * 0.02 / math.sqrt(3), rel=1e-6)  # t(2, .975) = 4.302653
-    assert math.isnan(stats.seed_interval([0.8]).low)
-
-
-def test_item_interval_matches_the_binomial_one():
-    found = stats.item_interval([1] * 800 + [0] * 200)
-    half = 1.96 * math.sqrt(0.8 * 0.2 / 1000)
-    assert found.value == 0.8
-    assert found.low == pytest.approx(0.8 - half, abs=0.003)
-    assert found.high == pytest.approx(0.8 + half, abs=0.003)
-    assert stats.item_interval([1, 1, 1]) == stats.Interval(value=1, low=1, high=1)
-
-
-def test_drawing_equal_items_together_changes_nothing():
-    from scipy.stats import bootstrap, permutation_test
-
-    rng = np.random.default_rng(1)
-    a, b = rng.integers(0, 4, 120) / 3, rng.integers(0, 4, 120) / 3
-    theirs = bootstrap((a - b,), np.mean, n_resamples=9_999, method="percentile", rng=rng).confidence_interval
-    ours = stats.paired(a, b)
-    assert (ours.difference.low, ours.difference.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
-    test = permutation_test(
-        (a, b),
-        lambda x, y, axis: (x - y).mean(axis=axis),
-        vectorized=True,
-        n_resamples=9_999,
-        permutation_type="samples",
-        rng=rng,
-    )
-    assert ours.p == pytest.approx(test.pvalue, abs=0.02)
-
-
-def test_the_two_intervals_measure_different_things():
-    """Seeds that agree to a hair over few items: a narrow interval over seeds beside a wide one over items."""
-    seeds = stats.seed_interval([0.800, 0.801, 0.799, 0.800])
-    items = stats.item_interval([1] * 40 + [0] * 10)
-    assert seeds.high - seeds.low < 0.004 < 0.15 < items.high - items.low
-
-
-def test_pairing_finds_what_unpaired_proportions_miss():
-    base = np.array([1] * 700 + [0] * 300)
-    ours = base.copy()
-    ours[700:720] = 1  # 20 more right, none lost
-    found = stats.paired(ours, base)
-    assert found.difference.value == pytest.approx(0.02)
-    assert found.difference.low > 0
-    assert found.p < 0.001
-    assert stats.two_proportions(0.72, 1000, 0.70, 1000).p > 0.3
-    assert stats.paired(base, base).p == 1
-    with pytest.raises(UserError, match="same items"):
-        stats.paired([1, 0], [1])
-
 
 def test_permutation_p_is_calibrated_without_an_effect():
     rng = np.random.default_rng(3)
@@ -160,48 +102,23 @@ def test_weighted_mean():
     assert stats.weighted_mean([0.738, 0.489, 0.444], [1000, 1000, 1200]) == pytest.approx(0.549938, abs=1e-6)
 
 
-def test_critical_point_of_a_known_curve():
-    curve = [0.70 + 0.01 * (k - 25) / 6 for k in SCALES]  # crosses 0.70 at 25
-    noisy = np.array([curve, curve, curve]) + np.array([[0.001], [0.0], [-0.001]])
-    found = stats.critical_point(SCALES, noisy, [0.70, 0.7001, 0.6999])
-    assert found.at == pytest.approx(25)
-    assert 23 < found.low < 25 < found.high < 27
-    assert found.dips and found.clean
-    alone = stats.critical_point(SCALES, curve, [0.70])
-    assert alone.at == pytest.approx(25) and math.isnan(alone.low)
+def test_a_slope_is_the_least_squares_lines():
+    x, y = [1, 2, 3, 4, 6], [0.1, 0.25, 0.28, 0.41, 0.6]
+    found = stats.slope(x, y)
+    fitted, covariance = np.polyfit(x, y, 1, cov=True)
+    assert found.value == pytest.approx(fitted[0]) and found.df == 3
+    assert found.error == pytest.approx(math.sqrt(covariance[0, 0]))
+    with pytest.raises(UserError, match="three points"):
+        stats.slope([1, 2], [1, 2])
 
 
-def test_critical_point_when_there_is_none():
-    rising = stats.critical_point(SCALES, np.linspace(0.8, 0.9, 7), [0.7])
-    assert (rising.at, rising.dips, rising.clean) == (10, False, False)
-    sunk = stats.critical_point(SCALES, np.linspace(0.5, 0.6, 7), [0.7])
-    assert (sunk.at, sunk.dips, sunk.clean) == (math.inf, True, False)
-    wave = stats.critical_point(SCALES, [0.6, 0.8, 0.6, 0.8, 0.8, 0.8, 0.8], [0.7])
-    assert wave.at == pytest.approx(25) and wave.dips and not wave.clean
-    with pytest.raises(UserError, match="ascending"):
-        stats.critical_point([10, 10], [0.1, 0.2], [0.1])
-
-
-def test_linear_and_saturating_curves_are_told_apart():
-    x = np.tile(SCALES, 3)
-    noise = np.random.default_rng(0).normal(0, 0.0005, len(x))
-    line = stats.linear_or_saturating(x, 0.6 + 0.004 * x + noise)
-    assert line.linear and line.r_squared > 0.99 and line.slope == pytest.approx(0.004, rel=0.05)
-    bent = stats.linear_or_saturating(x, 0.6 + 0.1 * -np.expm1(-x / 8) + noise)
-    assert not bent.linear and bent.linear_aic - bent.saturating_aic > 10
-    with pytest.raises(UserError, match="six points"):
-        stats.linear_or_saturating([1, 2, 3], [1, 2, 3])
-
-
-def test_isotonic_loss_and_data_efficiency():
-    assert stats.isotonic_loss([10, 16, 22], [0.1, 0.1, 0.3]) == 0
-    assert stats.isotonic_loss([1, 2], [0.3, 0.1]) == pytest.approx(0.1)
+def test_data_efficiency():
     assert stats.data_efficiency([0.1, 0.5, 1.0], [0.6, 0.71, 0.8], 0.7) == 0.5
     assert stats.data_efficiency([0.1, 1.0], [0.6, 0.65], 0.7) is None
 
 
 def test_no_numbers_is_an_error():
     with pytest.raises(UserError, match="finite numbers"):
-        stats.seed_interval([])
+        stats.sign_test([])
     with pytest.raises(UserError, match="finite numbers"):
-        stats.item_interval([0.1, math.nan])
+        stats.spearman([0.1, math.nan, 1], [1, 2, 3])

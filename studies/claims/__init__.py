@@ -1,12 +1,12 @@
 """Every claim of the paper that cells or curves can check, C1 to C38, with a predicate each."""
 
 from muppet.errors import unknown
-from studies.claims import comparisons, curves, gains, method
+from studies.claims import comparisons, curves, gains, method, prints
 from studies.claims.claim import Claim
 
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(
-        (*gains.CLAIMS, *comparisons.CLAIMS, *method.CLAIMS, *curves.CLAIMS),
+        (*gains.CLAIMS, *comparisons.CLAIMS, *method.CLAIMS, *prints.CLAIMS, *curves.CLAIMS),
         key=lambda claim: int(claim.id.removeprefix("C")),
     )
 )

@@ -119,7 +119,7 @@ def _gate(upper: Number, lower: Number) -> str:
     limit = trivial_limit(trivial, upper.n, (upper.score or upper.metric).rsplit("/", 1)[-1])
     if max(upper.value, lower.value) > limit:
         return ""
-    return f"neither arm is above the trivial answer ({percent(trivial)}, within {percent(limit)} of {upper.n})"
+    return f"neither arm is above the answer without learning ({percent(trivial)}, up to {percent(limit)} by chance)"
 
 
 def _merged(numbers: Sequence[Number]) -> Number:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from math import isnan, sqrt
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from muppet.result import read, unpack_items
 from muppet.runs import Finetune, Prefinetune, run_id
@@ -123,41 +123,43 @@ def measured(profile: str) -> tuple[Source, Source]:
             cell, place = cells[line.row, line.column, line.metric], places.get(line.column)
             if place is None:
                 continue
-            number = Number(
-                study=place,
-                row=line.row,
-                column=line.column,
-                metric=line.metric,
-                value=line.value,
-                shown=f"{100 * line.value:.1f}",
-                n=int(line.n),
-                x=cell.x,
-                seeds=tuple(line.seeds),
-                checkpoints=tuple(line.checkpoints),
-                runs=tuple(line.picked),
-                item_error=_known(line.item_error),
-                trivial=_known(line.trivial),
-                score=cell.score,
-            )
-            numbers[place, line.row, line.column, line.metric] = number
+            numbers[place, line.row, line.column, line.metric] = number_of(place, cell, line)
             task, sizes = task_of(cell), _train_rows(cell)
             kinds[place, line.column] = FAMILIES[task.family]
             if sizes:
                 rows[place, line.column] = sizes
-    empty, ours = (replace(one, paired_error=_paired(collected)) for one in (empty, ours))
+    empty, ours = (replace(one, paired_error=paired_error(collected)) for one in (empty, ours))
     facts = {"parameters": _parameters(studies["table3"], collected)} if "table3" in studies else {}
-    released = {k: n for k, n in numbers.items() if not n.row.endswith("+ MUPPET")}
-    released |= {
+    tables = {k[0] for k in numbers if k[1].endswith(RELEASED)}  # figures and ablations have no released checkpoint
+    released = {
         (study, row.removesuffix(RELEASED), column, metric): replace(n, row=row.removesuffix(RELEASED))
         for (study, row, column, metric), n in numbers.items()
-        if row.endswith(RELEASED)
+        if study in tables and (row.endswith(RELEASED) or not row.endswith("+ MUPPET"))
     }
     own = {k: n for k, n in numbers.items() if not n.row.endswith(RELEASED)}
     return (
-        replace(
-            empty, numbers={k: n for k, n in released.items() if RELEASED not in k[1]}, families=kinds, train_rows=rows
-        ),
+        replace(empty, numbers=released, families=kinds, train_rows=rows),
         replace(ours, numbers=own, families=kinds, train_rows=rows, declared={**ours.declared, **facts}),
+    )
+
+
+def number_of(place: str, cell: Cell, line: Any) -> Number:
+    """A measured cell as a number. line: its row of a `cells_frame`, by attribute."""
+    return Number(
+        study=place,
+        row=line.row,
+        column=line.column,
+        metric=line.metric,
+        value=line.value,
+        shown=f"{100 * line.value:.1f}",
+        n=int(line.n),
+        x=cell.x,
+        seeds=tuple(line.seeds),
+        checkpoints=tuple(line.checkpoints) if len(line.checkpoints) == len(line.seeds) else (),
+        runs=tuple(line.picked),
+        item_error=_known(line.item_error),
+        trivial=_known(line.trivial),
+        score=cell.score,
     )
 
 
@@ -165,7 +167,7 @@ def _known(value: float) -> float | None:
     return None if isnan(value) else float(value)
 
 
-def _paired(collected: Collected) -> Callable[[Number, Number], float | None]:
+def paired_error(collected: Collected) -> Callable[[Number, Number], float | None]:
     """How well a difference is known over the same examples, each scored by its mean over runs.
 
     None for a score that is no mean over items, and for arms on other examples.
@@ -220,7 +222,10 @@ def _parameters(study: Study, collected: Collected) -> dict[str, tuple[int, int]
     """Model → parameters of one fine-tuned model without and with pre-finetuning, the same head on both."""
     paths = dict(zip(collected.frame["run"], collected.frame["path"], strict=True))
     counts: dict[tuple[str, str], int] = {}
+    places = _places(study)
     for cell in study.cells:
+        if cell.column not in places:
+            continue
         done = next((path for run in cell.runs if (path := paths.get(run_id(run)))), None)
         if done and (cell.row, cell.column) not in counts:
             counts[cell.row, cell.column] = int(read(Path(done)).training["parameters"])

@@ -61,8 +61,9 @@ def _printed(cases: Sequence[Case], expected: int, what: str, note: str) -> Judg
         return not_printed("the paper prints none of the cells")
     signs = [case.printed() for case in cases]
     up, equal, down = (signs.count(sign) for sign in (1, 0, -1))
-    text = f"{up} of {expected} {what}" + (f", {equal} equal" if equal else "") + (f", {down} down" if down else "")
-    for label, sign in (("Down", -1), ("Equal", 0)):
+    text = f"{up} of {expected} {what}" + (f", {equal} equal" if equal else "") + (f", {down} not" if down else "")
+    short = "Short of it" if any(case.size for case in cases) else "Down"
+    for label, sign in ((short, -1), ("Equal", 0)):
         listed = [_listed(case) for case, own in zip(cases, signs, strict=True) if own == sign]
         text += f". {label}: {'; '.join(listed)}" if listed else ""
     if len(cases) < expected:
@@ -97,7 +98,7 @@ def weighed(effects: Sequence[Effect], expected: int, what: str, note: str = "")
     for name in ("DOWN", "UP", "EQUIVALENT", "UNDECIDED"):
         text += f". {name}: {_some(groups[name])}" if name in groups else ""
     if idle := groups.get("UNINFORMATIVE", []):
-        text += f". UNINFORMATIVE: {some([each.name for each in idle])}, as {idle[0].uninformative}"
+        text += f". UNINFORMATIVE: {some(list(map(str, idle)))}; of the first, {idle[0].uninformative}"
     text += f". {note}" if note else ""
     if down:
         return Judgement(verdict="CONTRADICTED", text=text)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from muppet.paths import write_text
-from studies.claims import CLAIMS, get, sources
+from studies.claims import CLAIMS, calibration, get, sources, worlds
 from studies.claims.claim import Claim, Judgement, Source
 from studies.kit import decisions as decide
+from studies.kit.show import percent
 from studies.pages import COMMITTED, TABLES
 
 PRINT = ("CONSISTENT", "NOT SUPPORTED", "CONTRADICTED", "NOT PRINTED")
@@ -55,6 +56,14 @@ CLAIMS_HEAD = (
     "in points, MUPPET minus its base. Intervals hold for the checkpoint that was fine-tuned, where there is one.",
     "* Not the paper's sentences: *reviewer's* (a question to its numbers), *identity* (true by definition), *a "
     "reading* (our interpretation).",
+    "",
+)
+RATES_HEAD = (
+    f"Each claim judged {calibration.SIMULATIONS} times by simulated runs in a world where it is true and in one where "
+    f"it is not, at the paper's evaluation sizes, {worlds.RUNS} runs an arm ({worlds.CHECKPOINTS} "
+    "checkpoints an arm where the claim needs them; `studies/claims/worlds.py`). The wrong verdicts are at most "
+    "10 %. Where a true claim is seldom SUPPORTED, the paper's evaluation sets are too small for it: it stays "
+    "INCONCLUSIVE however often one repeats the runs, and needs more examples, not more seeds.",
     "",
 )
 DECISIONS_HEAD = (
@@ -140,9 +149,34 @@ def claims_markdown(judged: Judged) -> str:
         tabulate(table, headers=["Claim", "Where", "What is checked", "print", *labels[1:]], tablefmt="pipe"),
         "",
     ]
+    lines += _rates()
     for claim, findings in judged:
         lines += _in_full(claim, findings)
     return "\n".join(lines)
+
+
+def _rates() -> list[str]:
+    """How often the evidence would be judged wrongly, as `make calibrate` last simulated it."""
+    from tabulate import tabulate
+
+    rows = [
+        [
+            f"[{r.claim}](#{r.claim.lower()})",
+            r.true_world,
+            *(f"{percent(share, 0)} %" for share in (r.true_contradicted, r.true_supported)),
+            r.false_world,
+            *(f"{percent(share, 0)} %" for share in (r.false_supported, r.false_contradicted)),
+        ]
+        for r in calibration.read()
+    ]
+    heads = ["Claim", "When", "CONTRADICTED (wrong)", "SUPPORTED", "when", "SUPPORTED (wrong)", "CONTRADICTED"]
+    return ["## How sure a verdict is", "", *RATES_HEAD, tabulate(rows, headers=heads, tablefmt="pipe"), ""]
+
+
+def calibrate(args: argparse.Namespace) -> int:
+    """`make calibrate`: simulate the rates of wrong verdicts anew, and say where they are."""
+    print(calibration.write(CLAIMS))
+    return 0
 
 
 def tallies(judged: Judged) -> dict[str, list[str]]:

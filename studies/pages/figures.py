@@ -49,10 +49,11 @@ STYLE = {
 NO_BREAK = "\u00a0"
 MARKERS = ("o", "s", "D", "^", "v")
 LEGEND = (
-    "band: 95 % over evaluation items\nwhiskers: 95 % over seeds\nacross: datasets in pre-finetuning\n× not measured"
+    "mean over runs; band: 95 % over runs\nand evaluation examples, from three runs\n"
+    "across: datasets in pre-finetuning\n× not measured"
 )
 CSV_COLUMNS = (
-    "row column x metric state value low high n seed_low seed_high seeds_done seeds_total protocol".split()
+    "row column x metric state value low high n seeds_done seeds_total protocol".split()
 )  # fractions of 1, as everywhere but on paper
 
 
@@ -88,9 +89,7 @@ def plotted(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
     points = (
         points.sort_values("_order", kind="stable").drop_duplicates(["row", "column", "metric"]).reset_index(drop=True)
     )
-    points[["x", "value", "low", "high", "seed_low", "seed_high"]] = points[
-        ["x", "value", "low", "high", "seed_low", "seed_high"]
-    ].astype(float)
+    points[["x", "value", "low", "high"]] = points[["x", "value", "low", "high"]].astype(float)
     return points
 
 
@@ -165,7 +164,7 @@ def _style() -> Iterator[None]:
 
 
 def _curves(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> None:
-    """A panel per row: score over x, the base model (x = 0) as a line; band: items, whiskers: seeds."""
+    """A panel per row: score over x, the base model (x = 0) as a line, the interval of the mean as a band."""
     rows = list(dict.fromkeys(points["row"]))
     columns = min(3, len(rows))
     lines = -(-len(rows) // columns)
@@ -189,17 +188,7 @@ def _curves(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> Non
                 color=MUTED,
             )
         axes.fill_between(cells["x"], 100 * cells["low"], 100 * cells["high"], color=colour, alpha=0.15, linewidth=0)
-        axes.errorbar(
-            cells["x"],
-            100 * cells["value"],
-            yerr=_whiskers(cells),
-            color=colour,
-            marker=marker,
-            markersize=4.5,
-            linewidth=1.6,
-            capsize=2.5,
-            elinewidth=1,
-        )
+        axes.plot(cells["x"], 100 * cells["value"], color=colour, marker=marker, markersize=4.5, linewidth=1.6)
         axes.set_title(f"{row} ({cells['metric'].iloc[0] if len(cells) else every['metric'].iloc[0]})", loc="left")
         axes.set_xticks(every["x"], [_tick(column) for column in every["column"]])
         _at_most_100(axes)
@@ -276,7 +265,7 @@ def _bars(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> None:
             linewidth=1.2,
             label=row,
         )
-    low = 100 * points[["value", "low", "seed_low"]].min().min()
+    low = 100 * points[["value", "low"]].min().min()
     axes.set_ylim(bottom=max(0, 5 * (low // 5) - 5))
     _at_most_100(axes)
     metrics = points.drop_duplicates("column").set_index("column")["metric"]
@@ -348,8 +337,8 @@ def _tick(name: str) -> str:
 
 
 def _whiskers(cells: pd.DataFrame) -> list[pd.Series] | None:
-    """Lengths of the whiskers, points of a percent: the interval over seeds."""
-    below, above = cells["value"] - cells["seed_low"], cells["seed_high"] - cells["value"]
+    """Lengths of the whiskers, points of a percent: the interval of the mean."""
+    below, above = cells["value"] - cells["low"], cells["high"] - cells["value"]
     if below.isna().all():
         return None
     return [100 * below.fillna(0).clip(lower=0), 100 * above.fillna(0).clip(lower=0)]

@@ -17,10 +17,12 @@ from tabulate import tabulate
 from muppet.paths import write_text
 from muppet.runs import Prefinetune, Recipe
 from studies import recipes, table1
+from studies.claims.claim import MODELS
+from studies.claims.verdicts import single
 from studies.kit import cost, decisions, profiles
 from studies.kit.ledger.profile import ProfileResults, open_profile
 from studies.pages import COMMITTED, TABLES
-from studies.pages.claims import VERDICTS, Judged, all_sources, judge
+from studies.pages.claims import EVIDENCE, PRINT, Judged, all_sources, judge
 
 SHOWN = (
     "lr",
@@ -33,6 +35,9 @@ SHOWN = (
     "adam_eps",
     "clip_norm",
 )
+
+
+TABLES_3_TO_5 = ("table3", "table4", "table5")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -60,7 +65,7 @@ def render(names: Sequence[str]) -> str:
         "## 2 Methodology",
         *_method(opened),
         "## 3 Results",
-        *_results(opened),
+        *_results(opened, judged),
         "## 4 Discussion",
         *_discussion(judged),
     ]
@@ -76,8 +81,8 @@ def _summary(opened: Sequence[ProfileResults], judged: Judged) -> list[str]:
         "([claims.md](claims.md)).",
         f"**Methodology.** An independent implementation. Runs done: {measured}. "
         + " ".join(f"`{one.name}`: {one.caption}." for one in opened),
-        f"**Results.** On the paper's own printed numbers {_said(paper)}. "
-        + " ".join(_measured(one) for one in opened),
+        f"**Results.** Of the claims, the paper's own print shows {_said(paper)}. "
+        + " ".join(_measured(one, judged) for one in opened),
         "**What was easy.** Tables 7 and 8 give the recipe of pre-finetuning in full, Eq. 1 is one line, and most "
         "datasets of the appendix are public and load without scripts.",
         f"**What was difficult.** The text leaves {_open()} points open or contradicts itself on them "
@@ -91,9 +96,12 @@ def _tally(judged: Judged, source: str) -> Counter[str]:
     return Counter(finding.verdict for _, findings in judged for s, finding in findings if s.label == source)
 
 
+def _counts_of(judged: Judged, source: str, axis: Sequence[str]) -> list[str]:
+    return [str(_tally(judged, source).get(verdict, 0)) for verdict in axis]
+
+
 def _said(count: Mapping[str, int]) -> str:
-    verbs = {"HOLDS": "hold", "PARTIAL": "hold in part", "FAILS": "fail", "NOT MEASURED": "cannot be judged"}
-    return ", ".join(f"{count.get(verdict, 0)} {verbs[verdict]}" for verdict in VERDICTS)
+    return ", ".join(f"{count.get(verdict, 0)} {verdict.lower()}" for verdict in PRINT)
 
 
 def _open() -> int:
@@ -101,32 +109,26 @@ def _open() -> int:
     return sum(entry.id.startswith("P") for entry in decisions.current().entries)
 
 
-def _measured(one: ProfileResults) -> str:
+def _measured(one: ProfileResults, judged: Judged) -> str:
     """One sentence on what a profile has measured against the paper and against its own base rows."""
     cells = pd.concat(one.frame(name) for name in one.studies)
     measured = cells[cells["value"].notna()]
     if measured.empty:
         return f"At profile `{one.name}` no cell is measured yet."
     text = f"At profile `{one.name}` {len(measured):,} cells are measured"
-    gains = _gains(one)
+    gains = _gains(one, judged)
     if gains:
-        up = sum(gain > 0 for _, gain in gains)
-        mean = 100 * sum(gain for _, gain in gains) / len(gains)
-        text += f"; MUPPET is above its base in {up} of {len(gains)}, by {mean:+.1f} points on average"
+        above = sum(gain > 0 for gain in gains)
+        mean = 100 * sum(gains) / len(gains)
+        text += f"; MUPPET is above its base in {above} of {len(gains)} datasets, by {mean:+.1f} points on average"
     return text + "."
 
 
-def _gains(one: ProfileResults, names: Iterable[str] = ("table3", "table4", "table5")) -> list[tuple[str, float]]:
-    """(cell, MUPPET minus its base, a fraction of 1) wherever both are measured; released checkpoints aside."""
-    gains = []
-    for name in names:
-        study, frame = one.studies[name], one.frame(name)
-        values = frame.dropna(subset=["value"]).set_index(["row", "column", "metric"])["value"]
-        for (row, column, metric), value in values.items():
-            base = values.get((study.base.get(row, ""), column, metric))
-            if base is not None and "(released)" not in row:
-                gains.append((f"{name} {row} {column}", value - base))
-    return gains
+def _gains(one: ProfileResults, judged: Judged, names: Sequence[str] = TABLES_3_TO_5) -> list[float]:
+    """MUPPET minus its base in each dataset that has both, a fraction of 1; released checkpoints aside."""
+    label = "ours" if one.name == "paper" else f"ours ({one.name})"
+    source = next((source for source, _ in judged[0][1] if source.label == label), None)
+    return [single(pairs).gain for pairs in source.datasets(MODELS, names)] if source else []
 
 
 def _claims(judged: Judged) -> str:
@@ -139,11 +141,11 @@ def _claims(judged: Judged) -> str:
         [
             "",
             "",
-            "holds / in part / fails / not measured",
-            *("/".join(str(_tally(judged, label).get(v, 0)) for v in VERDICTS) for label in labels),
+            "in all, in the order of claims.md",
+            *("/".join(_counts_of(judged, label, EVIDENCE if i else PRINT)) for i, label in enumerate(labels)),
         ]
     ]
-    return tabulate(rows + counted, headers=["", "where", "claim", *labels], tablefmt="github")
+    return tabulate(rows + counted, headers=["", "where", "claim", "print", *labels[1:]], tablefmt="github")
 
 
 def _method(opened: Sequence[ProfileResults]) -> list[str]:
@@ -207,16 +209,16 @@ def _spent(one: ProfileResults) -> list[Any]:
     return [one.name, first, len(one.done) - first, f"{hours:.1f}", devices, dirty]
 
 
-def _results(opened: Sequence[ProfileResults]) -> list[str]:
+def _results(opened: Sequence[ProfileResults], judged: Judged) -> list[str]:
     parts = []
     for name, study in opened[0].studies.items():
         rows = []
         for one in opened:
             frame = one.frame(name)
             ours = frame[~frame["state"].isin(["paper only"])]
-            both = ours.dropna(subset=["value", "paper", "low", "high"])
+            both = ours.dropna(subset=["difference", "low", "high"])
             outside = int(((both["paper"] < both["low"]) | (both["paper"] > both["high"])).sum())
-            gains = [gain for _, gain in _gains(one, (name,))]
+            gains = _gains(one, judged, (name,))
             mean = f"{100 * sum(gains) / len(gains):+.1f} over {len(gains)}" if gains else "–"
             place = "" if study.kind == "table" else "../figures/"
             rows.append(
@@ -227,16 +229,21 @@ def _results(opened: Sequence[ProfileResults]) -> list[str]:
                     mean,
                 ]
             )
-        heads = ["profile", "cells measured", "paper outside our interval", "MUPPET minus base, mean points"]
+        heads = [
+            "profile",
+            "cells measured",
+            "paper outside our interval",
+            "MUPPET minus base, mean points over datasets",
+        ]
         parts.append(f"### {study.title}\n\n{study.note}\n\n" + tabulate(rows, headers=heads, tablefmt="github"))
     return parts
 
 
 def _discussion(judged: Judged) -> list[str]:
     taken = [(entry, o) for entry in decisions.current().entries for o in entry.options]
-    failed = [claim for claim, findings in judged for s, f in findings if s.label == "paper" and f.verdict == "FAILS"]
+    failed = [c for c, findings in judged for s, f in findings if s.name == "paper" and f.verdict == "CONTRADICTED"]
     return [
-        "### 4.1 Against the paper's own numbers\n\nThese claims fail on the cells that the paper prints:\n\n"
+        "### 4.1 Against the paper's own numbers\n\nThe cells that the paper prints contradict these claims:\n\n"
         + "\n".join(f"- {claim.id} ({claim.section}): {claim.predicate}." for claim in failed),
         "### 4.2 Deviations and choices\n\nWhere the paper is silent one reading was taken; each can be flipped with "
         "`DECIDE=name=answer`, which changes the ids of exactly the runs that it touches.\n\n"

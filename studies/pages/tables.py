@@ -5,6 +5,7 @@ A table renders with any share of its results: what is missing is named in its c
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ import pandas as pd
 
 from muppet.paths import write_text
 from studies.kit import profiles, show
+from studies.kit.ledger.intervals import contrast, of_runs, with_items
 from studies.kit.study import Study
 from studies.pages import TABLES
 
@@ -22,7 +24,7 @@ SILENT = ("paper only", "not in this profile")  # states that a cell need not re
 FEW = 12  # cells that the terminal shows with intervals and counts
 METRICS = {"em": "EM", "f1": "F1", "matthews": "Matthews", "spearman": "Spearman", "pearson": "Pearson"}
 PROTOCOL = {
-    "paper": "the point of the search that is best on the evaluation set itself, median over seeds",
+    "paper": "the point of the search whose median over seeds is best on the evaluation set itself, mean over seeds",
     "honest": "the point of the search that is best on held-out training rows, mean over seeds",
 }
 
@@ -81,10 +83,19 @@ def legend(frame: pd.DataFrame) -> str:
     measured = frame[frame["state"] == "measured"]
     if measured.empty:
         return "Nothing is measured yet: a cell holds the paper's value in percent, and the state of ours in words."
-    lines = ["A cell: the paper's value → ours (difference), in percent; [95 % interval over evaluation examples]"]
-    if measured["seed_low"].notna().any():
-        lines.append(" ± half the 95 % interval of the mean over seeds")
-    lines.append("; n examples, seeds. **Bold**: better than its row's base. <u>Underlined</u>: our best of a column.")
+    compared = measured["difference"].notna().any()
+    lines = [
+        "A cell: " + ("the paper's value → ours (difference)" if compared else "our mean over runs") + ", in percent"
+    ]
+    if measured["low"].notna().any():
+        lines.append("; [95 % interval of the mean over runs and evaluation examples]")
+    if (measured["low"].isna() & (measured["seeds"].map(len) > 1)).any():
+        lines.append("; (the scores themselves, where there are two runs)")
+    lines.append("; n examples, seeds")
+    if measured["trivial"].notna().any():
+        lines.append("; the score of an answer without learning")
+    lines.append(". **Bold**: better than its row's base, the 95 % interval of the difference above zero (unpaired; ")
+    lines.append("statistics.md pairs the examples). <u>Underlined</u>: our best of a column.")
     if (measured["runs_total"] > measured["seeds_total"]).any():
         lines.append(f" Of a search, a cell shows {PROTOCOL[measured['protocol'].iloc[0]]}.")
     if measured["dirty"].any():
@@ -145,15 +156,18 @@ def _lines(group: pd.DataFrame, marks: Mapping[tuple[str, str], Mark], *, bold: 
     ours = underline.format(ours) if mark.underline else ours
     ours = bold.format(ours) if mark.bold else ours
     lines = [f"{printed} → {ours} ({points(first['difference'])})" if pd.notna(first["difference"]) else ours]
-    if pd.notna(first["low"]):
-        lines.append(f"[{percent(first['low'])}, {percent(first['high'])}]" + _seeds_half(first))
-    return [*lines, f"n={first['n']}, {counted(first)}"]
+    lines += [spread] if (spread := _spread(first)) else []
+    lines.append(f"n={first['n']}, {counted(first)}")
+    if pd.notna(first["trivial"]):
+        lines.append(f"without learning {percent(first['trivial'])}")
+    return lines
 
 
-def _seeds_half(cell: pd.Series) -> str:
-    if pd.isna(cell["seed_low"]):
-        return ""
-    return f" ±{percent((cell['seed_high'] - cell['seed_low']) / 2)}"
+def _spread(cell: pd.Series) -> str:
+    """The interval, or the scores of two runs, which have none."""
+    if pd.notna(cell["low"]):
+        return f"[{percent(cell['low'])}, {percent(cell['high'])}]"
+    return f"({', '.join(map(percent, cell['seeds']))})" if len(cell["seeds"]) > 1 else ""
 
 
 def counted(cell: pd.Series) -> str:
@@ -178,16 +192,36 @@ def points(difference: float) -> str:
 
 
 def marked(study: Study, frame: pd.DataFrame, of: str = "value") -> dict[tuple[str, str], Mark]:
-    """Which cells are better than their row's base, and which best in their column: over `value` or over `paper`."""
-    known = frame[frame[of].notna()].drop_duplicates(["row", "column"]).set_index(["row", "column"])[of]
+    """Which cells are better than their row's base, and which best in their column: over `value` or over `paper`.
+
+    A measured cell is better when the interval of the difference lies above zero; a print, when it is higher.
+    """
+    lines = frame[frame[of].notna()].drop_duplicates(["row", "column"]).set_index(["row", "column"])
+    known = lines[of]
     best = known.groupby("column").max() if len(known) else known
+    cells = {place: cell for place, cell in lines.iterrows()} if of == "value" else {}
     marks = {}
     for (row, column), value in known.items():
         base = known.get((study.base.get(row, ""), column))
         better = base is not None and value > base
+        if better and cells:
+            better = surely_above(cells[row, column], cells[study.base[row], column])
         alone = (known.index.get_level_values("column") == column).sum() == 1
         marks[row, column] = Mark(bold=bool(better), underline=bool(not alone and value == best[column]))
     return marks
+
+
+def surely_above(upper: pd.Series, lower: pd.Series) -> bool:
+    """Whether the 95 % interval of the difference of two measured cells lies above zero; never below three runs."""
+    ends = [of_runs(cell["seeds"], _checkpoints(cell)) for cell in (upper, lower)]
+    if ends[0] is None or ends[1] is None:
+        return False
+    errors = [cell["item_error"] for cell in (upper, lower) if pd.notna(cell["item_error"])]
+    return with_items(contrast((1, -1), (ends[0], ends[1])), math.hypot(*errors)).interval().low > 0
+
+
+def _checkpoints(cell: pd.Series) -> tuple[str, ...]:
+    return cell["checkpoints"] if len(cell["checkpoints"]) == len(cell["seeds"]) else ()
 
 
 # ---------------------------------------------------------------- LaTeX
@@ -267,10 +301,7 @@ LATEX_LINES: Mapping[str, Callable[[pd.DataFrame], str]] = {
     "paper": _latex_paper,
     "ours": _latex_ours,
     "difference": _when_measured(lambda cell: points(cell["difference"]) if pd.notna(cell["difference"]) else ""),
-    "95 % items": _when_measured(
-        lambda cell: f"[{percent(cell['low'])}, {percent(cell['high'])}]" if pd.notna(cell["low"]) else ""
-    ),
-    "95 % seeds": _when_measured(lambda cell: _seeds_half(cell).strip()),
+    "95 %": _when_measured(_spread),
     "n, seeds": _when_measured(lambda cell: f"{cell['n']}, {counted(cell)}"),
 }
 

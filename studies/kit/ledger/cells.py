@@ -130,8 +130,8 @@ def _measure(
         chosen = [_pooled(chosen)]
     values = [score.value for score in chosen]
     mean = fmean(values)
-    before = {run_id(run): run_id(init) for run in cell.runs if (init := parent(run)) is not None}
-    checkpoints = tuple(before[name] for name in picked if name in before)
+    start = {run_id(run): run_id(init) for run in cell.runs if (init := parent(run)) is not None}
+    checkpoints = tuple(start[name] for name in picked if name in start)
     errors = [item_error(score.low, score.high) for score in chosen if score.low is not None and score.high is not None]
     over_items = fmean(errors) if errors else None
     interval = mean_interval(values, checkpoints if len(checkpoints) == len(values) else (), over_items, cell.score)
@@ -163,14 +163,12 @@ def reduce(cell: Cell, scores: dict[tuple[str, str], Score], protocol: str) -> l
     """
     if not any(_score(scores, run_id(run), cell.score) for run in cell.runs):
         return []
-    points: dict[Run, list[Run]] = {}
-    for run in cell.runs:
-        points.setdefault(_point(run, cell.folds), []).append(run)
+    points = _points(cell)
     honest = protocol == "honest" and len(points) > 1
     judge = cell.select if honest else cell.score
     best: tuple[int, float] | None = None
     picked: list[str] = []
-    for runs in points.values():
+    for runs in points:
         names = [run_id(run) for run in runs if _score(scores, run_id(run), cell.score)]
         judged = [score.value for name in names if judge and (score := _score(scores, name, judge))]
         if not judged or len(judged) < len(names) or (cell.folds and len(names) < len(runs)):
@@ -179,6 +177,26 @@ def reduce(cell: Cell, scores: dict[tuple[str, str], Score], protocol: str) -> l
         if best is None or rank > best:
             best, picked = rank, names
     return picked
+
+
+def search_scores(study: Study, collected: Collected) -> dict[tuple[str, str, str], list[float]]:
+    """(row, column, metric) → the mean over seeds of each point of the search that has a score."""
+    scores = _scores(study, collected.frame)
+    means: dict[tuple[str, str, str], list[float]] = {}
+    for cell in study.cells:
+        for runs in _points(cell):
+            own = [score.value for run in runs if (score := _score(scores, run_id(run), cell.score))]
+            if own:
+                means.setdefault((cell.row, cell.column, cell.metric), []).append(fmean(own))
+    return means
+
+
+def _points(cell: Cell) -> list[list[Run]]:
+    """The runs of a cell by point of its search."""
+    points: dict[Run, list[Run]] = {}
+    for run in cell.runs:
+        points.setdefault(_point(run, cell.folds), []).append(run)
+    return list(points.values())
 
 
 def _point(run: Run, folds: bool) -> Run:

@@ -23,14 +23,6 @@ EXACT = 8  # up to this many pairs, every permutation is counted
 
 
 @dataclass(frozen=True, kw_only=True)
-class Paired:
-    """A difference over the same items, with its bootstrap interval and two-sided permutation p."""
-
-    difference: Interval
-    p: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Signs:
     """A sign test: how many differences go up, down and nowhere, and the two-sided exact p without the ties."""
 
@@ -58,30 +50,6 @@ class Proportions:
     half_width: float
     z: float
     p: float
-
-
-def item_interval(items: ArrayLike, seed: int = 0) -> Interval:
-    """The mean over evaluation items with its percentile-bootstrap interval. items: [examples] per-item scores.
-
-    Items of equal score are drawn together, by multinomial counts: the same bootstrap, without [resamples, examples].
-    """
-    x = _array(items)
-    values, counts = np.unique(x, return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(x), counts / len(x), size=RESAMPLES) @ values / len(x)
-    low, high = _percentiles(drawn)
-    return Interval(value=float(x.mean()), low=low, high=high)
-
-
-def paired(ours: ArrayLike, base: ArrayLike, seed: int = 0) -> Paired:
-    """MUPPET against its base on the same items: paired bootstrap and sign-flip permutation test. Both: [examples]."""
-    a, b = _array(ours), _array(base)
-    if len(a) != len(b):
-        raise UserError(f"a paired test needs the same items: {len(a)} against {len(b)}")
-    # Of the items that differ by one amount, a binomial number flips its sign.
-    sizes, counts = np.unique(np.abs(a - b), return_counts=True)
-    flipped = 2 * np.random.default_rng(seed).binomial(counts, 0.5, size=(RESAMPLES, len(counts))) - counts
-    as_far = np.abs(flipped @ sizes) >= abs(float((a - b).sum())) - 1e-9
-    return Paired(difference=item_interval(a - b, seed), p=(int(as_far.sum()) + 1) / (RESAMPLES + 1))
 
 
 def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:

@@ -20,10 +20,6 @@ from studies.kit.ledger.profile import ProfileResults
 from studies.kit.ledger.reference import Printed
 from studies.kit.study import Cell, Study
 
-PROTOCOL = {
-    "paper": "best point of the search on the evaluation set; the median over its seeds",
-    "honest": "best point of the search on held-out training rows; the mean over its seeds",
-}
 SEARCHED = ("lr", "adam_eps", "dropout")
 CONTRASTS = ("seed", "draw", "fraction")
 Place = tuple[str, str, str, str]  # study, row, column, metric
@@ -131,11 +127,13 @@ def _measure(ledger: Ledger, index: Mapping[Place, int], one: ProfileResults) ->
 def _ours(records: Mapping[str, Mapping[str, Any]], protocol: str) -> dict[str, Any]:
     """Numbers of a cell under the protocol in force, and the other protocol's value. What is empty is left out."""
     chosen = records[protocol]
-    keep = ("value", "low", "high", "seed_low", "seed_high", "n", "seeds_done", "seeds_total")
+    keep = ("value", "low", "high", "trivial", "n", "seeds_done", "seeds_total")
     entry: dict[str, Any] = {name: value for name in keep if (value := _plain(chosen[name])) is not None}
     entry["state"] = chosen["state"]
     if chosen["picked"]:
         entry["picked"] = list(chosen["picked"])
+    entry |= {"scores": list(chosen["seeds"])} if len(chosen["seeds"]) > 1 else {}
+    entry |= {"compared": True} if _plain(chosen["difference"]) is not None else {}
     entry |= {"dirty": True} if chosen["dirty"] else {}
     entry |= {"partial": True} if 0 < chosen["runs_done"] < chosen["runs_total"] else {}
     for name, record in records.items():

@@ -26,8 +26,9 @@ const protocol = (name) => `${name}: ${data.protocols[name]}`;
 // Where our interval lies against the paper's number; "" without both.
 function relation(cell) {
   const mine = ours(cell);
-  if (mine.value === null || mine.value === undefined || cell.paper === null) return "";
-  const low = mine.low ?? mine.value, high = mine.high ?? mine.value;
+  // Without an interval, or with another model or fewer rows, there is nothing to set against the paper's number.
+  if (!mine.compared || mine.low === null || mine.low === undefined) return "";
+  const low = mine.low, high = mine.high;
   return low > cell.paper ? "above" : high < cell.paper ? "below" : "inside";
 }
 
@@ -48,7 +49,7 @@ function fill(button) {
   const spoken = [`${cell.row}, ${cell.column}, ${cell.metric}`, `paper ${cell.paper_text || "prints none"}`];
   if (mine.partial) spoken.push("not all runs are done");
   if (mine.dirty) spoken.push("from uncommitted code");
-  spoken.push(measured ? `ours ${percent(mine.value)}, ${side ? side + " the paper" + (side === "inside" ? "’s interval" : "") : "no paper value"}` : `ours: ${cell.shape === "paper only" ? "paper only" : mine.state}`);
+  spoken.push(measured ? `ours ${percent(mine.value)}, ${side ? side + " the paper" + (side === "inside" ? "’s interval" : "") : "not set against the paper"}` : `ours: ${cell.shape === "paper only" ? "paper only" : mine.state}`);
   button.setAttribute("aria-label", spoken.join("; "));
   button.title = spoken.slice(1).join("; ");
 }
@@ -157,8 +158,10 @@ function open(index, opener) {
     ...cell.others.map((other) => [other.source, other.text]),
     ["released checkpoint", released ? el("button", { type: "button", className: "plain", onclick: () => open(cell.released, opener) }, released.value == null ? released.state : `${percent(released.value, 2)}, its runs`) : ""],
     [`ours (${profile})`, measured ? `${percent(mine.value, 2)}${side ? ` ${SIGN[side]} ${side === "inside" ? "the paper’s number is inside the interval" : "outside: the paper’s number is not in the interval"}` : ""}` : mine.state + (mine.why ? `: ${mine.why}` : "")],
-    ["difference", measured && cell.paper !== null ? `${signed(100 * (mine.value - cell.paper))} points` : ""],
-    ["95 % over items", measured ? interval(mine.low, mine.high) : ""], ["95 % over seeds", measured ? interval(mine.seed_low, mine.seed_high) : ""],
+    ["difference", measured && mine.compared ? `${signed(100 * (mine.value - cell.paper))} points` : ""],
+    ["95 % over runs and items", measured ? interval(mine.low, mine.high) : ""],
+    ["scores of the runs", (mine.scores ?? []).map((score) => percent(score)).join(", ")],
+    ["without learning", percent(mine.trivial)],
     ["n", measured ? number(mine.n) : ""], ["code", mine.dirty ? "† a run was done with uncommitted changes" : ""], ["runs", measured ? `${mine.runs.length} of ${mine.declared}` : ""], ["seeds", mine.seeds_total ? `${mine.seeds_done} of ${mine.seeds_total}` : ""],
   ];
   const body = [list(facts)];
@@ -179,7 +182,7 @@ function points(name) {
   const rows = data.cells.map((cell, i) => [cell, i]).filter(([cell]) => cell.study === name);
   $("#panel-h").textContent = `${data.titles[name]} (${profile})`;
   const button = (cell, i) => el("button", { type: "button", className: "plain", onclick: () => open(i, null) }, `${cell.row}, ${cell.column}`);
-  $("#panel-body").replaceChildren(commandBox(`make ${name} PROFILE=${profile}`), grid(["point", "metric", "ours", "95 % over items", "seeds"], rows.map(([cell, i]) => {
+  $("#panel-body").replaceChildren(commandBox(`make ${name} PROFILE=${profile}`), grid(["point", "metric", "ours", "95 %", "seeds"], rows.map(([cell, i]) => {
     const mine = ours(cell);
     return { cells: [button(cell, i), cell.metric, mine.value == null ? mine.state : percent(mine.value, 2), interval(mine.low, mine.high), mine.seeds_total ? `${mine.seeds_done} of ${mine.seeds_total}` : ""] };
   })));

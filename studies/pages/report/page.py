@@ -25,9 +25,20 @@ from studies.pages import COMMITTED, TABLES, figures
 from studies.pages.claims import all_sources, judge
 from studies.pages.report import content
 from studies.pages.report.content import Ledger
+from studies.pages.tables import PROTOCOL
 
 SOURCES = ("paper", "independent", "released", "ours")
-SIGNS = {"HOLDS": "✓", "FAILS": "✗", "PARTIAL": "◐", "NOT MEASURED": "–"}
+SIGNS = {  # verdict → sign and colour
+    "CONSISTENT": ("✓", "holds"),
+    "SUPPORTED": ("✓", "holds"),
+    "CONTRADICTED": ("✗", "fails"),
+    "NOT SUPPORTED": ("◐", "partial"),
+    "MIXED": ("◐", "partial"),
+    "INCONCLUSIVE": ("?", "partial"),
+    "NOT TESTABLE": ("–", "none"),
+    "NOT PRINTED": ("–", "none"),
+    "NOT MEASURED": ("–", "none"),
+}
 
 
 def main(args: argparse.Namespace) -> int:
@@ -60,7 +71,7 @@ def render(loaded: Sequence[ProfileResults]) -> str:
         "runs": ledger.runs,
         "environments": ledger.environments,
         "titles": ledger.titles,
-        "protocols": content.PROTOCOL,
+        "protocols": PROTOCOL,
         "protocol": str(option("protocol")),
     }
     return (
@@ -144,14 +155,14 @@ def claims_shown(loaded: Sequence[ProfileResults]) -> list[dict[str, Any]]:
         for source, finding in findings:
             ran = source.label.partition("(")[2].rstrip(")") or "paper"
             profile = ran if source.name in ("released", "ours") else None
-            css = {"NOT MEASURED": "none"}.get(finding.verdict, finding.verdict.lower())
+            sign, css = SIGNS[finding.verdict]
             verdicts.append(
                 {
                     "source": source.name,
                     "profile": profile,
                     "verdict": finding.verdict,
                     "because": finding.text,
-                    "sign": SIGNS[finding.verdict],
+                    "sign": sign,
                     "css": css,
                 }
             )
@@ -169,7 +180,7 @@ def claims_shown(loaded: Sequence[ProfileResults]) -> list[dict[str, Any]]:
 
 
 def tally(claims: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """How many claims hold and fail on the sources that no run of ours changes."""
+    """How many claims have which verdict on the sources that no run of ours changes."""
     counts: dict[str, Counter[str]] = {"paper": Counter(), "independent": Counter()}
     for claim in claims:
         for verdict in claim["verdicts"]:

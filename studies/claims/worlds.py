@@ -1,0 +1,294 @@
+"""Simulated measurements: for each claim a world in which it is true and one in which it is not, at the paper's sizes.
+
+Every arm has five runs a checkpoint. A run's score is the truth, plus the evaluation set's share (binomial at its size;
+the same for all runs of an arm), plus the run's own (half of that, at least 0.3 points), plus its checkpoint's where a
+claim is about checkpoints (0.3 points).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from studies.claims.claim import MODELS, Key, Number, Source
+from studies.claims.curves import BATCH, DATASET, FULL_SCALES, HETEROGENEOUS
+from studies.claims.sources import families, paper, train_rows
+
+RUNS, CHECKPOINTS = 5, 3
+RUN_SHARE, RUN_LEAST, CHECKPOINT = 0.5, 0.003, 0.003  # standard deviations; a run's as a share of the items', at least
+EXAMPLES = {"RTE": 277, "BoolQ": 3270, "RACE": 4887, "SQuAD": 10570, "MNLI": 9815, "QNLI": 5463, "CoLA": 1043}
+EXAMPLES |= {"MRPC": 408, "CQA": 1221}
+UNKNOWN = 2_000  # evaluation examples where the paper's set is not known
+SCALES = (10, 16, 22, 28, 34, 40, 42)
+SHARES = (0.1, 0.2125, 0.325, 0.4375, 0.55, 0.6625, 0.775, 0.8875, 1.0)
+World = Callable[[np.random.Generator], Source]
+
+
+# ---------------------------------------------------------------- measured numbers
+
+
+def _number(
+    key: Key, truth: float, n: int, rng: np.random.Generator, checkpoints: int = 1, x: float | None = None
+) -> Number:
+    """A number measured with noise about `truth`, by five runs of each checkpoint."""
+    study, row, column, metric = key
+    error = math.sqrt(max(truth * (1 - truth), 1e-4) / n)
+    spread = max(RUN_LEAST, RUN_SHARE * error)
+    drawn = truth + rng.normal(0, error) + rng.normal(0, spread, (checkpoints, RUNS))
+    if checkpoints > 1:
+        drawn += rng.normal(0, CHECKPOINT, (checkpoints, 1))
+    seeds = tuple(float(score) for score in drawn.ravel())
+    value = float(np.mean(seeds))
+    names = tuple(f"c{i}" for i in range(checkpoints) for _ in range(RUNS)) if checkpoints > 1 else ()
+    return Number(
+        study=study, row=row, column=column, metric=metric, value=value, shown=f"{100 * value:.1f}", n=n, x=x,
+        seeds=seeds, checkpoints=names, item_error=error,
+    )  # fmt: skip
+
+
+def _source(numbers: Iterable[Number]) -> Source:
+    kept = {(n.study, n.row, n.column, n.metric): n for n in numbers}
+    return Source(name="ours", label="ours", numbers=kept, families=families(), train_rows=train_rows())
+
+
+# ---------------------------------------------------------------- worlds of tables
+
+
+def _tables(gain: Callable[[Number], float]) -> World:
+    """Tables 3 to 5: plain rows as printed, each MUPPET row `gain` above its base."""
+    bases = [n for n in paper().numbers.values() if n.row in MODELS]
+    kept = [n for n in bases if (n.study, f"{n.row} + MUPPET", n.column, n.metric) in paper().numbers]
+
+    def world(rng: np.random.Generator) -> Source:
+        numbers = []
+        for base in kept:
+            n = base.n or UNKNOWN
+            key = (base.study, base.row, base.column, base.metric)
+            numbers.append(_number(key, base.value, n, rng))
+            truth = min(base.value + gain(base), 0.995)
+            numbers.append(_number((base.study, f"{base.row} + MUPPET", base.column, base.metric), truth, n, rng))
+        return _source(numbers)
+
+    return world
+
+
+def _all(amount: float) -> World:
+    return _tables(lambda base: amount)
+
+
+def _but_one(amount: float, column: str, loss: float) -> World:
+    """Every dataset gains but `column`."""
+    return _tables(lambda base: -loss if base.column == column else amount)
+
+
+def _one(study: str, row: str, against: str, column: str, difference: float) -> World:
+    """One column with two rows, the second `difference` above the printed first."""
+    base = paper().get(study, against, column)
+    assert base is not None
+
+    def world(rng: np.random.Generator) -> Source:
+        n = base.n or UNKNOWN
+        lower = _number((study, against, column, base.metric), base.value, n, rng)
+        return _source([lower, _number((study, row, column, base.metric), base.value + difference, n, rng)])
+
+    return world
+
+
+def _lead(study: str, columns: tuple[str, ...], row: str, margin: float) -> World:
+    """MUPPET `margin` above the best printed rival in every cell of `columns`."""
+    cells = [n for c in columns for n in paper().column(study, c) if n.metric not in ("first", "second")]
+    best: dict[tuple[str, str], Number] = {}
+    for n in cells:
+        place = (n.column, n.metric)
+        if not n.row.endswith("+ MUPPET") and (place not in best or n.value > best[place].value):
+            best[place] = n
+
+    def world(rng: np.random.Generator) -> Source:
+        return _source(
+            _number((study, row, n.column, n.metric), min(n.value + margin, 0.995), n.n or UNKNOWN, rng)
+            for n in best.values()
+        )
+
+    return world
+
+
+def _sized(slope: float) -> World:
+    """Gains that fall by `slope` with each tenfold of training rows, from two points at ten million."""
+
+    def gain(base: Number) -> float:
+        rows = train_rows().get((base.study, base.column), 10_000)
+        return 0.02 + slope * (7 - math.log10(rows))
+
+    return _tables(gain)
+
+
+def _rounds(gain: float, last: float) -> World:
+    bases = [n for n in paper().numbers.values() if n.study == "table6" and n.row.startswith("RoBERTa |")]
+
+    def world(rng: np.random.Generator) -> Source:
+        numbers = []
+        for base in bases:
+            row, truth = base.row.replace("RoBERTa", "RoBERTa-MUPPET", 1), base.value + gain
+            if base.row.endswith("S,M,F,ANLI") and base.column == "A3":
+                truth = base.value + last
+            for name, value in ((base.row, base.value), (row, truth)):
+                numbers.append(_number(("table6", name, base.column, base.metric), value, base.n or UNKNOWN, rng))
+        return _source(numbers)
+
+    return world
+
+
+# ---------------------------------------------------------------- worlds of figures and ablations
+
+START = {"RTE": 0.787, "BoolQ": 0.82, "RACE": 0.65, "SQuAD": 0.86, "MNLI": 0.876}
+
+
+def _curves(shapes: Mapping[str, Callable[[float], float]]) -> World:
+    """Figure 1: a row per dataset, its base and the score above it at each scale; u runs from 0 to 1."""
+
+    def world(rng: np.random.Generator) -> Source:
+        numbers = []
+        for row, shape in shapes.items():
+            for x in (0, *SCALES):
+                truth = START[row] + (shape((x - SCALES[0]) / (SCALES[-1] - SCALES[0])) if x else 0.0)
+                drawn = truth + (rng.normal(0, CHECKPOINT) if x else 0.0)
+                key = ("figure1", row, f"{x} sets", "accuracy")
+                numbers.append(_number(key, drawn, EXAMPLES[row], rng, x=x))
+        return _source(numbers)
+
+    return world
+
+
+def _dipping(u: float) -> float:
+    return -0.04 + 0.08 * u
+
+
+def _rising(u: float) -> float:
+    return 0.01 + 0.05 * u
+
+
+def _flattening(u: float) -> float:
+    return 0.01 + 0.05 * -math.expm1(-8 * u)
+
+
+def _peaking(u: float) -> float:
+    return 0.01 + 0.10 * (1 - abs(2 * u - 0.6))
+
+
+def _policies(margin: float) -> World:
+    def world(rng: np.random.Generator) -> Source:
+        numbers = []
+        for row, extra in ((HETEROGENEOUS, margin), (BATCH, 0.0), (DATASET, 0.0)):
+            for column, start in START.items():
+                key = ("figure2", row, column, "accuracy")
+                numbers.append(_number(key, start + extra, EXAMPLES[column], rng, CHECKPOINTS))
+        return _source(numbers)
+
+    return world
+
+
+def _maps(early: float, rise: float) -> World:
+    """Figure 3: scores that rise by four points over the shares, by `rise` over the scales; 34 and 40 sets stand
+    `early` above the base's full score with half the data."""
+
+    def world(rng: np.random.Generator) -> Source:
+        numbers = []
+        for dataset, start in (("QNLI", 0.90), ("CoLA", 0.80)):
+            for scale in (0, *SCALES):
+                own = rise * scale / SCALES[-1] + (rng.normal(0, CHECKPOINT) if scale else 0.0)
+                for share in SHARES:
+                    truth = start + 0.04 * share + own
+                    if scale in FULL_SCALES and early:
+                        truth = start + 0.04 + early
+                    key = ("figure3", f"{dataset} | {scale} sets", f"{100 * share:g} %", "accuracy")
+                    numbers.append(_number(key, truth, EXAMPLES[dataset], rng, x=share))
+        return _source(numbers)
+
+    return world
+
+
+def _arms(better: str, others: tuple[str, ...], margin: float, checkpoints: int = CHECKPOINTS) -> World:
+    columns = {"RTE": 0.85, "MRPC": 0.90, "BoolQ": 0.83, "CQA": 0.70, "SQuAD": 0.86}
+
+    def world(rng: np.random.Generator) -> Source:
+        numbers = []
+        for row in (better, *(f"{better}, {other}" for other in others)):
+            for column, start in columns.items():
+                key = ("ablations", row, column, "accuracy")
+                truth = start + (margin if row == better else 0.0)
+                numbers.append(_number(key, truth, EXAMPLES[column], rng, checkpoints))
+        return _source(numbers)
+
+    return world
+
+
+OURS, BART, LARGE = "RoBERTa-B + MUPPET", "BART + MUPPET", "RoBERTa-L + MUPPET"
+GLUE = ("MNLI", "QQP", "RTE", "QNLI", "MRPC", "SST-2", "SQuAD")
+SAMPLING = ("uniform sampling", "temperature sampling")
+SCALING = ("no loss scaling", "scaling by inverse loss", "scaling by dataset size")
+WORLDS: dict[str, tuple[tuple[str, World], tuple[str, World]]] = {
+    "C1": (("every gain is 2 points", _all(0.02)), ("POS loses 2", _but_one(0.02, "POS", 0.02))),
+    "C2": (("every gain is 2 points", _all(0.02)), ("HellaSwag loses 2", _but_one(0.02, "HellaSwag", 0.02))),
+    "C3": (("every gain is 2 points", _all(0.02)), ("every gain is none", _all(0.0))),
+    "C4": (("every gain is 2 points", _all(0.02)), ("POS loses 2", _but_one(0.02, "POS", 0.02))),
+    "C5": (
+        ("a gain of 9 points", _one("table3", OURS, "RoBERTa-B", "RTE", 0.09)),
+        ("a gain of 4", _one("table3", OURS, "RoBERTa-B", "RTE", 0.04)),
+    ),
+    "C6": (
+        ("no difference", _one("table3", OURS, "RoBERTa-L", "RTE", 0.0)),
+        ("3 points below", _one("table3", OURS, "RoBERTa-L", "RTE", -0.03)),
+    ),
+    "C7": (
+        ("3 points ahead", _lead("table3", ("RTE",), LARGE, 0.03)),
+        ("as good as the best", _lead("table3", ("RTE",), LARGE, 0.0)),
+    ),
+    "C8": (
+        ("1 point ahead", _lead("table4", ("HellaSwag",), LARGE, 0.01)),
+        ("as good as the best", _lead("table4", ("HellaSwag",), LARGE, 0.0)),
+    ),
+    "C9": (("3 points a tenfold", _sized(0.03)), ("the same gain at every size", _sized(0.0))),
+    "C10": (("every gain is 3 points", _all(0.03)), ("every gain is none", _all(0.0))),
+    "C11": (
+        ("1 point ahead", _lead("table4", ("CNN/DailyMail", "Gigaword", "Reddit TIFU"), BART, 0.01)),
+        ("as good as the best", _lead("table4", ("CNN/DailyMail", "Gigaword", "Reddit TIFU"), BART, 0.0)),
+    ),
+    "C12": (
+        ("1 point ahead", _lead("table5", ("Arxiv", "PubMed", "BigPatent"), BART, 0.01)),
+        ("as good as the best", _lead("table5", ("Arxiv", "PubMed", "BigPatent"), BART, 0.0)),
+    ),
+    "C13": (("every gain is 2 points", _all(0.02)), ("POS loses 2", _but_one(0.02, "POS", 0.02))),
+    "C14": (("every gain is 3 points", _rounds(0.03, 0.03)), ("one loses 3", _rounds(0.03, -0.03))),
+    "C16": (
+        ("1 point ahead", _lead("table3", GLUE, LARGE, 0.01)),
+        ("as good as the best", _lead("table3", GLUE, LARGE, 0.0)),
+    ),
+    "C17": (("every gain is 2 points", _all(0.02)), ("CQA loses 2", _but_one(0.02, "CQA", 0.02))),
+    "C23": (
+        ("four of five dip by 4 points", _curves({r: _rising if r == "RTE" else _dipping for r in START})),
+        ("none dips", _curves(dict.fromkeys(START, _rising))),
+    ),
+    "C24": (("a line up 5 points", _curves({"RTE": _rising})), ("a peak of 10 points", _curves({"RTE": _peaking}))),
+    "C25": (
+        ("lines up 5 points", _curves(dict.fromkeys(START, _rising))),
+        ("all flatten by a third", _curves(dict.fromkeys(START, _flattening))),
+    ),
+    "C26": (("2 points ahead", _policies(0.02)), ("no difference", _policies(0.0))),
+    "C27": (("2 points above with half", _maps(0.02, 0.0)), ("no gain", _maps(0.0, 0.0))),
+    "C28": (("up 3 points over the range", _maps(0.0, 0.03)), ("no trend", _maps(0.0, 0.0))),
+    "C32": (("every gain is 5 points", _all(0.05)), ("as good", _lead("table3", ("RTE", "MRPC"), LARGE, -0.015))),
+    "C33": (("every gain is 2 points", _all(0.02)), ("no gain", _all(0.0))),
+    "C34": (("4 points ahead", _arms(BART, ("no R3F",), 0.04)), ("1 point ahead", _arms(BART, ("no R3F",), 0.01))),
+    "C35": (("2 points ahead", _arms(OURS, SAMPLING, 0.02)), ("no difference", _arms(OURS, SAMPLING, 0.0))),
+    "C36": (
+        ("4 points ahead", _arms(OURS, ("a head per dataset",), 0.04)),
+        ("1 point ahead", _arms(OURS, ("a head per dataset",), 0.01)),
+    ),
+    "C37": (("2 points ahead", _arms(OURS, SCALING, 0.02)), ("no difference", _arms(OURS, SCALING, 0.0))),
+    "C38": (
+        ("2 points ahead", _arms(OURS, ("new heads",), 0.02, 1)),
+        ("no difference", _arms(OURS, ("new heads",), 0.0, 1)),
+    ),
+}
