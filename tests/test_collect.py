@@ -255,7 +255,7 @@ def test_another_model_s_numbers_are_not_set_against_the_paper_s() -> None:
 def test_the_score_without_learning_stands_beside_the_cell() -> None:
     key = "rte/validation/accuracy"
     run = child(init="tiny/roberta")
-    result.write(replace(result_of(run, 0.6), training={"trivial": {key: 0.527}}), results.result_path("smoke", run))
+    result.write(replace(result_of(run, 0.6), training={"trivial": {key: 0.527}}), records.result_path("smoke", run))
     cell = cell_of(cells_frame(small_study(), "smoke"), "RoBERTa-B", "RTE")
     assert cell["trivial"] == pytest.approx(0.527)
 
