@@ -107,7 +107,7 @@ class TheirModel(torch.nn.Module):
         spec, encoded = self.mixed.specs[part], self.mixed.parts[part].encoded
         fields = FAMILIES[encoded.task.family].fields(encoded, units, spec)
         numbers = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in fields.items()}
-        segment = Segment(part=part, units=len(units), rows=slice(0, len(input_ids)), fields=numbers)
+        segment = Segment(part=part, rows=slice(0, len(input_ids)), fields=numbers)
         padded = bool((lengths < input_ids.shape[1]).any())
         batch = Batch(
             ids=input_ids, lengths=lengths, second=second, padded=padded, tokens=int(lengths.sum()), segments=(segment,)

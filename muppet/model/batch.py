@@ -20,7 +20,6 @@ class Segment:
     """The rows of one dataset inside a batch, as `rows` of the batch, with its family's fields."""
 
     part: int
-    units: int
     rows: slice
     fields: Fields
 
@@ -87,7 +86,7 @@ def make_batch(
             name: _tensor(value, device if value.ndim else torch.device("cpu"))
             for name, value in FAMILIES[encoded.task.family].fields(encoded, units, specs[part]).items()
         }
-        segments.append(Segment(part=part, units=len(units), rows=slice(row, row + len(rows)), fields=numbers))
+        segments.append(Segment(part=part, rows=slice(row, row + len(rows)), fields=numbers))
         row += len(rows)
     joined = (np.concatenate(tokens), np.concatenate(lengths), np.concatenate(second))
     return replace((pack_rows if packed else pad_rows)(*joined, pad, device), segments=tuple(segments))

@@ -10,6 +10,7 @@ model.
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -81,11 +82,11 @@ class Encoder(nn.Module):
         with second_half_noised(self.reader.get_input_embeddings(), r3f):
             states = self.reader(**inputs).last_hidden_state
         if not self.seq2seq:
-            return Hidden(states=states, sentence=states[:, 0])
+            return PaddedRows(states, states[:, 0])
         states = self.backbone.get_decoder()(
             input_ids=self._shifted(ids), encoder_hidden_states=states, encoder_attention_mask=mask, use_cache=False
         ).last_hidden_state
-        return Hidden(states=states, sentence=states[torch.arange(len(ids), device=ids.device), lengths - 1])
+        return PaddedRows(states, states[torch.arange(len(ids), device=ids.device), lengths - 1])
 
     def _packed(self, batch: Batch, r3f: R3F | None) -> Hidden:
         packing, config, copies = batch.packing, self.backbone.config, 1 if r3f is None else 2
@@ -104,7 +105,7 @@ class Encoder(nn.Module):
         with second_half_noised(self.backbone.get_input_embeddings(), r3f):
             states = self.backbone(**inputs, packing=packing).last_hidden_state
         tokens = states.flatten(0, 1)
-        return PackedHidden(tokens, tokens.index_select(0, packing.starts), packing.starts, packing.own)
+        return PackedRows(tokens, tokens.index_select(0, packing.starts), packing.starts, packing.own)
 
     def token_logits(self, batch: Batch, targets: Tensor, r3f: R3F | None = None) -> Tensor:
         """Teacher-forced logits [R or 2R, T, V] of `targets` [R, T], `IGNORED` past the end, by its output layer."""
@@ -129,23 +130,34 @@ def row_mask(ids: Tensor, lengths: Tensor) -> Tensor:
     return (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
 
 
-class PackedHidden(Hidden):
-    """The view of rows that lie in `tokens` [T, H]; `states` lays them out for the heads that read every token."""
+@dataclass(frozen=True)
+class PaddedRows:
+    """Rows [R, L, H] that are padded to one length."""
 
-    def __init__(self, tokens: Tensor, sentence: Tensor, starts: Tensor, lengths: np.ndarray) -> None:
-        object.__setattr__(self, "sentence", sentence)
-        object.__setattr__(self, "_where", (tokens, starts, lengths))
+    states: Tensor
+    sentence: Tensor
 
-    def rows(self, rows: slice) -> Hidden:
-        tokens, starts, lengths = self._where  # type: ignore[attr-defined]
-        return PackedHidden(tokens, self.sentence[rows], starts[rows], lengths[rows])
+    def rows(self, rows: slice) -> PaddedRows:
+        return PaddedRows(self.states[rows], self.sentence[rows])
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """Rows that lie among `tokens` [T, H]; `states` lays them out for the heads that read every token."""
+
+    tokens: Tensor
+    sentence: Tensor
+    starts: Tensor  # [R]
+    lengths: np.ndarray  # [R]
+
+    def rows(self, rows: slice) -> PackedRows:
+        return PackedRows(self.tokens, self.sentence[rows], self.starts[rows], self.lengths[rows])
 
     @property
-    def states(self) -> Tensor:  # type: ignore[override]
+    def states(self) -> Tensor:
         """[R, L, H]; past a row's end stand other rows' tokens, as padding that no head looks at."""
-        tokens, starts, lengths = self._where  # type: ignore[attr-defined]
-        places = starts[:, None] + torch.arange(int(lengths.max()), device=starts.device)
-        return F.embedding(places.clamp(max=len(tokens) - 1), tokens)
+        places = self.starts[:, None] + torch.arange(int(self.lengths.max()), device=self.starts.device)
+        return F.embedding(places.clamp(max=len(self.tokens) - 1), self.tokens)
 
 
 def refusal(model: Encoder) -> str | None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,16 +22,17 @@ from muppet.tasks.task import FamilyName
 Fields = dict[str, Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hidden:
+class Hidden(Protocol):
     """The model's view of R rows: `states` [R, L, H], and `sentence` [R, H], the token that stands for the row."""
 
-    states: Tensor
-    sentence: Tensor
+    @property
+    def states(self) -> Tensor: ...
+
+    @property
+    def sentence(self) -> Tensor: ...
 
     def rows(self, rows: slice) -> Hidden:
         """The same of some rows."""
-        return Hidden(states=self.states[rows], sentence=self.sentence[rows])
 
 
 class Head(nn.Module):

@@ -74,10 +74,6 @@ class Task:
     checked: str = field(default="", metadata=NO_IDENTITY)  # where the columns were confirmed
     note: str = field(default="", metadata=NO_IDENTITY)
 
-    def column(self, role: str) -> str | None:
-        """The dataset's column that plays `role`, or None."""
-        return dict(self.columns).get(role)
-
     @property
     def metric(self) -> str:
         """The metric a table prints."""
