@@ -34,11 +34,11 @@ def pretrained(home: Path) -> Path:
 
 
 def test_help_needs_no_torch():
-    for command in ((), ("prefinetune",), ("finetune",), ("predict",), ("export",)):
+    for command in ((), ("prefinetune",), ("finetune",), ("predict",), ("export",), ("data",), ("data", "check")):
         code = (
             "import sys\nfrom muppet.__main__ import main\n"
             f"try:\n    main({[*command, '--help']!r})\nexcept SystemExit as end:\n    assert end.code == 0\n"
-            "assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"
+            "assert not {'torch', 'transformers', 'datasets', 'numpy'} & set(sys.modules)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
         assert done.returncode == 0 and "usage: python -m muppet" in done.stdout, done.stderr

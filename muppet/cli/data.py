@@ -13,8 +13,6 @@ from muppet import paths
 from muppet.cli.names import single, tasks
 from muppet.data import mirror
 from muppet.errors import Absent, UserError, exit_status
-from muppet.families import examples, shown
-from muppet.families.roles import Example
 from muppet.tasks import ALL, SETS, Task
 
 WIDTH = 70  # characters of an example in a table
@@ -125,6 +123,7 @@ def places(task: Task) -> list[tuple[Task, str]]:
 
 def _reads(task: Task, config: str, split: str) -> bool:
     from muppet.data.sources import peek
+    from muppet.families import examples
 
     place = replace(task, config=config, carved=None)
     try:
@@ -137,6 +136,7 @@ def _reads(task: Task, config: str, split: str) -> bool:
 def inspect(task: Task, place: Task, split: str) -> list[Any]:
     """One line of the table: task, split, found, rows, examples, columns, first example."""
     from muppet.data.sources import peek
+    from muppet.families import examples, shown
 
     name = task.name if place.config == task.config else f"{task.name} ({place.config})"
     try:
@@ -149,7 +149,7 @@ def inspect(task: Task, place: Task, split: str) -> list[Any]:
     first, count = "", 0
     try:
         for example in examples(place, split, rows.rows, dropped):
-            first = first or short(place, example)
+            first = first or short(shown(place, example)[0])
             count += 1
     except UserError as error:
         return [name, split, rows.found, rows.total, count, str(error), first]
@@ -157,9 +157,9 @@ def inspect(task: Task, place: Task, split: str) -> list[Any]:
     return [name, split, rows.found, rows.total, counted, "as declared", first]
 
 
-def short(task: Task, example: Example) -> str:
-    """An example in one short line."""
-    line = shown(task, example)[0].replace("\n", " ")
+def short(row: str) -> str:
+    """A model row in one short line."""
+    line = row.replace("\n", " ")
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 
 
@@ -184,6 +184,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     from muppet.data.sources import load_rows
+    from muppet.families import examples, shown
 
     if args.rows < 1:
         raise UserError(f"--rows is {args.rows}; give 1 or more")
