@@ -1,7 +1,7 @@
-# Variables: PROFILE=smoke|mini|paper  LAUNCHER=local|slurm  ONLY='row/column' glob  YES=1 (spend what the plan says)
+# Variables: PROFILE=smoke|mini|paper  LAUNCHER=local (default)|slurm  ONLY='row/column' glob  YES=1 (spend what the plan says)
 #            RUN=0 (render only; for `logs`: a run's id)  JOBS=workers  ARTEFACT=name (plan)  DECIDE='name=option …'
 PROFILE ?= smoke
-LAUNCHER ?= local
+LAUNCHER ?=
 ONLY ?=
 YES ?=
 RUN ?=

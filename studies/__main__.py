@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(prog="python -m studies", description=__doc__, allow_abbrev=False)
     options.add_argument("command", help="an artefact (table3, figure1, …), all, or: " + ", ".join(COMMANDS))
     options.add_argument("--profile", default="smoke", help="smoke (default), mini or paper")
-    options.add_argument("--launcher", default="local", help="local (default) or slurm")
+    options.add_argument("--launcher", help="local (default) or slurm; retry: by default the one that sent the run")
     options.add_argument("--only", metavar="GLOB", help="cells to run, as row/column; the table still shows all")
     options.add_argument("--yes", action="store_true", help="spend what the plan says")
     options.add_argument("--no-run", action="store_true", help="render what is there")
@@ -77,11 +77,12 @@ def dispatch(args: argparse.Namespace) -> int:
     from studies.kit import launch, profiles
 
     args.profile = args.profile or "smoke"
-    args.launcher = args.launcher or "local"
+    args.launcher = args.launcher or (None if args.command == "retry" else "local")
     for name in ("only", "run", "artefact", "jobs", "emit_sbatch"):
         setattr(args, name, getattr(args, name) or None)
     profiles.get(args.profile)
-    launch.check(args.launcher)
+    if args.launcher:
+        launch.check(args.launcher)
     if args.jobs is not None:
         if not args.jobs.isdigit() or int(args.jobs) < 1:
             raise UserError(f"JOBS takes a whole number from 1, not {args.jobs!r}")

@@ -94,14 +94,27 @@ def test_an_array_above_the_limit_is_cut_and_cancel_takes_ours_alone(cluster: Cl
     try:
         told = one.run("cancel")
         assert re.search(r"cancelled \d+ jobs with \d+ runs", told)
-        one.until(one.idle, "ours are gone")
         assert cluster.run("squeue", "-h", "-j", theirs, "-o", "%T").strip() in ("PENDING", "RUNNING")
         assert {state["state"] for state in one.states().values()} == {"cancelled"}
+        assert "5 runs in flight" in one.submit()  # and again, at once, though the old jobs are still being ended
         one.go()
-        one.submit()  # and again: what is left is sent
         one.finish(5)
     finally:
         cluster.run("scancel", theirs, check=False)
+
+
+def test_a_parent_sent_again_takes_its_waiting_children_along(cluster: Cluster, grid: Make) -> None:
+    one = grid(waits=True)
+    parent, child = re.findall(r"submitted (\d+)", one.submit())
+    cluster.run("scontrol", "hold", child)  # so that it does not start before we look
+    cluster.run("scancel", parent)
+    one.until(lambda: one.queue()[parent].startswith("CANCELLED"), "the parent's job has ended")
+    said = one.submit()
+    assert f"{child} now waits for " in said and "1 runs in flight as" in said
+    cluster.run("scontrol", "release", child)
+    one.go()
+    one.finish(3)
+    assert "has no result" not in one.joblogs()
 
 
 def test_an_unknown_partition_and_a_refused_job_are_one_line(grid: Make) -> None:

@@ -388,6 +388,26 @@ def test_starts_that_never_get_further_are_given_up(tmp_path: Path, monkeypatch:
     assert record["count"] >= 3 and "never got further than step 9" in record["error"]
 
 
+def test_preemptions_before_the_first_progress_are_no_memory_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from muppet.errors import Stopped
+    from studies.kit.launch.slurm import job
+
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
+    one = job.Job(profile="smoke", ids=("finetune-x-0",), parents=(None,))
+
+    def preempted(profile: str, ids: list[str]) -> dict[str, str]:
+        raise Stopped
+
+    for stop in range(1, job.STOPS + 1):
+        assert not folder.failure("finetune-x-0"), stop
+        with pytest.raises(Stopped):
+            one._one(preempted, "finetune-x-0")
+    record = folder.failure("finetune-x-0")
+    assert record["count"] >= 3 and "minutes" in record["error"] and "memory" not in record["error"]
+
+
 def test_a_start_that_ends_in_order_leaves_no_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from studies.kit.launch.slurm import job
 
@@ -416,6 +436,7 @@ def test_a_requeue_outlasts_a_controller_that_restarts(tmp_path: Path, monkeypat
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     node.requeue()
     assert "no scontrol on this node" in capsys.readouterr().out
+    assert node.scheduler_state() == ""
 
 
 def test_submitting_from_inside_a_job_hands_on_none_of_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:

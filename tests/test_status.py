@@ -13,11 +13,14 @@ import pytest
 from muppet.errors import UserError
 from muppet.runs import Finetune, Prefinetune, Recipe, Run, run_id
 from muppet.tasks import get
+from studies.kit import launch
 from studies.kit.launch import control, status
 from studies.kit.launch.slurm import controller, submissions
 from studies.kit.launch.slurm.controller import Entry, Unreachable
 from studies.kit.launch.slurm.submissions import Sent, Submission
 from studies.kit.show import duration
+from tests.kit import PARENT as SMALL
+from tests.kit import child, small_study
 
 RECIPE = Recipe(lr=1e-3, max_tokens=256, updates=20)
 PARENT = Prefinetune(model="tiny/roberta", tasks=(get("rte"),), recipe=RECIPE, source="twins")
@@ -176,6 +179,42 @@ def test_retry_forgets_failures_and_releases_held_jobs(look: Look, monkeypatch: 
     monkeypatch.setattr(controller, "release", released.extend)
     assert control.forget(RUNS, "smoke") == {P} and released == ["8"]
     assert not list(Path(f"artifacts/runs/{P}").iterdir())
+
+
+def test_a_cancel_names_the_runs_of_other_cells_that_share_a_job(
+    look: Look, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = Sent(name="m-1", runs=((C, "finetune-other-0"),), job="8", folder="f")
+    look([entry(1, "RUNNING")], arrays=(packed,))
+    cancelled: list[str] = []
+    monkeypatch.setattr(controller, "require", lambda: None)
+    monkeypatch.setattr(controller, "cancel", cancelled.extend)
+    monkeypatch.setattr(control, "chosen", lambda args: {})
+    monkeypatch.setattr(control, "runs_of", lambda studies: RUNS)
+    assert control.cancel(argparse.Namespace(profile="smoke")) == 0
+    said = capsys.readouterr().out
+    assert cancelled == ["8"] and "1 jobs with 2 runs" in said and "1 of other cells" in said
+    assert "finetune-other-0" in said
+    monkeypatch.setattr(controller, "queue", lambda: [entry(1, "COMPLETING")])  # its last seconds
+    assert not submissions.in_flight(submissions.dispatches(submissions.read_all(), controller.queue()))
+
+
+def test_retry_keeps_the_launcher_that_sent_a_run(
+    look: Look, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = small_study()
+    here = next(name for name, run in study.runs().items() if run == child(init="tiny/roberta"))
+    sent = Sent(name="m-0", runs=((run_id(SMALL),),), job="7", folder="f")
+    look([], arrays=(sent,))
+    for name in (run_id(SMALL), here):
+        record(name, "failure.json", error="no such luck", count=3)
+    monkeypatch.setattr(control, "chosen", lambda args: {study.name: study})
+    started: dict[str, set[str]] = {}
+    monkeypatch.setattr(launch, "start", lambda plan, args: started.setdefault(args.launcher, set(plan.to_do)) and 0)
+    asked = argparse.Namespace(profile="smoke", launcher=None)
+    assert control.retry(asked) == 0
+    children = {name for name, run in study.runs().items() if isinstance(run, Finetune) and run.init == SMALL}
+    assert started == {"slurm": {run_id(SMALL)} | children, "local": {here}}
 
 
 def test_cancel_names_whole_arrays_once(look: Look) -> None:

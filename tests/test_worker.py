@@ -3,13 +3,15 @@
 import errno
 import json
 import multiprocessing
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from muppet import paths
-from muppet.errors import UserError
+from muppet.errors import Stopped, UserError
 from muppet.result import ResultError, read
 from muppet.runs import run_id
 from muppet.runtime.hold import Busy, hold
@@ -75,6 +77,33 @@ def test_the_same_error_counts_up_and_another_starts_anew() -> None:
         records.fail("run", ValueError(message))
         counts.append(json.loads((paths.run_dir("run") / "failure.json").read_text())["count"])
     assert counts == [1, 2, 1, 2, 3]
+
+
+def test_a_result_s_cost_is_that_of_all_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, name = child(init="tiny/roberta"), run_id(child(init="tiny/roberta"))
+
+    def stopped(run, progress):
+        time.sleep(0.3)
+        raise Stopped(name)
+
+    monkeypatch.setattr("muppet.stages.finetune.finetune", stopped)
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            worker.execute_one("smoke", run)
+    assert records.attempts(name) == (2, pytest.approx(0.6, abs=0.2))
+    holder = paths.run_dir(name) / "holder.json"  # a third attempt that was killed after 100 s
+    holder.write_text(json.dumps({"host": "n1", "pid": 1, "began": holder.parent.stat().st_mtime - 100}))
+    os.utime(holder, (holder.parent.stat().st_mtime,) * 2)
+    monkeypatch.setattr("muppet.stages.finetune.finetune", lambda run, progress: result_of(run))
+    assert worker.execute_one("smoke", run) == "done"
+    cost = read(result_path("smoke", run)).cost
+    assert cost["seconds"] == pytest.approx(2.0 + 0.6 + 100, abs=1) and cost["attempts"] == 4
+    assert records.attempts(name) == (0, 0.0)
+
+
+def test_the_log_says_how_far_training_is(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    assert worker.execute_one("smoke", child(init="tiny/roberta")) == "done"
+    assert "step 3/3: loss " in capsys.readouterr().out
 
 
 def test_a_full_disk_fails_the_run_and_leaves_no_half_result(monkeypatch: pytest.MonkeyPatch, capsys) -> None:

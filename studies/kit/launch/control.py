@@ -18,22 +18,31 @@ from studies.kit.ledger import folder
 from studies.kit.load import chosen
 from studies.kit.load import runs as runs_of
 
+SHOWN = 5  # runs of other cells that a cancel names
 GOING = ("running", "queued", "preempted", "held", "unknown")
 
 
 def retry(args: argparse.Namespace) -> int:
-    """`make retry`: run failed runs, and what waits for them, again; let held jobs go."""
+    """`make retry`: run failed runs, and what waits for them, again; let held jobs go. Without LAUNCHER, a run is tried
+    by the launcher that sent it."""
     studies = chosen(args)
     again = forget(runs_of(studies.values()), args.profile)
     if not again:
         return 0
     planned = plan(studies, args.profile)
-    kept = {
-        name: run
-        for name, run in planned.to_do.items()
-        if name in again or ((above := parent(run)) and run_id(above) in again)
-    }
-    return launch.start(dataclasses.replace(planned, runs=kept), args)
+    sent = submissions.dispatches(submissions.read_all(args.profile), ())
+    status = 0
+    for launcher in launch.LAUNCHERS:
+        theirs = {}
+        for name, run in planned.to_do.items():
+            kin = {name} | ({run_id(above)} if (above := parent(run)) else set())
+            own = args.launcher or ("slurm" if kin & sent.keys() else "local")  # who sent a run tries it again
+            if kin & again and own == launcher:
+                theirs[name] = run
+        if theirs:
+            chosen_args = argparse.Namespace(**(vars(args) | {"launcher": launcher}))
+            status = max(status, launch.start(dataclasses.replace(planned, runs=theirs), chosen_args))
+    return status
 
 
 def forget(runs: Mapping[str, Run], profile: str) -> set[str]:
@@ -59,12 +68,23 @@ def cancel(args: argparse.Namespace) -> int:
         flying = submissions.in_flight(submissions.dispatches(sent, controller.queue()))
         ours = {name: one for name, one in flying.items() if name in runs}
         doomed = sorted({one.sent.key(one.element) for one in ours.values()})
-        touched = {one.submission.id for one in ours.values()}
-        for one in sent:  # noted first: a run whose job goes must not look lost
-            if one.id in touched:
-                submissions.write(dataclasses.replace(one, cancelled=time.time()))
+        others = sorted(
+            name for name, one in flying.items() if name not in ours and one.sent.key(one.element) in doomed
+        )
+        for submission in sent:  # noted first: a run whose job goes must not look lost
+            keys = {one.sent.key(one.element) for one in ours.values() if one.submission.id == submission.id}
+            if keys:
+                ended = tuple(sorted(keys.union(submission.ended)))
+                submissions.write(dataclasses.replace(submission, cancelled=time.time(), ended=ended))
         controller.cancel(whole(doomed, sent))
-    print(f"cancelled {len(doomed)} jobs with {len(ours)} runs" if doomed else "no job of ours waits or runs")
+    if not doomed:
+        print("no job of ours waits or runs")
+        return 0
+    print(f"cancelled {len(doomed)} jobs with {len(ours) + len(others)} runs")
+    if others:
+        rest = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+        print(f"of them {len(others)} of other cells, which share these jobs: {', '.join(others[:SHOWN])}{rest}")
+        print("what was cancelled goes on from its checkpoint when it is sent again")
     return 0
 
 

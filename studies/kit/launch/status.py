@@ -103,7 +103,7 @@ def _state(
 ) -> RunStatus:
     failure, log = folder.failure(name), _log(name, last)
     job = last.sent.key(last.element) if last and last.sent.job else None
-    if last and last.active:
+    if last and last.entry and last.entry.active:
         return dataclasses.replace(_active(name, last, profile), job=job, log=log)
     if failure:
         times = f" ({failure.get('count', 1)}×)"
@@ -128,7 +128,7 @@ def _active(name: str, last: Dispatch, profile: str) -> RunStatus:
     assert entry is not None
     if entry.held:
         return RunStatus(run=name, state="held", why=f"{entry.reason}: `make retry` releases it")
-    if entry.state == "COMPLETING" and last.submission.cancelled:
+    if last.cancelled and not last.active:
         return RunStatus(run=name, state="cancelled", why="its job is being ended")
     if entry.state not in ("RUNNING", "COMPLETING"):
         again = f", for the {ordinal(entry.restarts + 1)} time" if entry.restarts else ""
@@ -163,7 +163,7 @@ def _gone(last: Dispatch, unreachable: str | None) -> tuple[Word, str]:
         return ("missing", last.sent.why or "not accepted by the scheduler")
     if unreachable and entry is None:
         return "unknown", "the queue cannot be asked"
-    if last.submission.cancelled or (entry and entry.state.startswith("CANCELLED")):
+    if last.cancelled or (entry and entry.state.startswith("CANCELLED")):
         return "cancelled", "submit again to go on from its checkpoint"
     if entry and entry.state == "PREEMPTED":
         return "preempted", "its job was ended for another's sake; submit again to go on from its checkpoint"

@@ -6,13 +6,17 @@ Runs travel as ids, never as values: the declared studies are the truth, and an 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
 
 from muppet import paths
 from muppet.errors import Stopped, UserError, unknown
-from muppet.result import read, write
+from muppet.result import Result, read, write
 from muppet.runs import Finetune, Run, parent, run_id
 from muppet.runtime.hold import Busy, hold
 from muppet.runtime.rank import is_first
@@ -21,9 +25,11 @@ from studies.kit.decisions import OVERRIDE
 from studies.kit.ledger import folder
 from studies.kit.ledger.folder import result_path
 from studies.kit.load import load_studies
+from studies.kit.show import duration
 
 Progress = Callable[[dict[str, Any]], None]
 Outcome = Literal["done", "skipped", "busy", "failed"]  # busy: another process holds the run and will leave its result
+LOG_S = 10.0  # between two lines of a run's log that say how far its training is
 
 
 def declared(profile: str, ids: Sequence[str]) -> list[Run]:
@@ -75,22 +81,72 @@ def execute_one(profile: str, run: Run, progress: Progress | None = None) -> Out
         read(path, run)
         return "skipped"
     check_parent(profile, run)
-    with hold(run_id(run)):
+    name = run_id(run)
+    with hold(name, _ended) as lost:
         if path.exists():  # the other holder finished it meanwhile
             read(path, run)
             return "skipped"
-        if isinstance(run, Finetune):
-            from muppet.stages.finetune import finetune
-
-            result = finetune(run, progress=progress)
-        else:
-            from muppet.stages.prefinetune import prefinetune
-
-            result = prefinetune(run, progress=progress)
+        if lost:
+            folder.spend(name, lost)
+        began = time.monotonic()
+        try:
+            result = _stage(run, _logged(progress))
+        except BaseException:
+            if is_first():
+                folder.spend(name, time.monotonic() - began)
+            raise
         if is_first():
-            write(result, path)
-            folder.clear(run_id(run))
+            write(_with_attempts(result), path)
+            folder.clear(name)
     return "done"
+
+
+def _stage(run: Run, progress: Progress) -> Result:
+    if isinstance(run, Finetune):
+        from muppet.stages.finetune import finetune
+
+        return finetune(run, progress=progress)
+    from muppet.stages.prefinetune import prefinetune
+
+    return prefinetune(run, progress=progress)
+
+
+def _with_attempts(result: Result) -> Result:
+    """`result` with the cost of all attempts: those before it that a limit, a preemption or a fault ended."""
+    count, seconds = folder.attempts(result.id)
+    if not count:
+        return result
+    whole = {"seconds": round(result.cost["seconds"] + seconds, 2), "attempts": count + 1}
+    return replace(result, cost=result.cost | whole)
+
+
+def _logged(progress: Progress | None) -> Progress:
+    """`progress`, and a line in the run's log every LOG_S seconds and at the end."""
+    printed = -LOG_S
+
+    def report(seen: dict[str, Any]) -> None:
+        nonlocal printed
+        now = time.monotonic()
+        if is_first() and (now - printed >= LOG_S or seen["step"] == seen["steps"]):
+            printed = now
+            rest = f"loss {seen['loss']:.4f}, {seen['tokens_per_second']:,.0f} tokens/s"
+            print(f"step {seen['step']}/{seen['steps']}: {rest}, {duration(seen['eta_seconds'])} left", flush=True)
+        if progress is not None:
+            progress(seen)
+
+    return report
+
+
+def _ended(holder: Mapping[str, Any]) -> bool:
+    """Whether the queue knows that the holder of a lease on another machine runs no more."""
+    job = holder.get("job")
+    if not job or not shutil.which("squeue"):
+        return False
+    command = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        return "Invalid job id" in done.stderr
+    return not set(done.stdout.split()) & {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING"}
 
 
 def check_parent(profile: str, run: Run) -> None:

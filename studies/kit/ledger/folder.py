@@ -1,13 +1,15 @@
 """What a run leaves: where each file lies and how it is read. No other module of `studies` names these files.
 
     results/<profile>/<stage>/<id>.json    the result; the run is done when it is there
-    artifacts/runs/<id>/                   failure.json, progress.json, started.json, holder.json, log.txt, checkpoint/
+    artifacts/runs/<id>/                   failure.json, progress.json, started.json, attempts.json, holder.json,
+                                           log.txt, checkpoint/
 
 A record that is absent or damaged reads as an empty one: it is news of a run, never the truth about it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -66,7 +68,8 @@ def progress(name: str) -> dict[str, Any]:
 
 
 def started(name: str) -> dict[str, Any]:
-    """The note of a start of run `name` that has not ended in order: `step`, `count` (of starts at this step)."""
+    """The note of starts of run `name` that got no further than `step`: `count` of those that did not end in order, and
+    `stops`, of those that a signal ended."""
     return _read(_started(name))
 
 
@@ -107,9 +110,18 @@ def fail(name: str, error: BaseException | str) -> None:
 def start(name: str) -> int:
     """Note that run `name` is started → how often in a row it was, without getting any further."""
     step, before = int(progress(name).get("step") or 0), started(name)
-    count = int(before.get("count") or 0) + 1 if before.get("step") == step else 1
-    restore(name, {"step": step, "count": count, "when": time.time()})
+    before = before if before.get("step") == step else {}
+    count = int(before.get("count") or 0) + 1
+    restore(name, {"step": step, "count": count, "stops": int(before.get("stops") or 0), "when": time.time()})
     return count
+
+
+def stop(name: str) -> int:
+    """Note that the last start of run `name` ended in order, by a signal → how often in a row, at this step."""
+    note = started(name)
+    stops = int(note.get("stops") or 0) + 1
+    restore(name, note | {"count": int(note.get("count") or 1) - 1, "stops": stops})
+    return stops
 
 
 def restore(name: str, note: dict[str, Any]) -> None:
@@ -126,10 +138,24 @@ def forget(name: str) -> None:
     _started(name).unlink(missing_ok=True)
 
 
+def attempts(name: str) -> tuple[int, float]:
+    """How often run `name` was begun without coming to a result, and the seconds that this took."""
+    note = _read(_attempts(name))
+    return int(note.get("count") or 0), float(note.get("seconds") or 0)
+
+
+def spend(name: str, seconds: float) -> None:
+    """Note that an attempt at run `name` took `seconds` and came to no result."""
+    count, before = attempts(name)
+    with contextlib.suppress(OSError):  # a full disk is not what the attempt failed of
+        write_text(_attempts(name), json.dumps({"count": count + 1, "seconds": round(before + seconds, 2)}) + "\n")
+
+
 def clear(name: str) -> None:
     """Take away what a run needs no more once its result is written."""
     shutil.rmtree(paths.run_dir(name) / "checkpoint", ignore_errors=True)
-    _failure(name).unlink(missing_ok=True)
+    for path in (_failure(name), _started(name), _attempts(name)):
+        path.unlink(missing_ok=True)
 
 
 def _failure(name: str) -> Path:
@@ -138,6 +164,10 @@ def _failure(name: str) -> Path:
 
 def _started(name: str) -> Path:
     return paths.run_dir(name) / "started.json"
+
+
+def _attempts(name: str) -> Path:
+    return paths.run_dir(name) / "attempts.json"
 
 
 def _read(path: Path) -> dict[str, Any]:

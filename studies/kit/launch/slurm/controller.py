@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
+import contextlib
 import os
 import re
 import shutil
@@ -139,10 +139,13 @@ def retrying(action: Callable[[], Answer], say: Callable[[str], None]) -> Answer
 
 
 def queue() -> list[Entry]:
-    """This user's jobs, array elements one by one, finished ones too while SLURM remembers them: one call."""
+    """This user's jobs, array elements one by one, finished ones too while SLURM remembers them: one call.
+
+    The user is asked for by number: $LOGNAME may say anything.
+    """
     form = ",".join(f"{name}:{width}" for name, width in FIELDS)
     return parse_queue(
-        ask("squeue", "--noheader", "--array", "--states=all", f"--user={getpass.getuser()}", f"--Format={form}")
+        ask("squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", f"--Format={form}")
     )
 
 
@@ -203,6 +206,12 @@ def cancel(jobs: Iterable[str]) -> None:
     ordered = sorted(jobs)
     for start in range(0, len(ordered), 200):  # a command line has an end
         ask("scancel", *ordered[start : start + 200])
+
+
+def follow(job: str, parent: str) -> None:
+    """Let a waiting job wait for the end of `parent`, whatever it waited for before; one that has begun goes on."""
+    with contextlib.suppress(Refused):
+        ask("scontrol", "update", f"JobId={job}", f"Dependency=afterany:{parent}")
 
 
 def release(jobs: Iterable[str]) -> None:

@@ -38,7 +38,8 @@ from studies.kit.ledger.folder import result_path
 RUNNER = "studies.kit.launch.worker:execute"  # (profile, [id]) -> {id: outcome}
 STOPPED = 75  # exit status of the warm process when a run checkpointed because it was told to (EX_TEMPFAIL)
 ATTEMPTS = 3  # failures of one run in one job before it is given up
-STARTS = 5  # of one run that gets no further each time, before it is given up
+STARTS = 5  # of one run that is killed and gets no further each time, before it is given up
+STOPS = 20  # of one run that is told to stop (limit, preemption) and gets no further each time
 GRACE_S = 20.0  # that the first of several processes gets to say why they failed
 AGAIN_S = 5.0  # between looks at a run that another copy of it is doing
 END_S = 600.0  # that a job which is told to stop waits for its end
@@ -134,14 +135,24 @@ class Job:
             return (execute(self.profile, [name]) or {}).get(name, "done")
         earlier = folder.started(name)
         if folder.start(name) > STARTS:
-            step = folder.started(name)["step"]
-            why = f"started {STARTS} times and never got further than step {step}: killed each time, or short of time"
-            for _ in range(ATTEMPTS):  # so that it is not tried again until a person says so
-                self._fail(name, f"{why}; give its stage more `memory_gb` or `minutes` in cluster.toml")
+            self._give_up(name, f"started {STARTS} times and killed each time", "`memory_gb` (or `minutes`)")
             return "failed"
-        outcome = (execute(self.profile, [name]) or {}).get(name, "done")
+        try:
+            outcome = (execute(self.profile, [name]) or {}).get(name, "done")
+        except (Stopped, KeyboardInterrupt):
+            if folder.stop(name) >= STOPS:
+                self._give_up(name, f"told to stop {STOPS} times", "`minutes`, or a partition that preempts less")
+            raise
         folder.restore(name, earlier if outcome == "busy" else {})  # busy: this start was none
         return outcome
+
+    def _give_up(self, name: str, why: str, more: str) -> None:
+        """Fail a run so often that it is not tried again until a person says so."""
+        step = folder.started(name)["step"]
+        for _ in range(ATTEMPTS):
+            self._fail(
+                name, f"{why}, and never got further than step {step}; give its stage more {more} in cluster.toml"
+            )
 
     def _done(self, name: str) -> bool:
         return result_path(self.profile, name).exists()
@@ -196,7 +207,10 @@ class _Minder:
 
     def leave(self) -> None:
         """After the checkpoint: queue this job again where that is ours to ask, then wait for the end."""
-        if is_first() and (self.signal == signal.SIGUSR2 or scheduler_state() == "RUNNING"):
+        state = scheduler_state()
+        if state == "" and self.signal == signal.SIGTERM:
+            say("no squeue on this node: cannot tell a preemption from a cancel; submit again to go on")
+        if is_first() and (self.signal == signal.SIGUSR2 or state == "RUNNING"):
             requeue()
         time.sleep(END_S)  # the scheduler ends us
         raise RuntimeError("stopped at a checkpoint; submit again to go on")

@@ -56,9 +56,12 @@ def write_to(log: Path) -> None:
 
 
 def scheduler_state() -> str:
-    """The scheduler's word for this job."""
+    """The scheduler's word for this job; empty where it cannot be asked."""
     command = ["squeue", "-h", "-o", "%T", "-j", os.environ["SLURM_JOB_ID"]]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    try:
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    except FileNotFoundError:
+        return ""
 
 
 def requeue() -> None:

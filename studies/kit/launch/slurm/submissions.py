@@ -11,7 +11,7 @@ import json
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from muppet import paths
 from muppet.errors import UserError
 from muppet.paths import write_text
+from muppet.runtime.hold import Taken, lease
 from studies.kit.launch.slurm.controller import Entry
 
 SCHEMA = 1
@@ -55,7 +56,8 @@ class Submission:
     artefacts: tuple[str, ...]
     snapshot: str
     arrays: tuple[Sent, ...] = ()
-    cancelled: float | None = None
+    cancelled: float | None = None  # when a person last cancelled jobs of it
+    ended: tuple[str, ...] = ()  # the queue's ids of the jobs and elements that a person cancelled
     schema: int = SCHEMA
 
 
@@ -70,8 +72,21 @@ class Dispatch:
 
     @property
     def active(self) -> bool:
-        """Whether its job waits or runs."""
-        return self.entry is not None and self.entry.active
+        """Whether its job waits or runs, and is not being ended because a person cancelled it."""
+        if self.entry is None or not self.entry.active:
+            return False
+        return not (self.cancelled and self.entry.state in ("COMPLETING", "STAGE_OUT"))
+
+    @property
+    def waits(self) -> bool:
+        """Whether its job has not begun."""
+        return self.entry is not None and self.entry.state == "PENDING"
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a person cancelled its job."""
+        one = self.submission
+        return one.cancelled is not None and (not one.ended or self.sent.key(self.element) in one.ended)
 
 
 def folder() -> Path:
@@ -102,7 +117,10 @@ def _read(path: Path) -> Submission:
         arrays = tuple(
             Sent(**(sent | {"runs": tuple(tuple(ids) for ids in sent["runs"])})) for sent in plain.pop("arrays")
         )
-        return Submission(**(plain | {"arrays": arrays, "artefacts": tuple(plain["artefacts"])}))
+        lists = {"artefacts": tuple(plain["artefacts"]), "ended": tuple(plain.get("ended", ()))}
+        return Submission(**(plain | lists | {"arrays": arrays}))
+    except PermissionError:
+        raise _foreign(path.parent) from None
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
         raise UserError(
             f"{path}: not a submission's record ({error}); move it away (runs in flight may then be sent twice)"
@@ -112,17 +130,28 @@ def _read(path: Path) -> Submission:
 @contextmanager
 def lock(wait: float = 600) -> Iterator[None]:
     """Held while submitting, so that two submissions at once see each other's jobs."""
-    import filelock
+    end = time.monotonic() + wait
+    with ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(lease(folder()))
+                break
+            except Taken:
+                if time.monotonic() > end:
+                    raise UserError(
+                        f"another submission has held {folder()} for {wait:g} s; wait for it, or end it if it hangs"
+                    ) from None
+                time.sleep(0.1)
+            except PermissionError as error:
+                raise _foreign(Path(error.filename or folder())) from None
+        yield
 
-    path = folder() / ".lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(path, timeout=wait):
-            yield
-    except filelock.Timeout:
-        raise UserError(
-            f"another submission has held {path} for {wait:g} s; wait for it, or end it if it hangs"
-        ) from None
+
+def _foreign(path: Path) -> UserError:
+    return UserError(
+        f"{path} belongs to user {path.stat().st_uid}, and what one user has in flight is hidden from another: set "
+        "MUPPET_ARTIFACTS to a folder of your own (results may be shared, submissions are not)"
+    )
 
 
 def dispatches(submissions: Iterable[Submission], entries: Iterable[Entry]) -> dict[str, Dispatch]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -60,6 +60,9 @@ def send(planned: Plan, settings: Cluster, *, yes: bool = False, say: Say = AT_O
         entries = controller.retrying(controller.queue, say)
         flying = submissions.in_flight(submissions.dispatches(earlier, entries))
         fresh, left_out = sbatch.to_send(missing, flying, done)
+        # A child that runs although its parent is to be sent again will only say that it has no parent.
+        flying = {name: one for name, one in flying.items() if one.waits or one.sent.after not in fresh}
+        fresh, left_out = sbatch.to_send(missing, flying, done)
         in_flight = tuple(name for name in missing if name in flying)
         if not fresh:
             return Sending(submission=None, sent=(), in_flight=in_flight, left_out=left_out)
@@ -106,7 +109,7 @@ class _Sender:
     """One submission on its way: the record is written after each sbatch, so that nothing accepted is forgotten."""
 
     def __init__(self, batch: Batch, flying: Mapping[str, Dispatch], say: Say) -> None:
-        self.batch, self.say = batch, say
+        self.batch, self.say, self.flying = batch, say, flying
         self.key = {name: one.sent.key(one.element) for name, one in flying.items()}  # run → queue id
 
     @property
@@ -139,6 +142,7 @@ class _Sender:
             self._note(index, job=job)
             sent = self.record.arrays[index]
             self.key |= {name: sent.key(element) for element, ids in enumerate(sent.runs) for name in ids}
+            self._take_along(sent.runs)
             count = sum(len(ids) for ids in sent.runs)
             waits = f" after {after}" if after else ""
             self.say(f"submitted {job}: {len(sent.runs)} jobs, {count} runs{waits} ({sent.resources})")
@@ -177,6 +181,14 @@ class _Sender:
             sent = self.record.arrays[index]
             self._note(index, job=None, name=sent.name + "r", folder=sent.folder + "r")
         self.send(again)
+
+    def _take_along(self, sent: Iterable[Sequence[str]]) -> None:
+        """Let the children that wait for an earlier job of these runs wait for the new one."""
+        for parent in (name for ids in sent for name in ids):
+            waiting = {one.sent.key(one.element) for one in self.flying.values() if one.sent.after == parent}
+            for job in sorted(waiting):
+                controller.follow(job, self.key[parent])
+                self.say(f"{job} now waits for {self.key[parent]}")
 
     def _finished(self, sent: Sent) -> bool:
         return all(result_path(self.record.profile, name).exists() for ids in sent.runs for name in ids)
