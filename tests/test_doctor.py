@@ -54,6 +54,25 @@ def test_a_mirror_that_is_none_and_a_disk_that_is_full_are_problems(monkeypatch:
     assert found("disk").state == "problem" and "No space left" in found("disk").result
 
 
+def test_locks_are_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+    import fcntl
+
+    def seen() -> tuple[str, str]:
+        (one,) = [one for one in doctor.checks("smoke") if one.about == "locks"]
+        return one.state, one.result
+
+    assert seen() == ("ok", "files can be locked")
+
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    assert seen()[0] == "note" and "leases" in seen()[1]
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    assert seen()[0] == "problem" and "lock nothing" in seen()[1]
+
+
 def test_a_scheduler_is_asked_and_its_silence_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(controller, "installed", lambda: True)
 

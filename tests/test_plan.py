@@ -116,6 +116,16 @@ def test_durations(seconds: float, text: str) -> None:
     assert hours(seconds) == text
 
 
+def test_what_was_spent_counts_every_attempt(capsys) -> None:
+    finish(PARENT, cost={"seconds": 3600.0, "processes": 4, "attempts": 2})
+    records.spend(run_id(child()), 1800.0)
+    records.spend(run_id(child()), 1800.0)
+    planned = made()
+    assert planned.spent == pytest.approx(5 * 3600)
+    bill.show(planned, bill.summary(planned))
+    assert "spent so far, all attempts counted: 5.0 core-hours" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["plan", "status"])
 def test_no_frame_is_made_to_plan_or_to_watch(command: str) -> None:
     """pandas alone would take half of the time that they have."""

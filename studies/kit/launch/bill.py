@@ -58,6 +58,7 @@ def summary(planned: Plan) -> dict[str, Any]:
         "given_up": sorted(planned.given_up),
         "waves": [len(wave) for wave in planned.waves],
         "seconds": round(planned.seconds()),
+        "spent_seconds": round(planned.spent),
         "device": device,
         "disk_bytes": round(sum(cost.estimate(run).disk for run in planned.to_do.values())),
         "jobs": len(packed),
@@ -116,6 +117,8 @@ def show(planned: Plan, facts: Mapping[str, Any]) -> None:
     for name in facts["given_up"]:
         why = planned.failures.get(name, {}).get("error") or "its result is refused, or its pre-finetuning is stuck"
         console.print(f"left out: {name}: {why}", highlight=False, markup=False)
+    if facts["spent_seconds"]:
+        console.print(f"spent so far, all attempts counted: {facts['spent_seconds'] / 3600:,.1f} {unit}")
     console.print(facts["calibration"], highlight=False)
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 
 from muppet import paths
 from muppet.errors import UserError
+from muppet.runtime.hold import Taken, flock
 from studies.kit import cost
 from studies.kit.fetch import needs, prefetch
 from studies.kit.launch.slurm import cluster, controller, preflight
@@ -60,6 +61,7 @@ def checks(profile: str) -> Iterator[Check]:
     yield _packages()
     yield _gpu()
     yield from _disk()
+    yield _locks()
     yield _mirror()
     yield from _fetched(profile)
     yield from _scheduler()
@@ -137,6 +139,33 @@ def _disk() -> Iterator[Check]:
         yield Check(
             state=state, about="disk", result=f"{folder.absolute()} ({kind}): {free / 1e9:,.0f} GB free", do=hint
         )
+
+
+def _locks() -> Check:
+    """Whether two processes keep each other off a run here; on two nodes it can only be believed."""
+    path = paths.artifacts() / ".locks"
+    try:
+        first = flock(path)
+        if first is None:
+            return Check(
+                state="note",
+                about="locks",
+                result=f"{path.parent.absolute()} has no file locks: leases are used",
+                do="nothing; a run whose node died is begun again after some minutes",
+            )
+        try:
+            again = flock(path)
+        except Taken:
+            return Check(state="ok", about="locks", result="files can be locked")
+        finally:
+            os.close(first)
+            path.unlink(missing_ok=True)
+        if again is not None:
+            os.close(again)
+        why = "its file locks lock nothing"
+    except OSError as error:
+        why = f"a file cannot be locked ({error.strerror})"
+    return Check(state="problem", about="locks", result=f"{path.parent.absolute()}: {why}", do="move MUPPET_ARTIFACTS")
 
 
 def _mirror() -> Check:

@@ -30,6 +30,7 @@ class Plan:
     states: Mapping[str, State]
     failures: Mapping[str, dict[str, Any]]
     calibration: cost.Calibration
+    spent: float = 0.0  # device-seconds of what is done, and of attempts at what is not
 
     @cached_property
     def given_up(self) -> frozenset[str]:
@@ -91,6 +92,8 @@ def plan(studies: Mapping[str, Study], profile: str, collected: Collected | None
             states[name] = "running"
         else:
             states[name] = "failed" if name in failed else "missing"
+    done = [spent for name, spent in collected.spent.items() if name in runs]
+    tried = sum(folder.attempts(name)[1] for name in started.intersection(runs) - collected.done)
     return Plan(
         profile=profile,
         studies=studies,
@@ -98,4 +101,5 @@ def plan(studies: Mapping[str, Study], profile: str, collected: Collected | None
         states=states,
         failures=failed,
         calibration=cost.calibrate((runs[name], spent) for name, spent in collected.spent.items() if name in runs),
+        spent=tried + sum(one["seconds"] * one["processes"] for one in done),
     )
