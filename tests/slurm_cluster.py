@@ -3,8 +3,8 @@
     python -m tests.slurm_cluster install               # Debian packages, given root and apt; says what it skips
     python -m tests.slurm_cluster run -- COMMAND ARG…   # COMMAND on a fresh cluster, taken down afterwards
 
-There is no database daemon and no cgroup. Every daemon is a child of this process, ended by its own id, and dies with
-it.
+There is no cgroup, and a database daemon only with `accounting`. Every daemon is a child of this process, ended by its
+own id, and dies with it.
 """
 
 from __future__ import annotations
@@ -19,18 +19,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 PACKAGES = ("slurm-wlm", "munge")
+DATABASE = ("slurmdbd", "slurm-wlm-mysql-plugin", "mariadb-server")  # for limits of users, which need accounts
+ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb-install-db", "sacctmgr")
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "srun", "scontrol", "scancel")
 PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
 
 
-def missing() -> list[str]:
-    """The programs that a cluster needs and this machine lacks."""
-    return [name for name in PROGRAMS if shutil.which(name, path=PATH) is None]
+def missing(programs: Sequence[str] = PROGRAMS) -> list[str]:
+    """The programs that a cluster (or its accounting) needs and this machine lacks."""
+    return [name for name in programs if shutil.which(name, path=PATH) is None]
 
 
 def install() -> str:
@@ -58,6 +61,8 @@ class Cluster:
     memory: int = 6000  # MB, announced by each node
     max_array: int = 1001
     grace: int = 30
+    max_jobs: int = 10_000  # MaxJobCount
+    accounting: bool = False  # slurmdbd over a MariaDB of its own: accounts, QOS and their limits
     daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __enter__(self) -> Cluster:
@@ -117,6 +122,8 @@ class Cluster:
             f"--log-file={self.root}/munge/log",
         )
         self._until(lambda: (self.root / "run/munge.sock").exists(), "munged opens its socket")
+        if self.accounting:
+            self._start_accounting()
         self.start_controller()
         for name in self.names:
             self.start_node(name, wait=False)
@@ -124,7 +131,7 @@ class Cluster:
 
     def stop(self) -> None:
         """End every daemon and every process of every job."""
-        for name in [n for n in self.daemons if n != "munged"]:
+        for name in [n for n in self.daemons if n != "munged"][::-1]:
             self._end(name, signal.SIGKILL)
         self._sweep()
         self._end("munged", signal.SIGTERM)
@@ -168,10 +175,34 @@ class Cluster:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _daemon(self, name: str, *command: str) -> None:
+    def _start_accounting(self) -> None:
+        root, user = self.root, getpass.getuser()
+        data, socket_path = root / "maria", root / "run/maria.sock"
+        common = ("--no-defaults", f"--user={user}", f"--datadir={data}", "--innodb-log-file-size=16M")
+        data.mkdir()
+        access = ("--auth-root-authentication-method=socket", f"--auth-root-socket-user={user}")
+        self.run("mariadb-install-db", *common, *access, "--skip-test-db", "--skip-name-resolve")
+        files = (f"--socket={socket_path}", f"--pid-file={root}/run/maria.pid")
+        memory = ("--innodb-buffer-pool-size=32M", "--innodb-lock-wait-timeout=900")
+        self._daemon("mariadbd", "mariadbd", *common, *files, *memory, "--skip-networking")
+        self._until(socket_path.exists, "mariadbd opens its socket")
+        self._daemon(
+            "slurmdbd", "slurmdbd", "-D", SLURM_CONF=f"{root}/etc/slurmdbd.conf", MYSQL_UNIX_PORT=str(socket_path)
+        )
+        self._until(lambda: "Cluster" in self.run("sacctmgr", "list", "cluster", check=False), "slurmdbd answers")
+        self.run("sacctmgr", "-i", "add", "cluster", "test")
+        self.run("sacctmgr", "-i", "add", "account", "lab")
+        self.run("sacctmgr", "-i", "add", "user", user, "account=lab")
+
+    def _daemon(self, name: str, *command: str, **env: str) -> None:
         with open(self.root / f"log/{name}.out", "ab") as log:
             self.daemons[name] = subprocess.Popen(
-                command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_parent
+                command,
+                env=self.env | env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent,
             )
 
     def _end(self, name: str, how: signal.Signals) -> None:
@@ -212,9 +243,20 @@ class Cluster:
                 raise RuntimeError(f"after {seconds} s it is not so that {what}\n{logs}")
             time.sleep(0.05)
 
+    def _accounting(self, port: int) -> list[str]:
+        if not self.accounting:
+            return ["AccountingStorageType=accounting_storage/none"]
+        return [
+            "AccountingStorageType=accounting_storage/slurmdbd",
+            "AccountingStorageHost=127.0.0.1",
+            f"AccountingStoragePort={port}",
+            f"AccountingStoragePass={self.root}/run/munge.sock",
+            "AccountingStorageEnforce=associations,limits,qos",
+        ]
+
     def _configure(self) -> None:
         root, host, user = self.root, socket.gethostname().split(".")[0], getpass.getuser()
-        ports = _free_ports(self.nodes + 1)
+        ports = _free_ports(self.nodes + 2)
         lines = [
             "ClusterName=test",
             # ids never start at 1 again: a job of an earlier cluster must not be taken for one of this
@@ -258,18 +300,35 @@ class Cluster:
             "PreemptMode=REQUEUE",
             "SlurmctldParameters=preempt_send_user_signal",
             f"MaxArraySize={self.max_array}",
-            "AccountingStorageType=accounting_storage/none",
+            f"MaxJobCount={self.max_jobs}",
+            *self._accounting(ports[1]),
             "JobCompType=jobcomp/none",
             *(
                 f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={self.cpus} "
                 f"RealMemory={self.memory} State=UNKNOWN"
-                for name, port in zip(self.names, ports[1:], strict=True)
+                for name, port in zip(self.names, ports[2:], strict=True)
             ),
             f"PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=10 "
             f"GraceTime={self.grace} OverSubscribe=NO",
             "PartitionName=high Nodes=ALL MaxTime=INFINITE DefaultTime=60 State=UP PriorityTier=100 PreemptMode=OFF",
         ]
         (root / "etc/slurm.conf").write_text("\n".join(lines) + "\n")
+        lines = [
+            "AuthType=auth/munge",
+            f"AuthInfo=socket={root}/run/munge.sock",
+            f"DbdHost={host}",
+            "DbdAddr=127.0.0.1",
+            f"DbdPort={ports[1]}",
+            f"SlurmUser={user}",
+            f"PidFile={root}/run/slurmdbd.pid",
+            f"LogFile={root}/log/slurmdbd.log",
+            "StorageType=accounting_storage/mysql",
+            "StorageHost=localhost",
+            f"StorageUser={user}",
+            "StorageLoc=accounting",
+        ]
+        (root / "etc/slurmdbd.conf").touch(mode=0o600)
+        (root / "etc/slurmdbd.conf").write_text("\n".join(lines) + "\n")
         (root / "etc/cgroup.conf").write_text("CgroupAutomount=no\n")
 
 

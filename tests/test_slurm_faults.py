@@ -17,6 +17,7 @@ from tests.slurm_grid import Grid, Make, same
 pytestmark = pytest.mark.skipif(
     bool(missing()), reason=f"SLURM is not installed ({', '.join(missing())}): python -m tests.slurm_cluster install"
 )
+NO_LOCKS = "raise OSError(errno.ENOLCK, 'No locks available')"
 
 
 def test_a_preempted_pre_finetuning_goes_on_and_ends_bit_identical(cluster: Cluster, grid: Make, local: Grid) -> None:
@@ -96,7 +97,7 @@ def test_other_ends_of_a_pre_finetuning_cost_nothing_but_time(
 ) -> None:
     one = grid(slow=1.5)
     if "killed" in how:  # on a file system without locks, where a lease must tell that its holder is dead
-        one.patch("muppet/runtime/hold.py", "fcntl.flock(handle,", "raise OSError(errno.ENOLCK, 'none') and (handle,")
+        one.patch("muppet/runtime/hold.py", "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", NO_LOCKS)
     one.submit()
     parent = one.parent
     one.until(lambda: one.progress(parent) > 1, "the pre-finetuning is under way")
