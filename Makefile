@@ -24,7 +24,7 @@ LOCK := $(shell command -v flock >/dev/null 2>&1 && echo 'flock $(VENV)/.lock')
 
 ARTEFACTS := table1 table3 table4 table5 table6 figure1 figure2 figure3 ablations
 VIEWS := render report reproduction claims decisions
-JOBS_AND_COST := plan status retry cancel logs prefetch doctor bench calibrate
+JOBS_AND_COST := plan status feed retry cancel logs prefetch doctor bench calibrate
 
 .PHONY: setup help all test lint $(ARTEFACTS) $(VIEWS) $(JOBS_AND_COST)
 
@@ -56,6 +56,7 @@ claims: $(READY)  ## the paper's claims, each with a verdict and its numbers
 decisions: $(READY)  ## the paper's ambiguities and what was decided
 plan: $(READY)  ## what would run and what it costs
 status: $(READY)  ## done, running, queued, failed: per artefact and run
+feed: $(READY)  ## send a cluster what its limits allow, and more as room comes
 retry: $(READY)  ## run failed runs again
 cancel: $(READY)  ## cancel our jobs on the cluster
 logs: $(READY)  ## follow one run: make logs RUN=<id>

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+SHARDED = ".sharded"  # in a folder of many runs: what is new there lies a folder deeper
 ROOT = Path(__file__).resolve().parents[1]  # the checkout, or the folder that the packages are installed in
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"  # PROFILE=mini's model, which a Python package holds too
 
@@ -17,7 +18,14 @@ def artifacts() -> Path:
 
 def run_dir(run_id: str) -> Path:
     """One run's folder: `model/`, `checkpoint/`, `progress.json`, `failure.json`, `predictions.jsonl`, `log.txt`."""
-    return artifacts() / "runs" / run_id
+    return shelf(artifacts() / "runs" / run_id)
+
+
+def shelf(path: Path) -> Path:
+    """Where a run's file or folder lies: `path`, or a folder deeper, by its id's end, where its folder is sharded."""
+    if path.exists() or not (path.parent / SHARDED).exists():
+        return path
+    return path.parent / path.name.removesuffix(".json")[-2:] / path.name
 
 
 def model_dir(run_id: str) -> Path:

@@ -24,6 +24,7 @@ COMMANDS = {
     "calibrate": "studies.pages.claims:calibrate",
     "plan": "studies.kit.launch.bill:main",
     "status": "studies.kit.launch.status:main",
+    "feed": "studies.kit.launch.slurm:feed",
     "retry": "studies.kit.launch.control:retry",
     "cancel": "studies.kit.launch.control:cancel",
     "logs": "studies.kit.launch.control:logs",

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean, median
 
 import pandas as pd
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import t as t_dist
 
-from muppet import result
+from muppet import paths, result
 from muppet.result import Score
 from muppet.runs import run_id
 from muppet.tasks import get
@@ -172,6 +173,25 @@ def test_a_broken_or_foreign_cache_is_read_past(tmp_path) -> None:
     (cache,) = (tmp_path / "artifacts" / "cache").glob("collected-smoke.json")
     cache.write_bytes(b"no cache")
     assert len(results.read_all("smoke").frame) == 1
+
+
+def test_full_folders_are_sharded_and_what_lay_there_is_still_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MANY", 6)
+    runs = small_study(seeds=4).runs()
+    early, late = list(runs)[:4], list(runs)[4:]
+    for name in early:
+        finish(runs[name])
+        records.fail(name, "tried")
+    records.make_room("smoke", early)
+    assert not list(Path.cwd().rglob(paths.SHARDED))
+    records.make_room("smoke", late)
+    for name in late:
+        path = finish(runs[name])
+        assert path.parent.name == name[-2:] and path.parent.parent.name == "finetune"
+        records.fail(name, "tried")
+        assert paths.run_dir(name).parent.name == name[-2:]
+    assert results.read_all("smoke").done == set(runs) == records.begun() == set(records.failures(runs))
+    assert all(records.result_path("smoke", name).exists() for name in runs)
 
 
 def test_a_cache_is_not_read_from_another_folder(tmp_path, monkeypatch) -> None:

@@ -20,7 +20,7 @@ from muppet.runs import Finetune, Prefinetune, Recipe, Run, run_id
 from muppet.tasks import get
 from studies.kit import cost
 from studies.kit.launch.slurm import arrays as jobs
-from studies.kit.launch.slurm import controller, preflight, submissions
+from studies.kit.launch.slurm import controller, limits, preflight, submissions
 from studies.kit.launch.slurm.cluster import Cluster, Stage
 from studies.kit.launch.slurm.submissions import Sent, Submission
 from studies.kit.ledger import folder
@@ -165,6 +165,33 @@ def test_squeues_lines_are_read_with_their_spaces() -> None:
 )
 def test_no_answer_and_no_are_told_apart(text: str, kind: type[UserError]) -> None:
     assert type(controller.failure("sbatch", text)) is kind
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates "
+        "accounting/QOS policy (job submit limit, user's size and/or time limits)",
+        "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates "
+        "accounting/QOS policy (job submit limit, user's size and/or time limits)",
+        "sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying\n"
+        "sbatch: error: Batch job submission failed: Resource temporarily unavailable",
+    ],
+)
+def test_a_full_queue_is_neither_a_refusal_nor_silence(text: str) -> None:
+    assert type(controller.failure("sbatch", text)) is controller.Full
+
+
+@given(sizes=st.lists(st.integers(1, 5), max_size=6), room=st.integers(0, 40))
+def test_what_fits_is_the_beginning(sizes: list[int], room: int) -> None:
+    packed = iter(jobs.pack(family([], 30), Cluster(gpus_per_node=0, pack_minutes=0), cost.UNCALIBRATED))
+    arrays = []
+    for size in sizes:
+        own = tuple(next(packed) for _ in range(size))
+        arrays.append(jobs.JobArray(jobs=own, parent=None, resources=own[0].resources))
+    every = [job for array in arrays for job in array.jobs]
+    assert [job for array in limits.fitting(arrays, room) for job in array.jobs] == every[:room]
+    assert limits.fitting(arrays, float("inf")) == arrays
 
 
 def test_a_controller_that_is_away_is_asked_again_but_a_refusal_is_final(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def measured(profile: str) -> tuple[Source, Source]:
         comparable=profiles.get(profile).comparable,
     )
     ours = replace(empty, name="ours", label=f"ours{suffix}", declared=_declared())
-    if not any((RESULTS / profile).glob("*/*.json")):
+    if not any((RESULTS / profile).rglob("*.json")):
         return empty, ours
     from studies.kit.ledger.cells import cells_frame
     from studies.kit.load import load_studies

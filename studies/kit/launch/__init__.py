@@ -28,6 +28,9 @@ def check(name: str) -> None:
 
 def start(plan: Plan, args: argparse.Namespace) -> int:
     """Do what `plan` has to do by the launcher that `args` names → exit status; 1 when a run failed."""
+    from studies.kit.ledger import folder
+
+    folder.make_room(plan.profile, plan.to_do)
     module, _, function = LAUNCHERS[args.launcher].partition(":")
     status: int = getattr(importlib.import_module(module), function)(plan, args)
     return status

@@ -18,7 +18,7 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +29,42 @@ from muppet.runs import Run, run_id
 
 RESULTS = Path("results")
 TAIL = 20  # lines of a traceback or log that a failure record keeps
+SHARD = 2  # characters of a shard's name
+MANY = 10_000  # files of one folder, beyond which file systems grow slow
 LOG_BYTES = 8_000  # of a log's end, in which these lines are looked for
 
 
 def result_path(profile: str, run: Run | str) -> Path:
     """Where the result of `run` (or of the run with this id) lies: `results/<profile>/<stage>/<id>.json`."""
     name = run if isinstance(run, str) else run_id(run)
-    return RESULTS / profile / name.split("-", 1)[0] / f"{name}.json"
+    return paths.shelf(RESULTS / profile / name.split("-", 1)[0] / f"{name}.json")
+
+
+def files(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """What lies in a folder of results or runs, sharded or not; nothing where there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if len(entry.name) == SHARD and entry.is_dir():
+                    yield from files(Path(entry.path))
+                elif not entry.name.startswith("."):
+                    yield entry
+    except FileNotFoundError:
+        return
+
+
+def make_room(profile: str, ids: Iterable[str]) -> None:
+    """Shard the folders that would pass MANY files with the runs `ids`; what lies there stays where it is."""
+    wanted: dict[Path, set[str]] = {}
+    for name in ids:
+        wanted.setdefault(RESULTS / profile / name.split("-", 1)[0], set()).add(name)
+        wanted.setdefault(paths.artifacts() / "runs", set()).add(name)
+    for folder, names in wanted.items():
+        names.update(entry.name.removesuffix(".json") for entry in files(folder))
+        if len(names) > MANY and not (folder / paths.SHARDED).exists():
+            write_text(
+                folder / paths.SHARDED, "what is new here lies a folder deeper, by the last characters of its id\n"
+            )
 
 
 def log(name: str) -> Path:
@@ -46,7 +75,7 @@ def log(name: str) -> Path:
 def begun() -> frozenset[str]:
     """Ids of the runs that have a folder, and so may have a failure or a process: one look, not one per run."""
     try:
-        return frozenset(os.listdir(paths.run_dir("")))
+        return frozenset(entry.name for entry in files(paths.artifacts() / "runs"))
     except OSError:
         return frozenset()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from muppet import paths
 from muppet.paths import write_text
 from muppet.result import SCHEMA, ResultError, Score, read
-from studies.kit.ledger.folder import RESULTS
+from studies.kit.ledger.folder import RESULTS, files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,14 +89,10 @@ def read_all(profile: str) -> Collected:
 def _stamps(folder: Path) -> Iterable[tuple[str, tuple[int, int]]]:
     """(path, (mtime in ns, size)) of every result file under `folder`."""
     for stage in ("prefinetune", "finetune"):
-        try:
-            with os.scandir(folder / stage) as entries:
-                for entry in entries:
-                    if entry.name.endswith(".json") and not entry.name.startswith("."):
-                        stat = entry.stat()
-                        yield entry.path, (stat.st_mtime_ns, stat.st_size)
-        except FileNotFoundError:
-            continue
+        for entry in files(folder / stage):
+            if entry.name.endswith(".json"):
+                stat = entry.stat()
+                yield entry.path, (stat.st_mtime_ns, stat.st_size)
 
 
 def _rows(path: str) -> list[list[Any]]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from studies.kit.launch.plan import Plan
+    from studies.kit.launch.slurm.submit import Sending
+
+FEED_S = 60.0  # between two looks for room
 
 
 def launch(planned: Plan, args: argparse.Namespace) -> int:
@@ -29,16 +33,45 @@ def launch(planned: Plan, args: argparse.Namespace) -> int:
         return 0
     from studies.kit.launch.slurm.submit import send
 
-    sending = send(planned, settings, yes=args.yes)
+    return report(send(planned, settings, yes=args.yes), planned.profile)
+
+
+def feed(args: argparse.Namespace) -> int:
+    """`make feed`: send what fits, and stay to send more as room comes, until nothing waits for room."""
+    from studies.kit.launch.plan import plan
+    from studies.kit.launch.slurm import cluster, snapshot
+    from studies.kit.launch.slurm.submit import send
+    from studies.kit.ledger import folder
+    from studies.kit.load import chosen
+
+    settings, code, studies = cluster.read(), snapshot.take(), chosen(args)
+    while True:
+        planned = plan(studies, args.profile)
+        folder.make_room(args.profile, planned.to_do)
+        sending = send(planned, settings, yes=args.yes, code=code)
+        status = report(sending, args.profile)
+        if not sending.waiting:
+            return status
+        args.yes = True  # to the whole
+        time.sleep(FEED_S)
+
+
+def report(sending: Sending, profile: str) -> int:
+    """Say what was sent → exit status: 1 when the scheduler refused something."""
     for name, why in sending.left_out.items():
         print(f"left out: {name}: {why}")
     if sending.in_flight:
         print(f"{len(sending.in_flight)} runs are in flight already")
     if sending.submission is None:
-        print("nothing to submit")
+        print("nothing to submit" if not sending.waiting else "nothing submitted")
     else:
         print(
             f"{len(sending.sent)} runs in flight as {' '.join(sending.job_ids)}; "
-            f"`make status PROFILE={planned.profile}` watches them"
+            f"`make status PROFILE={profile}` watches them"
+        )
+    if sending.waiting:
+        print(
+            f"{sending.waiting:,} runs wait for room ({sending.limit}): the same command sends more later, `make feed` "
+            "stays and does so"
         )
     return 1 if sending.refused else 0

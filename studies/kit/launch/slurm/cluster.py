@@ -48,6 +48,7 @@ class Cluster:
     signal_s: int = 120  # before its time limit a job gets USR2 and checkpoints
     ask_above_hours: float = 24.0  # estimated GPU-hours (core-hours without GPUs) above which YES=1 is asked for
     pack_minutes: float = 30  # short fine-tunings share a job of about so long
+    max_jobs: int | None = None  # jobs of ours, waiting or running; None: as many as the scheduler's limits allow
     max_array: int | None = None  # None: ask the scheduler (MaxArraySize)
     sealed: bool = True  # jobs never reach for the network; what they need is checked at submission
     prefinetune: Stage = field(default_factory=Stage)

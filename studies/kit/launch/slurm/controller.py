@@ -23,6 +23,8 @@ TRANSIENT = re.compile(
     r"configuration source|fetch config|connect failure|connection reset|socket|munge",
     re.IGNORECASE,
 )
+# What it prints when it takes no more jobs for now: a limit of the user's, of a QOS, or its own (MaxJobCount).
+FULL = re.compile(r"Submit\w*Limit|unable to accept job|queue full|Resource temporarily unavailable", re.IGNORECASE)
 ANSWER_S = 90.0  # for which a submission is tried again while the controller is away; $MUPPET_PATIENCE overrides
 ACTIVE = {
     "PENDING",
@@ -58,6 +60,10 @@ class Unreachable(UserError):
 
 class Refused(UserError):
     """SLURM answered, and said no."""
+
+
+class Full(UserError):
+    """SLURM answered that it takes no more jobs for now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +120,8 @@ def failure(program: str, text: str) -> UserError:
     lines = [line.strip().removeprefix(f"{program}: ").removeprefix("error: ") for line in text.splitlines()]
     lines = [line.removeprefix("Batch job submission failed: ") for line in lines if line] or ["no message"]
     message = "; ".join(dict.fromkeys(lines))
+    if FULL.search(message):
+        return Full(f"{program}: {message}")
     if TRANSIENT.search(lines[-1]):
         return Unreachable(f"{program}: the SLURM controller does not answer ({message})")
     return Refused(f"{program}: {message}")

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,14 @@ class Batch:
     python: Path
     parents: Mapping[str, str]  # run → the pre-finetuning that it starts from
     runner: str = RUNNER
+
+    def halved(self, index: int) -> Batch:
+        """The batch without the second half of an array's jobs."""
+        sent, arrays = list(self.record.arrays), list(self.arrays)
+        half = len(sent[index].runs) // 2
+        sent[index] = replace(sent[index], runs=sent[index].runs[:half])
+        arrays[index] = replace(arrays[index], jobs=arrays[index].jobs[:half])
+        return replace(self, record=replace(self.record, arrays=tuple(sent)), arrays=tuple(arrays))
 
     def options(self, index: int, after: str | None = None) -> dict[str, Any]:
         """submitit's parameters of an array; `after`: the queue's id of its parent's job."""
@@ -77,13 +85,15 @@ def prepare(
     logs: str = "",
     why: str = "",
     runner: str = RUNNER,
+    code: Path | None = None,
 ) -> Batch:
     """A submission of `arrays`, which hold `runs`: the code is kept, and the interpreter written to `folder(number)`.
 
-    `logs`: what the names of the arrays' folders begin with. `why`: what the record says of arrays not sent yet.
+    `code`: a snapshot of it, where it was kept already. `logs`: what the names of the arrays' folders begin with.
+    `why`: what the record says of arrays not sent yet.
     """
     number = submissions.new_id()
-    root, code = folder(number), snapshot.take()
+    root, code = folder(number), code or snapshot.take()
     root.mkdir(parents=True, exist_ok=True)
     root.chmod(0o700)  # `setup` lines and logs are nobody else's business
     python = snapshot.interpreter(root / "python", snapshot.environment(code, planned.profile, sealed=settings.sealed))

@@ -14,7 +14,7 @@ from muppet.errors import UserError
 from muppet.runs import Run
 from studies.kit import cost
 from studies.kit.launch.plan import Plan
-from studies.kit.launch.slurm import arrays, controller, preflight, sbatch, submissions
+from studies.kit.launch.slurm import arrays, controller, limits, preflight, sbatch, submissions
 from studies.kit.launch.slurm.arrays import JobArray
 from studies.kit.launch.slurm.cluster import Cluster, within
 from studies.kit.launch.slurm.job import RUNNER
@@ -30,13 +30,15 @@ AT_ONCE: Say = partial(print, flush=True)  # also into a pipe: the job ids matte
 @dataclass(frozen=True, kw_only=True)
 class Sending:
     """What was done: the record (None: there was nothing to send), the runs sent, those in flight already, those left
-    out with the reason, and what the scheduler refused."""
+    out with the reason, what the scheduler refused, and how many runs wait for room, with the limit."""
 
     submission: Submission | None
     sent: tuple[str, ...]
     in_flight: tuple[str, ...]
     left_out: Mapping[str, str]
     refused: tuple[str, ...] = ()
+    waiting: int = 0
+    limit: str = ""
 
     @property
     def job_ids(self) -> list[str]:
@@ -44,8 +46,18 @@ class Sending:
         return [sent.job for sent in (self.submission.arrays if self.submission else ()) if sent.job]
 
 
-def send(planned: Plan, settings: Cluster, *, yes: bool = False, say: Say = AT_ONCE, runner: str = RUNNER) -> Sending:
-    """Send every run to do that is not in flight. `yes`: however much that spends.
+def send(
+    planned: Plan,
+    settings: Cluster,
+    *,
+    yes: bool = False,
+    say: Say = AT_ONCE,
+    runner: str = RUNNER,
+    code: Path | None = None,
+) -> Sending:
+    """Send every run to do that is not in flight, as far as the site's limits allow.
+
+    `yes`: however much that spends. `code`: the snapshot of the code that jobs run; None: the code as it is now.
 
     Raises UserError before anything is sent for what can be known then; Unreachable when the controller stays away.
     """
@@ -70,19 +82,28 @@ def send(planned: Plan, settings: Cluster, *, yes: bool = False, say: Say = AT_O
             _ask(planned, fresh, settings)
         packed = arrays.pack(fresh, settings, planned.calibration, done=done)
         split = [_limited(array, settings, limit, partition) for array in arrays.arrays(packed, size)]
+        count, why = limits.room(entries, settings)
+        if not (fit := limits.fitting(split, count)):
+            return Sending(
+                submission=None, sent=(), in_flight=in_flight, left_out=left_out, waiting=len(fresh), limit=why
+            )
         batch = sbatch.prepare(
-            planned, fresh, split, settings, lambda number: submissions.folder() / number, runner=runner
+            planned, fresh, fit, settings, lambda number: submissions.folder() / number, runner=runner, code=code
         )
         submissions.write(batch.record)
         sender = _Sender(batch, flying, say)
-        sender.send(range(len(split)))
+        sender.send(range(len(fit)))
         sender.confirm()
+    sent = tuple(name for one in sender.record.arrays if one.job for ids in one.runs for name in ids)
+    refused = [one for i, one in enumerate(sender.record.arrays) if not one.job and i not in sender.waiting]
     return Sending(
         submission=sender.record,
-        sent=tuple(name for sent in sender.record.arrays if sent.job for ids in sent.runs for name in ids),
+        sent=sent,
         in_flight=in_flight,
         left_out=left_out,
-        refused=tuple(sent.why for sent in sender.record.arrays if not sent.job),
+        refused=tuple(one.why for one in refused),
+        waiting=len(fresh) - len(sent) - sum(len(ids) for one in refused for ids in one.runs),
+        limit=sender.full or why,
     )
 
 
@@ -110,6 +131,8 @@ class _Sender:
 
     def __init__(self, batch: Batch, flying: Mapping[str, Dispatch], say: Say) -> None:
         self.batch, self.say, self.flying = batch, say, flying
+        self.full = ""  # what the scheduler said when it took no more
+        self.waiting: set[int] = set()  # arrays that it did not take for that
         self.key = {name: one.sent.key(one.element) for name, one in flying.items()}  # run → queue id
 
     @property
@@ -122,11 +145,17 @@ class _Sender:
         for index in indices:
             sent = self.record.arrays[index]
             after = self.key.get(sent.after) if sent.after else None
+            if self.full:
+                self._wait(index)
+                continue
             if sent.after and after is None:
                 self._note(index, why=f"not sent: the job of its parent {sent.after} was not accepted")
                 continue
             try:
-                job = controller.retrying(partial(self._sbatch, index, after), self.say)
+                job = self._as_many_as_fit(index, after)
+            except controller.Full:
+                self._wait(index)
+                continue
             except controller.Refused as error:
                 self._note(index, why=str(error))
                 self.say(f"refused: {error}")
@@ -181,6 +210,21 @@ class _Sender:
             sent = self.record.arrays[index]
             self._note(index, job=None, name=sent.name + "r", folder=sent.folder + "r")
         self.send(again)
+
+    def _as_many_as_fit(self, index: int, after: str | None) -> str:
+        """sbatch an array, or as much of it as is taken → its job id. Raises Full when not one job is taken."""
+        while True:
+            try:
+                return controller.retrying(partial(self._sbatch, index, after), self.say)
+            except controller.Full as error:
+                self.full = str(error)
+                if len(self.record.arrays[index].runs) == 1:
+                    raise
+                self.batch = self.batch.halved(index)
+
+    def _wait(self, index: int) -> None:
+        self.waiting.add(index)
+        self._note(index, why=f"waits for room: {self.full}")
 
     def _take_along(self, sent: Iterable[Sequence[str]]) -> None:
         """Let the children that wait for an earlier job of these runs wait for the new one."""
