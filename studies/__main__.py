@@ -92,8 +92,10 @@ def dispatch(args: argparse.Namespace) -> int:
         return function(args.command)(args)
     if args.command != "all" and args.command not in ARTEFACTS:
         raise unknown("command", args.command, (*ARTEFACTS, "all", *COMMANDS))
+    from studies.kit.ledger import reference
     from studies.pages import render
 
+    reference.check()
     if args.command == "all":
         return max(launch.bring_up_to_date(ARTEFACTS, args), render.everything(args))
     status = launch.bring_up_to_date((args.command,), args)

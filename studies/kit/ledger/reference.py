@@ -80,6 +80,12 @@ class Replication:
     realigned: float | None  # after `realign`
 
 
+def check() -> None:
+    """Raise UserError where the paper's numbers are not to be had: a table would be run and then not render."""
+    if not FOLDER.is_dir():
+        raise UserError(f"{FOLDER}: not here; the studies run in a checkout of the repository")
+
+
 @lru_cache(maxsize=None)
 def table(k: int, folder: Path = FOLDER) -> tuple[Printed, ...]:
     """The printed cells of Table `k`, in the order of the file."""
@@ -208,8 +214,7 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, s
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.reader(file))
     except FileNotFoundError:
-        cause = "restore it from git" if path.parent.is_dir() else "the studies run in a checkout of the repository"
-        raise UserError(f"{path}: file is missing; {cause}") from None
+        raise UserError(f"{path}: file is missing; restore it from git") from None
     header = lines[0] if lines else []
     if missing := [name for name in columns if name not in header]:
         raise UserError(f"{path}: row 1: column `{missing[0]}` is missing; the header is {','.join(columns)}")
