@@ -16,7 +16,7 @@ from pathlib import Path
 from muppet.result import read
 from muppet.tasks import A1, ALL, COPIES, SETS, get
 from studies.kit.ledger import reference
-from studies.kit.ledger.results import RESULTS
+from studies.kit.ledger.folder import RESULTS
 
 # Where the catalogue's first evaluation split is a test split, but a labelled validation split exists.
 VALIDATION = {"cnn_dailymail": 13368, "xsum": 11332, "aeslc": 1960, "multi_news": 5622}
