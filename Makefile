@@ -23,7 +23,7 @@ ARGS = --profile "$$PROFILE" --launcher "$$LAUNCHER" --only "$$ONLY" --jobs "$$J
 LOCK := $(shell command -v flock >/dev/null 2>&1 && echo 'flock $(VENV)/.lock')
 
 ARTEFACTS := table1 table3 table4 table5 table6 figure1 figure2 figure3 ablations
-VIEWS := render report reproduction claims decisions
+VIEWS := render report reproduction claims meta decisions
 JOBS_AND_COST := plan status feed retry cancel logs prefetch doctor bench calibrate
 
 .PHONY: setup help all test lint $(ARTEFACTS) $(VIEWS) $(JOBS_AND_COST)
@@ -53,6 +53,7 @@ render: $(READY)  ## render everything from the results that are there
 report: $(READY)  ## one self-contained page: paper_tables/report.html
 reproduction: $(READY)  ## the write-up: paper_tables/reproduction.md
 claims: $(READY)  ## the paper's claims, each with a verdict and its numbers
+meta: $(READY)  ## what the paper's own numbers say together, before any run
 decisions: $(READY)  ## the paper's ambiguities and what was decided
 plan: $(READY)  ## what would run and what it costs
 status: $(READY)  ## done, running, queued, failed: per artefact and run

@@ -22,6 +22,7 @@ COMMANDS = {
     "claims": "studies.pages.claims:main",
     "decisions": "studies.pages.claims:decisions",
     "calibrate": "studies.pages.claims:calibrate",
+    "meta": "studies.pages.meta:main",
     "plan": "studies.kit.launch.bill:main",
     "status": "studies.kit.launch.status:main",
     "feed": "studies.kit.launch.slurm:feed",

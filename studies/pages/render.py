@@ -24,8 +24,8 @@ def artefact(name: str, args: argparse.Namespace) -> int:
 
 
 def main(args: argparse.Namespace) -> int:
-    """`make render`: artefacts, statistics, Table 1, decisions, claims; 2 when a result is refused."""
-    from studies.pages import claims, statistics, table1
+    """`make render`: artefacts, statistics, Table 1, decisions, claims, meta; 2 when a result is refused."""
+    from studies.pages import claims, meta, statistics, table1
 
     studies = load.load_studies(args.profile)
     collected = results.read_all(args.profile)
@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
     if strangers:
         why = "made under another DECIDE or by another version of the recipes"
         print(f"{len(strangers)} results of no declared run in all: {why}", file=sys.stderr)
-    status = max(page(args) for page in (table1.main, claims.decisions, claims.main))
+    status = max(page(args) for page in (table1.main, claims.decisions, claims.main, meta.main))
     return _refused(collected, studies) or status
 
 

@@ -18,6 +18,7 @@ from muppet.paths import write_text
 from muppet.runs import Prefinetune, Recipe
 from studies import recipes, table1
 from studies.claims.claim import MODELS
+from studies.claims.meta import analyses
 from studies.claims.verdicts import single
 from studies.kit import cost, decisions, profiles
 from studies.kit.ledger.profile import ProfileResults, open_profile
@@ -65,6 +66,8 @@ def render(names: Sequence[str]) -> str:
         "## 2 Methodology",
         *_method(opened),
         "## 3 Results",
+        "### What the paper's own numbers say\n\nWithout any run ([meta.md](meta.md)):\n\n"
+        + "\n".join(f"- *{each.title}.* {each.text}" for each in analyses()),
         *_results(opened, judged),
         "## 4 Discussion",
         *_discussion(judged),

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from muppet.paths import write_text
+from studies.claims.meta import analyses
 from studies.claims.sources import RELEASED
 from studies.kit import decisions, profiles
 from studies.kit.decisions import option
@@ -84,6 +85,7 @@ def render(loaded: Sequence[ProfileResults]) -> str:
             sources=SOURCES,
             claims=claims,
             tally=tally(claims),
+            analyses=analyses(),
             tables=[
                 table(ledger, loaded[0], name) for name, study in loaded[0].studies.items() if study.kind == "table"
             ],

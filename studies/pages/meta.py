@@ -1,0 +1,36 @@
+"""`paper_tables/meta.md`: what the paper's own cells and the outside replication say, before any run."""
+
+from __future__ import annotations
+
+import argparse
+
+from muppet.paths import write_text
+from studies.claims.meta import Analysis, analyses
+from studies.pages import TABLES
+
+HEAD = (
+    "# What can be said today",
+    "",
+    "Analyses of the paper's own cells ([reference/](reference/)) and of the outside replication. No run of ours is "
+    "needed, and none is used. Gains are MUPPET minus its base, in points.",
+    "",
+)
+
+
+def main(args: argparse.Namespace) -> int:
+    """`make meta`: write the page and say where it is."""
+    write_text(TABLES / "meta.md", markdown(analyses()))
+    print(f"wrote {TABLES / 'meta.md'}")
+    return 0
+
+
+def markdown(found: list[Analysis]) -> str:
+    """The page."""
+    from tabulate import tabulate
+
+    lines = [*HEAD]
+    for each in found:
+        lines += [f"## {each.title}", "", each.text, ""]
+        if each.rows:
+            lines += [tabulate(each.rows, headers=each.heads, tablefmt="pipe", disable_numparse=True), ""]
+    return "\n".join(lines)
