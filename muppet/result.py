@@ -156,7 +156,7 @@ def _scored(facts_: Mapping[str, Any], keys: Iterable[str]) -> set[str]:
     """Those of `keys` (`task/split/metric`) whose task the run scores, by that task's metrics."""
     tasks = [facts_.get("task"), *(facts_.get("evaluate_on") or ())]
     metrics = {task["name"]: task["metrics"] for task in tasks if task}
-    parts = {key: key.split("/") for key in keys}
+    parts = {key: key.split("/", 2) for key in keys}  # a metric of the Hub may have a slash
     return {key for key, part in parts.items() if len(part) == 3 and part[2] in metrics.get(part[0], ())}
 
 

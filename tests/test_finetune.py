@@ -163,6 +163,31 @@ def test_a_wrong_metric_is_refused_before_anything_is_read(name, metrics, messag
     assert message in str(caught.value)
 
 
+def test_a_metric_of_the_hub_is_scored_without_an_interval(tmp_path):
+    """Written as the Hub's are, in a folder: the share of equal classes."""
+    folder = tmp_path / "same"
+    folder.mkdir()
+    (folder / "same.py").write_text(
+        "import datasets\n"
+        "import evaluate\n"
+        "class Same(evaluate.Metric):\n"
+        "    def _info(self):\n"
+        "        number = datasets.Value('int64')\n"
+        "        features = datasets.Features({'predictions': number, 'references': number})\n"
+        "        return evaluate.MetricInfo(description='', citation='', inputs_description='', features=features)\n"
+        "    def _compute(self, predictions, references):\n"
+        "        return {'same': sum(p == r for p, r in zip(predictions, references)) / len(references)}\n"
+    )
+    run = fine("rte")
+    metrics = ("accuracy", f"evaluate:{folder}")
+    run = dataclasses.replace(run, task=dataclasses.replace(run.task, metrics=metrics))
+    result = finetune(run)
+    write(result, tmp_path / f"{result.id}.json")
+    scores = read(tmp_path / f"{result.id}.json", run).scores
+    ours, theirs = (scores[run.task.key(metric=metric)] for metric in metrics)
+    assert theirs.value == ours.value and theirs.n == ours.n and theirs.low is theirs.high is theirs.items is None
+
+
 def test_the_pre_finetuned_head_is_used_only_when_asked_for():
     before = mixture("copa mnli", updates=1)
     with pytest.raises(UserError, match="the pre-finetuned model is not there; run prefinetune-roberta-2sets"):

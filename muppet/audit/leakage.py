@@ -86,7 +86,7 @@ def clean_scores(path: Path, train: Sequence[Task] | None = None) -> str:
     source: Source = result.facts["source"]
     lines = [f"{result.id}: against {len(names)} training sets"]
     for key, score in result.scores.items():
-        name, split, metric = key.split("/")
+        name, split, metric = key.split("/", 2)
         if score.items is None or split == "held_out" or name not in ALL:
             continue
         task = ALL[name]

@@ -138,7 +138,7 @@ def _base(start: str) -> str | None:
 def _hub_metric(measure: str) -> str:
     """The Hub's name of a metric of ours."""
     if measure.startswith("evaluate:"):
-        return measure.split(":")[1]
+        return measure.split(":")[1].rstrip("/").rsplit("/", 1)[-1]
     if measure.startswith("rouge"):
         return "rouge"
     return HUB_METRICS.get(measure) or {"em": "exact_match", "f1": "f1"}.get(measure.rsplit("_", 1)[-1], measure)
