@@ -1,4 +1,4 @@
-# Variables: PROFILE=smoke|mini|paper  LAUNCHER=local (default)|slurm  ONLY='row/column' glob  YES=1 (spend what the plan says)
+# Variables: PROFILE=smoke|mini|base|paper  LAUNCHER=local (default)|slurm  ONLY='row/column' glob  YES=1 (spend what the plan says)
 #            RUN=0 (render only; for `logs`: a run's id)  JOBS=workers  ARTEFACT=name (plan)  DECIDE='name=option …'
 PROFILE ?= smoke
 LAUNCHER ?=

@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line. An empty value is an absent one, so that make may hand over unset variables."""
     options = argparse.ArgumentParser(prog="python -m studies", description=__doc__, allow_abbrev=False)
     options.add_argument("command", help="an artefact (table3, figure1, …), all, or: " + ", ".join(COMMANDS))
-    options.add_argument("--profile", default="smoke", help="smoke (default), mini or paper")
+    options.add_argument("--profile", default="smoke", help="smoke (default), mini, base or paper")
     options.add_argument("--launcher", help="local (default) or slurm; retry: by default the one that sent the run")
     options.add_argument("--only", metavar="GLOB", help="cells to run, as row/column; the table still shows all")
     options.add_argument("--yes", action="store_true", help="spend what the plan says")

@@ -100,3 +100,37 @@ def test_mini_has_the_base_rows_alone_on_real_data_with_fifteen_datasets_or_more
 def test_an_unknown_profile_names_the_nearest() -> None:
     with pytest.raises(UserError, match="did you mean 'smoke'"):
         profiles.get("smok")
+
+
+# ---------------------------------------------------------------- base
+
+
+def test_base_is_roberta_base_s_part_of_every_artefact_on_whole_data() -> None:
+    paper, base = load_studies("paper"), load_studies("base")
+    for name, study in base.items():
+        own = [cell for cell in study.cells if cell.runs]
+        rows = {cell.row for cell in own}
+        large = {cell.row for cell in paper[name].cells if cell.runs} - rows
+        assert bool(own) == (name != "table6"), name  # which is of the large model alone
+        assert not any("RoBERTa-L" in row or "BART" in row for row in rows), rows
+        assert all("RoBERTa-L" in row or "BART" in row or name == "table6" for row in large), large
+        for run in study.runs().values():
+            assert run.train_rows is None and getattr(run, "evaluation_rows", None) is None
+
+
+def test_base_has_the_published_point_and_three_seeds() -> None:
+    cells = {cell.key: cell for cell in load_studies("base", ["table3"])["table3"].cells}
+    for row in ("RoBERTa-B", "RoBERTa-B + MUPPET", "RoBERTa-B + MUPPET (released)"):
+        for column, lr in (("RTE", 2e-5), ("MNLI", 1e-5), ("STS-B", 2e-5)):
+            runs = cells[f"{row}/{column}"].runs
+            assert len(runs) == profiles.BASE_SEEDS == len({run.seed for run in runs})
+            assert {(run.recipe.lr, run.recipe.adam_eps, run.recipe.dropout) for run in runs} == {(lr, 1e-6, 0.1)}
+            assert {run.held_out for run in runs} == {None}
+    (parent_run,) = {parent(run) for run in cells["RoBERTa-B + MUPPET/RTE"].runs}
+    assert parent_run == recipes.prefinetuning(recipes.ROBERTA_B)  # Table 8's, as declared
+
+
+def test_base_keeps_every_fold() -> None:
+    study = load_studies("base", ["table5"])["table5"]
+    (cell,) = [cell for cell in study.cells if cell.key == "RoBERTa-B/Hyperpartisan"]
+    assert cell.folds and sorted(run.seed for run in cell.runs) == list(range(10))

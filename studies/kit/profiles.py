@@ -1,4 +1,5 @@
-"""A profile is a function from a declared run to the run that is done: the paper's, a small real or a tiny made-up one.
+"""A profile is a function from a declared run to the run that is done: the paper's, its part for one GPU, a small real
+one or a tiny made-up one.
 
 A scaled run has other facts and so another id: a small result can never land in a paper-size cell.
 """
@@ -120,6 +121,24 @@ def _mini_tasks(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
     return tuple(task for task in tasks if task.name in MINI_TASKS)
 
 
+# ---------------------------------------------------------------- base
+
+BASE_MODELS = ("FacebookAI/roberta-base", "facebook/muppet-roberta-base")
+BASE_SEEDS = 3  # the fewest that give an interval
+PUBLISHED_LR = {"rte": 2e-5, "stsb": 2e-5}  # the codebase's published recipes of RoBERTa; 1e-5 for every other set
+
+
+def _base(run: Run) -> Run | None:
+    """Whole data and the declared pre-finetuning; the search becomes the published point, so nothing is held out."""
+    folds = isinstance(run, Finetune) and run.task.partition is not None  # whose seed is the fold's number
+    if _model(run) not in BASE_MODELS or (run.seed >= BASE_SEEDS and not folds):
+        return None
+    if isinstance(run, Prefinetune):
+        return run
+    lr = PUBLISHED_LR.get(run.task.name, 1e-5)
+    return replace(run, recipe=replace(run.recipe, lr=lr, adam_eps=1e-6, dropout=0.1), held_out=None)
+
+
 # ---------------------------------------------------------------- shared
 
 
@@ -174,6 +193,13 @@ PROFILES: Mapping[str, Profile] = {
         caption="all-MiniLM-L6-v2 in RoBERTa-base's place, real data with capped rows. Its model card lists NLI, Quora "
         "and question-answering sets among its training data, so MNLI, QQP, QNLI and SQuAD are not new to it",
         scale=_mini,
+    ),
+    "base": Profile(
+        name="base",
+        caption="RoBERTa-base and its released checkpoint on whole data, for one GPU: Table 8's recipe, the published "
+        "point of fine-tuning in place of the search, three seeds",
+        scale=_base,
+        comparable=True,
     ),
     "paper": Profile(
         name="paper", caption="the paper's models, data and recipes", scale=lambda run: run, comparable=True

@@ -96,8 +96,8 @@ def show(planned: Plan, facts: Mapping[str, Any]) -> None:
     if planned.to_do:
         first, then = facts["waves"]
         console.print(
-            f"to do: {first} pre-finetunings, then {then} fine-tunings; {facts['seconds'] / 3600:,.1f} {unit}, "
-            f"{facts['disk_bytes'] / 1e9:,.1f} GB of disk"
+            f"to do: {first} pre-finetunings, then {then} fine-tunings; {facts['seconds'] / 3600:,.1f} {unit} "
+            f"({facts['seconds'] / 86400:,.1f} days on one), {facts['disk_bytes'] / 1e9:,.1f} GB of disk"
         )
         console.print(
             f"on a cluster: {facts['jobs']} jobs in {len(facts['arrays'])} arrays; {facts['width']} jobs at once take "
