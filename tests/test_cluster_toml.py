@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from muppet.errors import UserError
 from muppet.runs import Finetune, Prefinetune, Recipe
 from muppet.tasks import get
-from studies.kit.launch.slurm import cluster
+from studies.kit.launch.slurm import cluster, controller
 from studies.kit.launch.slurm.cluster import Cluster, Stage
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +57,34 @@ def test_the_example_is_valid_as_it_stands_and_with_every_line_turned_on(tmp_pat
     assert (
         settings.partition == "gpu" and settings.prefinetune.minutes == 1440 and settings.sbatch["mail-type"] == "FAIL"
     )
+
+
+def test_what_the_file_leaves_open_is_taken_from_sbatch_s_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SBATCH_ACCOUNT", "theirs")
+    monkeypatch.setenv("SBATCH_WCKEY", "key")
+    settings = cluster.read(write(tmp_path, 'account = "mine"'))
+    assert (settings.account, settings.wckey) == ("mine", "key")
+
+
+def test_a_stage_may_have_its_own_partition() -> None:
+    settings = Cluster(partition="main,high", qos="normal", prefinetune=Stage(partition="large", gpu_type="h100"))
+    assert (
+        settings.of("prefinetune-x", "partition") == "large" and settings.of("finetune-x", "partition") == "main,high"
+    )
+    assert settings.of("prefinetune-x", "qos") == "normal" and settings.of("finetune-x", "gpu_type") is None
+
+
+def test_of_several_partitions_each_must_be_there_and_the_shortest_limit_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = "main*|2-00:00:00|up\nhigh|4:00:00|up\nold|infinite|down\n"
+    monkeypatch.setattr(controller, "ask", lambda *command, **more: shown)
+    assert controller.partition_limit("main,high") == ("main,high", 240)
+    assert controller.partition_limit(None) == ("main", 2880)
+    with pytest.raises(UserError, match="did you mean 'high'"):
+        controller.partition_limit("main,hihg")
+    with pytest.raises(UserError, match="'old' is down"):
+        controller.partition_limit("main,old")
 
 
 def test_without_a_file_the_defaults_hold_but_a_named_file_must_be_there(

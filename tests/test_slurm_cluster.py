@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_smoke_table_3_as_a_whole(grid: Make) -> None:
 def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -> None:
     one = grid()
     good = (one.code / "studies/kit/launch/worker.py").read_text()
-    one.patch("studies/kit/launch/worker.py", PARENT, 'raise OSError("no such luck")\n            ' + PARENT)
+    one.patch("studies/kit/launch/worker.py", PARENT, 'raise OSError("no such luck")\n    ' + PARENT)
     one.submit()
     one.until(one.idle, "all jobs have ended")
     states = one.states()
@@ -144,12 +145,21 @@ def test_scripts_written_out_run_as_the_submission_would(cluster: Cluster, grid:
 
 
 def test_a_run_that_crashes_fails_alone(grid: Make) -> None:
-    one = grid(plain=True)
+    # Jobs start without the user's environment here; what `setup` and a prefix set must reach Python all the same.
+    settings = 'setup = ["export FROM_SETUP=yes"]\nprefix = "env FROM_PREFIX=yes"\npartition = "main,high"\n'
+    one = grid(plain=True, settings=settings + '[sbatch]\nexport = "NONE"\n')
+    faults = [{"node": "127.0.0.1", "run": run, "error": "CUDA error", "when": time.time()} for run in "abc"]
+    (one.work / "artifacts/failures.jsonl").write_text("".join(json.dumps(fault) + "\n" for fault in faults))
+    reached = '{"FROM_SETUP", "FROM_PREFIX"} <= set(os.environ)'
     crash = (
-        'if run.task.name == "cola" and isinstance(run.init, str):\n                __import__("ctypes").string_at(0)\n'
+        f'if run.task.name == "cola" and isinstance(run.init, str) and {reached}:\n'
+        '            __import__("ctypes").string_at(0)\n'
     )
-    one.patch("studies/kit/launch/worker.py", CHILD, f"{crash}            {CHILD}")
-    one.submit()
+    one.patch("studies/kit/launch/worker.py", CHILD, f"{crash}        {CHILD}")
+    assert "node 127.0.0.1 is left out: 3 runs failed there" in one.submit()
     one.finish(4)
+    used = set(re.findall(r"nodename=(\S+)", one.joblogs()))
+    assert used and "127.0.0.1" not in used
+    assert "node 127.0.0.1 is left out" in one.run("status")
     failed = {name: state for name, state in one.states().items() if state["state"] == "failed"}
     assert len(failed) == 1 and "SIGSEGV" in next(iter(failed.values()))["why"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from muppet.runs import Finetune, Prefinetune, Recipe, Run, run_id
 from muppet.tasks import get
 from studies.kit import cost
 from studies.kit.launch.slurm import arrays as jobs
-from studies.kit.launch.slurm import controller, limits, preflight, submissions
+from studies.kit.launch.slurm import controller, limits, nodes, preflight, submissions
 from studies.kit.launch.slurm.cluster import Cluster, Stage
 from studies.kit.launch.slurm.submissions import Sent, Submission
 from studies.kit.ledger import folder
@@ -221,6 +222,58 @@ def test_a_refusal_has_all_that_the_controller_and_the_site_s_plug_in_said() -> 
     )
     said = "sbatch: lua: jobs of this partition name a project: #SBATCH --account=...; Unspecified error"
     assert str(controller.failure("sbatch", text)) == said
+
+
+def test_a_script_asks_for_what_the_settings_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from studies.kit.launch.plan import plan
+    from studies.kit.launch.slurm.emit import emit
+    from tests.kit import small_study
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+    large = Stage(partition="large", qos="long", gpu_type="h100", gpus_per_node=2)
+    settings = Cluster(
+        partition="main,high",
+        wckey="muppet",
+        gpu_type="a100",
+        prefix="apptainer exec image.sif",
+        python="/opt/python",
+        srun=("--container-image=x",),
+        prefinetune=large,
+        finetune=Stage(gpus_per_node=1),
+    )
+    emit(plan({"table3": small_study()}, "smoke"), tmp_path / "scripts", settings)
+    texts = {path.name: path.read_text() for path in sorted((tmp_path / "scripts").glob("*.sbatch"))}
+    first, then = texts["0.sbatch"], texts["1.sbatch"]
+    assert "partition=large\n" in first and "qos=long\n" in first and "gpus-per-node=h100:2\n" in first
+    assert "partition=main,high\n" in then and "qos" not in then and "gpus-per-node=a100:1\n" in then
+    assert re.search(r"job-name=muppet-table3-prefinetune-\d{8}-\d{6}-\w+-0\n", first)
+    assert re.search(r"job-name=muppet-table3-(rte|sst2|2-datasets)-\d", then)
+    for text in (first, then):
+        assert "wckey=muppet\n" in text and "--export=ALL" in text and "--container-image=x" in text
+        assert f"apptainer exec image.sif {tmp_path}/scripts/python -m studies" in text
+    assert 'exec /opt/python "$@"' in (tmp_path / "scripts/python").read_text()
+
+
+def test_nodes_that_keep_failing_are_left_out_but_not_most_of_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
+
+    def fails(node: str, error: str, *runs: str) -> None:
+        monkeypatch.setenv("SLURMD_NODENAME", node)
+        for run in runs:
+            folder.fail(run, error)
+
+    fails("n1", "RuntimeError: CUDA error: uncorrectable ECC error", "a", "b", "c")
+    fails("n2", "CUDA error: unspecified launch failure", "a", "a", "a")  # one run alone
+    fails("n3", "KeyError: 'label'", "a", "b", "c")  # not the node's doing
+    fails("n4", "its process was ended by SIGBUS", "a", "b", "c", "d")
+    every = {f"n{i}" for i in range(1, 9)}
+    assert list(nodes.left_out(every)) == ["n4", "n1"] and "4 runs failed there" in nodes.left_out(every)["n4"]
+    assert list(nodes.left_out({"n1", "n4", "n5"})) == ["n4"] and nodes.left_out({"n1"}) == {}
+    monkeypatch.setattr(time, "time", lambda: 1e12)
+    assert nodes.left_out(every) == {}
 
 
 # ---------------------------------------------------------------- before anything is sent

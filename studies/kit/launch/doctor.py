@@ -240,7 +240,8 @@ def _scheduler() -> Iterator[Check]:
     meant = Path(cluster.FILE).exists()  # who has filled in the file wants the cluster
     try:
         settings = cluster.read()
-        partition, limit = controller.partition_limit(settings.partition)
+        for stage in ("prefinetune", "finetune"):
+            partition, limit = controller.partition_limit(settings.of(stage, "partition"))
         size, hosts = controller.max_array(), controller.hosts()
     except UserError as error:
         yield Check(

@@ -13,7 +13,7 @@ from typing import Literal
 
 from muppet.errors import UserError
 from muppet.runs import Run, parent, run_id
-from studies.kit.launch.slurm import controller, submissions
+from studies.kit.launch.slurm import controller, nodes, submissions
 from studies.kit.launch.slurm.submissions import Dispatch
 from studies.kit.ledger import folder
 from studies.kit.ledger.folder import result_path
@@ -194,13 +194,21 @@ def show(studies: Iterable[Study], runs: Mapping[str, Run], profile: str, *, as_
     """Print the states per artefact and per run → 0. The JSON has `unreachable`, `artefacts` (counts) and `runs`."""
     overview = look(runs, profile)
     counts = {study.name: Counter(str(overview.states[name].state) for name in study.runs()) for study in studies}
+    bad = nodes.faulty()
     if as_json:
         listed = [
             {k: v for k, v in dataclasses.asdict(state).items() if v is not None} for state in overview.states.values()
         ]
         print(
             json.dumps(
-                {"profile": profile, "unreachable": overview.unreachable, "artefacts": counts, "runs": listed}, indent=1
+                {
+                    "profile": profile,
+                    "unreachable": overview.unreachable,
+                    "artefacts": counts,
+                    "faulty_nodes": bad,
+                    "runs": listed,
+                },
+                indent=1,
             )
         )
         return 0
@@ -212,6 +220,8 @@ def show(studies: Iterable[Study], runs: Mapping[str, Run], profile: str, *, as_
     if overview.unreachable:
         console.print(Text(overview.unreachable, style="yellow"), soft_wrap=True)
         console.print("results and records are shown, the queue is not", highlight=False)
+    for node, why in bad.items():
+        console.print(Text(f"node {node} is left out: {why}", style="yellow"), soft_wrap=True)
     there = [word for word in COLOURS if any(count[word] for count in counts.values())]
     table = Table("artefact", *there, title=f"profile {profile}", title_justify="left", box=None)
     for name, count in counts.items():

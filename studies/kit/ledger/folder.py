@@ -3,6 +3,7 @@
     results/<profile>/<stage>/<id>.json    the result; the run is done when it is there
     artifacts/runs/<id>/                   failure.json, progress.json, started.json, attempts.json, holder.json,
                                            log.txt, checkpoint/
+    artifacts/failures.jsonl               every failure, with its node
 
 A record that is absent or damaged reads as an empty one: it is news of a run, never the truth about it.
 """
@@ -29,6 +30,7 @@ from muppet.runs import Run, run_id
 
 RESULTS = Path("results")
 TAIL = 20  # lines of a traceback or log that a failure record keeps
+FAULTS = "failures.jsonl"  # in artifacts/: which run failed on which node
 SHARD = 2  # characters of a shard's name
 MANY = 10_000  # files of one folder, beyond which file systems grow slow
 LOG_BYTES = 8_000  # of a log's end, in which these lines are looked for
@@ -129,11 +131,23 @@ def fail(name: str, error: BaseException | str) -> None:
         "count": before.get("count", 0) + 1 if before.get("error") == message else 1,
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "log": str(log(name)),
+        "node": (node := os.environ.get("SLURMD_NODENAME") or socket.gethostname()),
     }
     try:
         write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        with (paths.artifacts() / FAULTS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"node": node, "run": name, "error": message, "when": time.time()}) + "\n")
     except OSError as disk:  # full or read-only: the run has failed all the same
         print(f"{path}: no failure record could be written ({disk}); {message}", file=sys.stderr)
+
+
+def faults() -> list[dict[str, Any]]:
+    """Every failure in order of time, also of runs that have a result since: `node`, `run`, `error`, `when`."""
+    try:
+        lines = (paths.artifacts() / FAULTS).read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines if line.endswith("}")]
+    except (OSError, ValueError):
+        return []
 
 
 def start(name: str) -> int:

@@ -15,6 +15,7 @@ from studies.kit import cost
 
 FILE = "cluster.toml"
 STARTUP_S = 20.0  # of a job: interpreter, imports, model and data opened
+FROM_SBATCH = ("partition", "account", "wckey", "qos", "constraint")
 EARLY_S = 60  # by which SLURM may send its warning too early
 SHORTEST_MIN = 10  # of a job's time limit
 SLACK = 2.0  # time limit over estimate; a job that hits its limit checkpoints and goes on, so this need not be generous
@@ -30,19 +31,28 @@ class Stage:
     cpus_per_task: int | None = None
     memory_gb: float | None = None  # of one node
     minutes: int | None = None  # time limit
+    partition: str | None = None  # instead of the cluster's, as are the following
+    qos: str | None = None
+    constraint: str | None = None
+    gpu_type: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
     """The settings of `cluster.toml`."""
 
-    partition: str | None = None  # None: the cluster's default
+    partition: str | None = None  # one or several (`main,high`); None: the cluster's default
     account: str | None = None
+    wckey: str | None = None
     qos: str | None = None
     constraint: str | None = None
+    gpu_type: str | None = None  # as in gpus-per-node=a100:8
     exclude: str | None = None  # nodes never to use
     array_parallelism: int = 256  # jobs of one array that run at once
     setup: tuple[str, ...] = ()  # shell lines before each job: modules, conda, proxies
+    prefix: str | None = None  # what Python is started by: `apptainer exec --nv image.sif`
+    python: str | None = None  # the interpreter, where that of the submission is not there; None: the same
+    srun: tuple[str, ...] = ()  # further options of srun: `--container-image=…` for pyxis
     gpus_per_node: int = 8  # that a node has; 0: a cluster without GPUs
     cpus_per_gpu: int = 8
     signal_s: int = 120  # before its time limit a job gets USR2 and checkpoints
@@ -58,6 +68,11 @@ class Cluster:
     def stage(self, name: str) -> Stage:
         """What is fixed for the stage called `name`, or for that of the run whose id is `name`."""
         return self.prefinetune if name.startswith("prefinetune") else self.finetune
+
+    def of(self, name: str, setting: str) -> str | None:
+        """A setting that a stage may have for itself, such as `partition`, for the stage of run (or stage) `name`."""
+        value: str | None = getattr(self.stage(name), setting) or getattr(self, setting)
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +103,7 @@ class Resources:
 def read(path: Path | None = None) -> Cluster:
     """The settings in `path`, by default `$MUPPET_CLUSTER` or ./cluster.toml; without a file, the defaults.
 
+    What the file leaves open of FROM_SBATCH is taken from sbatch's own variables, such as `$SBATCH_ACCOUNT`.
     Raises UserError that names the file, the key and the nearest valid one.
     """
     named = path or (Path(os.environ["MUPPET_CLUSTER"]) if os.environ.get("MUPPET_CLUSTER") else None)
@@ -95,7 +111,7 @@ def read(path: Path | None = None) -> Cluster:
     if not file.exists():
         if named:
             raise UserError(f"{file}: no such file; copy cluster.example.toml there and fill it in")
-        return Cluster()
+        return _filled(Cluster())
     try:
         plain = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -107,7 +123,12 @@ def read(path: Path | None = None) -> Cluster:
     for key, value in cluster.sbatch.items():
         if not isinstance(value, (str, int, bool)):
             raise UserError(f"{file}: [sbatch] {key}: expected text, a number or true, found {value!r}")
-    return cluster
+    return _filled(cluster)
+
+
+def _filled(cluster: Cluster) -> Cluster:
+    given = {name: os.environ.get(f"SBATCH_{name.upper()}") for name in FROM_SBATCH if getattr(cluster, name) is None}
+    return replace(cluster, **{name: value for name, value in given.items() if value})  # type: ignore[arg-type]
 
 
 def _fill(kind: type, plain: Any, where: str) -> Any:

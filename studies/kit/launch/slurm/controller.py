@@ -181,7 +181,8 @@ def max_array(default: int = 1001) -> int:
 
 
 def partition_limit(name: str | None) -> tuple[str, int | None]:
-    """The partition's name (the default one for None) and its time limit in minutes (None: no limit).
+    """The partition's name (the default one for None) and its time limit in minutes (None: no limit); of several
+    (`main,high`), the shortest limit.
 
     Raises UserError for a partition that is not there, or is down.
     """
@@ -194,14 +195,22 @@ def partition_limit(name: str | None) -> tuple[str, int | None]:
         raise UserError(
             "cluster.toml: this cluster has no default partition; set partition = one of: " + ", ".join(sorted(known))
         )
-    if chosen not in known:
-        raise UserError(f"cluster.toml: partition: {unknown('partition', chosen, known)}")
-    limit, state, _ = known[chosen]
-    if state not in ("up", "drain"):
-        raise UserError(
-            f"cluster.toml: partition {chosen!r} is {state}; choose another, or ask the cluster's administrators"
-        )
-    return chosen, parse_minutes(limit)
+    minutes = []
+    for one in chosen.split(","):
+        if one not in known:
+            raise UserError(f"cluster.toml: partition: {unknown('partition', one, known)}")
+        limit, state, _ = known[one]
+        if state not in ("up", "drain"):
+            raise UserError(
+                f"cluster.toml: partition {one!r} is {state}; choose another, or ask the cluster's administrators"
+            )
+        minutes.append(parse_minutes(limit))
+    return chosen, min((limit for limit in minutes if limit is not None), default=None)
+
+
+def nodes() -> set[str]:
+    """The names of the cluster's nodes."""
+    return set(ask("sinfo", "--noheader", "--Node", "--format=%N").split())
 
 
 def hosts() -> set[str]:

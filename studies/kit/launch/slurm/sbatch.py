@@ -7,6 +7,7 @@ its version.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import time
 import warnings
@@ -16,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from muppet.runs import Run, parent, run_id
+from muppet.runs import Finetune, Run, parent, run_id
 from studies.kit.launch.plan import Plan
 from studies.kit.launch.slurm import controller, snapshot, submissions
 from studies.kit.launch.slurm.arrays import JobArray
@@ -34,6 +35,7 @@ class Batch:
     settings: Cluster
     python: Path
     parents: Mapping[str, str]  # run → the pre-finetuning that it starts from
+    excluded: tuple[str, ...] = ()  # nodes on which runs keep failing
     runner: str = RUNNER
 
     def halved(self, index: int) -> Batch:
@@ -46,7 +48,8 @@ class Batch:
 
     def options(self, index: int, after: str | None = None) -> dict[str, Any]:
         """submitit's parameters of an array; `after`: the queue's id of its parent's job."""
-        return parameters(self.record.arrays[index], self.arrays[index].resources, self.settings, after)
+        sent, resources = self.record.arrays[index], self.arrays[index].resources
+        return parameters(sent, resources, self.settings, after, self.excluded)
 
     def command(self, index: int, listed: Path) -> str:
         """Write the array's runs to `listed` → what its jobs execute.
@@ -55,7 +58,8 @@ class Batch:
         """
         runs = self.record.arrays[index].runs
         write_list(listed, profile=self.record.profile, runs=runs, parents=self.parents, runner=self.runner)
-        return shlex.join([str(self.python), "-m", "studies.kit.launch.slurm.job", str(listed)])
+        own = shlex.join([str(self.python), "-m", "studies.kit.launch.slurm.job", str(listed)])
+        return f"{self.settings.prefix} {own}" if self.settings.prefix else own
 
 
 def to_send(
@@ -86,6 +90,7 @@ def prepare(
     why: str = "",
     runner: str = RUNNER,
     code: Path | None = None,
+    excluded: tuple[str, ...] = (),
 ) -> Batch:
     """A submission of `arrays`, which hold `runs`: the code is kept, and the interpreter written to `folder(number)`.
 
@@ -96,10 +101,11 @@ def prepare(
     root, code = folder(number), code or snapshot.take()
     root.mkdir(parents=True, exist_ok=True)
     root.chmod(0o700)  # `setup` lines and logs are nobody else's business
-    python = snapshot.interpreter(root / "python", snapshot.environment(code, planned.profile, sealed=settings.sealed))
+    variables = snapshot.environment(code, planned.profile, sealed=settings.sealed)
+    python = snapshot.interpreter(root / "python", variables, settings.python)
     sent = tuple(
         Sent(
-            name=f"muppet-{number}-{index}",
+            name=f"muppet-{_label(planned, array, runs)}-{number}-{index}",
             runs=tuple(job.ids for job in array.jobs),
             after=array.parent,
             resources=str(array.resources),
@@ -117,32 +123,60 @@ def prepare(
         arrays=sent,
     )
     parents = {name: run_id(above) for name, run in runs.items() if (above := parent(run))}
-    return Batch(record=record, arrays=tuple(arrays), settings=settings, python=python, parents=parents, runner=runner)
+    return Batch(
+        record=record,
+        arrays=tuple(arrays),
+        settings=settings,
+        python=python,
+        parents=parents,
+        excluded=excluded,
+        runner=runner,
+    )
 
 
-def parameters(sent: Sent, resources: Resources, settings: Cluster, after: str | None) -> dict[str, Any]:
-    """submitit's parameters of one array."""
+def _label(planned: Plan, array: JobArray, runs: Mapping[str, Run]) -> str:
+    """What an array is about, for people who look at the queue: artefact, and dataset or stage."""
+    artefact = next(iter(planned.studies)) if len(planned.studies) == 1 else "all"
+    about = {runs[name] for job in array.jobs for name in job.ids}
+    names = {run.task.name if isinstance(run, Finetune) else run.stage for run in about}
+    return re.sub(r"[^\w.-]", "_", f"{artefact}-{names.pop() if len(names) == 1 else f'{len(names)}-datasets'}")[:36]
+
+
+def parameters(
+    sent: Sent, resources: Resources, settings: Cluster, after: str | None, excluded: Sequence[str] = ()
+) -> dict[str, Any]:
+    """submitit's parameters of one array; `excluded`: nodes left out beside those of the settings."""
+    run = sent.runs[0][0]
+    gpus, kind = resources.gpus_per_node, settings.of(run, "gpu_type")
     chosen: dict[str, Any] = {
         "job_name": sent.name,
         "map_count": len(sent.runs) if len(sent.runs) > 1 else None,
-        "partition": settings.partition,
+        "partition": settings.of(run, "partition"),
         "account": settings.account,
-        "qos": settings.qos,
-        "constraint": settings.constraint,
-        "exclude": settings.exclude,
+        "qos": settings.of(run, "qos"),
+        "constraint": settings.of(run, "constraint"),
+        "exclude": ",".join(filter(None, (settings.exclude, *excluded))) or None,
         "time": resources.minutes,
         "nodes": resources.nodes,
         "ntasks_per_node": resources.tasks_per_node,
-        "gpus_per_node": resources.gpus_per_node or None,
+        "gpus_per_node": (f"{kind}:{gpus}" if kind else gpus) if gpus else None,
         "cpus_per_task": resources.cpus_per_task,
         "mem": f"{round(resources.memory_gb * 1024)}MB",
         "array_parallelism": settings.array_parallelism,
         "setup": list(settings.setup) or None,
         "signal_delay_s": settings.signal_s,
         "stderr_to_stdout": True,
-        # srun no longer takes the CPUs per task from sbatch; and one dead process must not leave the others waiting
-        "srun_args": [f"--cpus-per-task={resources.cpus_per_task}", "--kill-on-bad-exit=1"],
-        "additional_parameters": {"requeue": True} | settings.sbatch,
+        # srun no longer takes the CPUs per task from sbatch; one dead process must not leave the others waiting; and
+        # where jobs start without the user's environment, what `setup` did must still reach Python.
+        "srun_args": [
+            f"--cpus-per-task={resources.cpus_per_task}",
+            "--kill-on-bad-exit=1",
+            "--export=ALL",
+            *settings.srun,
+        ],
+        "additional_parameters": {"requeue": True}
+        | ({"wckey": settings.wckey} if settings.wckey else {})
+        | settings.sbatch,
         # Any end of the parent's job, for its word is no proof: the child looks for the parent's result itself.
         "dependency": f"afterany:{after}" if after else None,
     }

@@ -96,15 +96,17 @@ def secret(name: str, value: str) -> bool:
     return bool(SECRET.search(name) or LOGIN.search(value))
 
 
-def interpreter(path: Path, variables: Mapping[str, str]) -> Path:
-    """Write a `python` that stands in this folder with the given variables, and is deaf to USR2 until Python listens:
-    the signal would kill an interpreter that is still starting."""
+def interpreter(path: Path, variables: Mapping[str, str], executable: str | None = None) -> Path:
+    """Write a `python` (`executable`, by default this one) that stands in this folder with these variables.
+
+    It is deaf to USR2 until Python listens: the signal would kill an interpreter that is still starting.
+    """
     lines = [
         "#!/bin/sh",
         "trap '' USR2",
         *(f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())),
     ]
-    lines += [f"cd {shlex.quote(os.getcwd())} || exit 1", f'exec {shlex.quote(sys.executable)} "$@"']
+    lines += [f"cd {shlex.quote(os.getcwd())} || exit 1", f'exec {shlex.quote(executable or sys.executable)} "$@"']
     write_text(path, "\n".join(lines) + "\n")
     path.chmod(0o700)
     return path

@@ -14,7 +14,7 @@ from muppet.errors import UserError
 from muppet.runs import Run
 from studies.kit import cost
 from studies.kit.launch.plan import Plan
-from studies.kit.launch.slurm import arrays, controller, limits, preflight, sbatch, submissions
+from studies.kit.launch.slurm import arrays, controller, limits, nodes, preflight, sbatch, submissions
 from studies.kit.launch.slurm.arrays import JobArray
 from studies.kit.launch.slurm.cluster import Cluster, within
 from studies.kit.launch.slurm.job import RUNNER
@@ -64,7 +64,13 @@ def send(
     missing, done = planned.to_do, planned.done
     controller.require()
     preflight.check(missing, profile=planned.profile, settings=settings, done=done)
-    partition, limit = controller.retrying(lambda: controller.partition_limit(settings.partition), say)
+    longest: dict[str, tuple[str, int | None]] = {}  # stage → its partition and that one's time limit
+    for stage in sorted({run.stage for run in missing.values()}):
+        asked = settings.of(stage, "partition")
+        longest[stage] = controller.retrying(partial(controller.partition_limit, asked), say)
+    excluded = nodes.left_out(controller.retrying(controller.nodes, say))
+    for node, why in excluded.items():
+        say(f"node {node} is left out: {why}")
     preflight.visible(controller.retrying(controller.hosts, say))
     size = settings.max_array or controller.retrying(controller.max_array, say)
     with submissions.lock():
@@ -81,14 +87,21 @@ def send(
         if not yes:
             _ask(planned, fresh, settings)
         packed = arrays.pack(fresh, settings, planned.calibration, done=done)
-        split = [_limited(array, settings, limit, partition) for array in arrays.arrays(packed, size)]
+        split = [_limited(array, settings, longest) for array in arrays.arrays(packed, size)]
         count, why = limits.room(entries, settings)
         if not (fit := limits.fitting(split, count)):
             return Sending(
                 submission=None, sent=(), in_flight=in_flight, left_out=left_out, waiting=len(fresh), limit=why
             )
         batch = sbatch.prepare(
-            planned, fresh, fit, settings, lambda number: submissions.folder() / number, runner=runner, code=code
+            planned,
+            fresh,
+            fit,
+            settings,
+            lambda number: submissions.folder() / number,
+            runner=runner,
+            code=code,
+            excluded=tuple(excluded),
         )
         submissions.write(batch.record)
         sender = _Sender(batch, flying, say)
@@ -121,8 +134,10 @@ def _ask(planned: Plan, fresh: Mapping[str, Run], settings: Cluster) -> None:
     )
 
 
-def _limited(array: JobArray, settings: Cluster, limit: int | None, partition: str) -> JobArray:
-    fixed = settings.stage(array.jobs[0].ids[0]).minutes is not None
+def _limited(array: JobArray, settings: Cluster, longest: Mapping[str, tuple[str, int | None]]) -> JobArray:
+    name = array.jobs[0].ids[0]
+    partition, limit = longest[name.split("-", 1)[0]]
+    fixed = settings.stage(name).minutes is not None
     return replace(array, resources=within(array.resources, limit, fixed=fixed, partition=partition))
 
 
