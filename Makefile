@@ -1,5 +1,6 @@
 # Variables: PROFILE=smoke|mini|base|paper  LAUNCHER=local (default)|slurm  ONLY='row/column' glob  YES=1 (spend what the plan says)
-#            RUN=0 (render only; for `logs`: a run's id)  JOBS=workers  ARTEFACT=name (plan)  DECIDE='name=option …'
+#            RUN=0 (render only; for `logs`: a run's id)  JOBS=workers  ARTEFACT=name (plan)  CLAIM=C5 (the cells that decide it)
+#            BUDGET=hours (plan: what to run first)  DECIDE='name=option …'
 PROFILE ?= smoke
 LAUNCHER ?=
 ONLY ?=
@@ -7,9 +8,11 @@ YES ?=
 RUN ?=
 JOBS ?=
 ARTEFACT ?=
+CLAIM ?=
+BUDGET ?=
 DECIDE ?=
 # Handed over through the environment, so that no value meets the shell's quoting.
-export PROFILE LAUNCHER ONLY YES RUN JOBS ARTEFACT
+export PROFILE LAUNCHER ONLY YES RUN JOBS ARTEFACT CLAIM BUDGET
 ifneq ($(DECIDE),)
 export MUPPET_DECIDE := $(DECIDE)
 endif
@@ -18,7 +21,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
-ARGS = --profile "$$PROFILE" --launcher "$$LAUNCHER" --only "$$ONLY" --jobs "$$JOBS" --artefact "$$ARTEFACT" \
+ARGS = --profile "$$PROFILE" --launcher "$$LAUNCHER" --only "$$ONLY" --jobs "$$JOBS" --artefact "$$ARTEFACT" --claim "$$CLAIM" --budget "$$BUDGET" \
   $(if $(filter 1,$(YES)),--yes) $(if $(filter 0,$(RUN)),--no-run,--run "$$RUN")
 LOCK := $(shell command -v flock >/dev/null 2>&1 && echo 'flock $(VENV)/.lock')
 

@@ -67,6 +67,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--run", metavar="ID", help="the run that `logs` follows")
     options.add_argument("--jobs", metavar="N", help="workers of the local launcher")
     options.add_argument("--artefact", metavar="NAME", help="the artefact that `plan` or `status` is asked about")
+    options.add_argument("--claim", metavar="IDS", help="the cells that decide these claims alone, as C5 or C5,C6")
+    options.add_argument("--budget", metavar="HOURS", help="plan: what to run first for so many hours of a device")
     options.add_argument("--json", action="store_true", help="plan and status: as JSON")
     options.add_argument(
         "--emit-sbatch", metavar="DIR", help="with --launcher slurm: write the scripts, submit nothing"
@@ -80,7 +82,7 @@ def dispatch(args: argparse.Namespace) -> int:
 
     args.profile = args.profile or "smoke"
     args.launcher = args.launcher or (None if args.command == "retry" else "local")
-    for name in ("only", "run", "artefact", "jobs", "emit_sbatch"):
+    for name in ("only", "run", "artefact", "jobs", "emit_sbatch", "claim", "budget"):
         setattr(args, name, getattr(args, name) or None)
     profiles.get(args.profile)
     if args.launcher:
@@ -89,6 +91,15 @@ def dispatch(args: argparse.Namespace) -> int:
         if not args.jobs.isdigit() or int(args.jobs) < 1:
             raise UserError(f"JOBS takes a whole number from 1, not {args.jobs!r}")
         args.jobs = int(args.jobs)
+    args.cells = None
+    if args.claim:
+        from studies.claims import selection
+
+        args.cells = selection.any_of(args.claim)
+    if args.budget and args.command == "plan":
+        from studies.pages import budget
+
+        return budget.main(args)
     if args.command in COMMANDS:
         return function(args.command)(args)
     if args.command != "all" and args.command not in ARTEFACTS:

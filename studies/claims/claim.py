@@ -141,7 +141,6 @@ class Claim:
     predicate: str  # what is checked, in a line
     check: Callable[[Source], Judgement]  # the verdict of a source
     kind: Kind = "claim"  # `reviewer`: a question to the numbers; `identity`: true by definition; `reading`: our own
-    cells: Callable[[str, str, str], bool] | None = None  # (study, row, column) → whether the claim is about that cell
 
 
 def not_printed(text: str) -> Judgement:

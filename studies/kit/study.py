@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -71,6 +72,10 @@ class Study:
         if not kept:
             raise unknown(f"cell of {self.name} (ONLY)", glob, [cell.key for cell in self.cells])
         return replace(self, cells=kept)
+
+    def where(self, cells: Callable[[str, Cell], bool]) -> Study:
+        """The study cut to the cells that `cells` accepts (given the study's name and the cell); none may be left."""
+        return replace(self, cells=tuple(cell for cell in self.cells if cells(self.name, cell)))
 
     def runs(self) -> dict[str, Run]:
         """Every run by id, parents before children; callers do not write to it."""

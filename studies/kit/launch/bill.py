@@ -20,9 +20,19 @@ SHOWN = 4  # pre-finetunings whose epochs are printed one by one
 
 def main(args: argparse.Namespace) -> int:
     """`make plan`: what would run and what it costs, for one artefact or all."""
-    planned = plan(chosen(args), args.profile)
+    studies = chosen(args)
+    planned = plan(studies, args.profile)
     facts = summary(planned)
-    print(json.dumps(facts, indent=1)) if args.json else show(planned, facts)
+    if args.json:
+        print(json.dumps(facts, indent=1))
+        return 0
+    show(planned, facts)
+    if getattr(args, "claim", None):
+        print(f"what decides {args.claim}:")
+        for study in studies.values():
+            for cell in study.cells:
+                runs = f"{len(cell.runs)} run{'s' * (len(cell.runs) != 1)}" if cell.runs else cell.why
+                print(f"  {study.name} {cell.key}: {runs}")
     return 0
 
 

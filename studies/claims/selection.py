@@ -1,0 +1,146 @@
+"""Which cells decide a claim: what `CLAIM=` runs, and what a budget is spent on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, cast
+
+from muppet.errors import UserError, unknown
+from studies.claims import get
+from studies.claims.claim import MODELS
+from studies.claims.comparisons import GLUE
+from studies.claims.curves import FULL_SCALES
+from studies.claims.gains import ROBERTA, ROUNDS, SMALL, TABLES
+from studies.claims.method import SCALINGS
+from studies.claims.sources import RELEASED, paper, train_rows
+from studies.kit.ledger import reference
+from studies.kit.study import Cell, Study
+
+Arm = Literal["released", "ours"]  # whose pre-finetuned checkpoint: the authors', or our own
+ARMS: tuple[Arm, ...] = ("released", "ours")
+Cells = Callable[[str, Cell], bool]  # (study, cell) → whether the claim is about it
+
+OURS = "RoBERTa-B + MUPPET"
+SUMMARIES = {"table4": ("CNN/DailyMail", "Gigaword", "Reddit TIFU"), "table5": ("Arxiv", "PubMed", "BigPatent")}
+CONCLUSION = ("MNLI", "SQuAD", "BoolQ", "CQA")
+
+
+def cells(claim: str, arm: Arm | None = None) -> Cells:
+    """The cells that decide `claim`, with both kinds of checkpoint or with one.
+
+    Raises UserError for an unknown claim and for one that no run decides.
+    """
+    name = get(claim).id
+    if name not in CELLS:
+        raise UserError(f"CLAIM={name} is decided by what is printed or declared, and by no run; see `make claims`")
+    other = {"released": lambda row: row.endswith("+ MUPPET"), "ours": lambda row: row.endswith(RELEASED)}
+    return lambda study, cell: CELLS[name](study, cell) and not (arm and other[arm](cell.row))
+
+
+def any_of(claims: str) -> Cells:
+    """The cells that decide one of `claims`, split at spaces or commas; `C5:released` takes one kind of checkpoint."""
+    chosen = []
+    for name in claims.replace(",", " ").split():
+        claim, _, arm = name.partition(":")
+        if arm and arm not in ARMS:
+            raise unknown("checkpoint (CLAIM=C5:…)", arm, ARMS)
+        chosen.append(cells(claim, cast(Arm, arm) or None))
+    return lambda study, cell: any(own(study, cell) for own in chosen)
+
+
+def complete(studies: dict[str, Study], claim: str, arm: Arm) -> dict[str, Study] | None:
+    """`studies` cut to what decides `claim` with the checkpoints of `arm`; None when some of it has no runs here."""
+    own = cells(claim, arm)
+    picked = {name: study.where(own) for name, study in studies.items()}
+    picked = {name: study for name, study in picked.items() if study.cells}
+    if not picked or not all(cell.runs for study in picked.values() for cell in study.cells):
+        return None
+    if arm == "released":  # every row of ours has its released counterpart, and there is one
+        rows = {(name, cell.row) for name, study in studies.items() for cell in study.where(cells(claim)).cells}
+        muppet = {(name, row) for name, row in rows if "+ MUPPET" in row and not row.endswith(RELEASED)}
+        if not muppet or not all((name, row + RELEASED) in rows for name, row in muppet):
+            return None
+    return picked
+
+
+def _gains(models: tuple[str, ...], tables: tuple[str, ...], columns: Callable[[str, str], bool]) -> Cells:
+    """Rows of `models`, plain and pre-finetuned, in the columns that the paper prints of them."""
+
+    def about(study: str, cell: Cell) -> bool:
+        plain = cell.row.partition(" + ")[0]
+        pair = (study, f"{plain} + MUPPET", cell.column, cell.metric)
+        return study in tables and plain in models and pair in paper().numbers and columns(study, cell.column)
+
+    return about
+
+
+def _every(study: str, column: str) -> bool:
+    return True
+
+
+def _rows(study: str, rows: tuple[str, ...], columns: tuple[str, ...] = ()) -> Cells:
+    return lambda name, cell: name == study and cell.row in rows and (not columns or cell.column in columns)
+
+
+def _arms(better: str, *others: str) -> Cells:
+    return _rows("ablations", (better, *(f"{better}, {other}" for other in others)))
+
+
+def _either(*chosen: Cells) -> Cells:
+    return lambda study, cell: any(own(study, cell) for own in chosen)
+
+
+def _small(study: str, column: str) -> bool:
+    return train_rows().get((study, column), SMALL) < SMALL
+
+
+def _public(study: str, column: str) -> bool:
+    return any(f"table{c.table}" == study and c.column == column and c.row in MODELS for c in reference.public())
+
+
+def _half_or_whole(study: str, cell: Cell) -> bool:
+    """Figure 3's scales of the claim and the base, up to half of the data and with all of it."""
+    scale = cell.row.partition(" | ")[2].partition(" ")[0]
+    at = cell.x or 0.0
+    return study == "figure3" and (scale == "0" and at > 0.999 or scale in map(str, FULL_SCALES) and at <= 0.5)
+
+
+RTE = _gains(("RoBERTa-B",), ("table3",), lambda study, column: column == "RTE")
+STAGE = "RoBERTa-L + one MNLI stage"
+CELLS: dict[str, Cells] = {
+    "C1": _gains(ROBERTA, TABLES, _every),
+    "C2": _gains(("BART",), TABLES, _every),
+    "C3": _gains(MODELS, TABLES, _every),
+    "C4": _gains(MODELS, TABLES, _every),
+    "C5": RTE,
+    "C6": _either(
+        lambda study, cell: RTE(study, cell) and cell.row != "RoBERTa-B", _rows("table3", ("RoBERTa-L",), ("RTE",))
+    ),
+    "C7": _gains(MODELS, ("table3",), lambda study, column: column == "RTE"),
+    "C8": _gains(MODELS, ("table4",), lambda study, column: column == "HellaSwag"),
+    "C9": _gains(MODELS, ("table3", "table4"), _every),
+    "C10": _gains(MODELS, TABLES, _small),
+    "C11": _gains(("BART",), ("table4",), lambda study, column: column in SUMMARIES["table4"]),
+    "C12": _gains(("BART",), ("table5",), lambda study, column: column in SUMMARIES["table5"]),
+    "C13": _gains(MODELS, ("table5",), _every),
+    "C14": lambda study, cell: study == "table6" and bool(cell.runs) and cell.column in ROUNDS,
+    "C16": _gains(MODELS, ("table3",), lambda study, column: column in GLUE),
+    "C17": _gains(MODELS, TABLES, lambda study, column: column in CONCLUSION),
+    "C22": _rows("table3", ("RoBERTa-B", OURS), ("RTE",)),
+    "C23": lambda study, cell: study == "figure1",
+    "C24": lambda study, cell: study == "figure1" and cell.row == "RTE",
+    "C25": lambda study, cell: study == "figure1",
+    "C26": lambda study, cell: study == "figure2" and cell.row != "RoBERTa-B",
+    "C27": _half_or_whole,
+    "C28": lambda study, cell: study == "figure3",
+    "C32": _either(
+        _rows("table3", ("RoBERTa-L + MUPPET", "RoBERTa-L + MUPPET" + RELEASED), ("RTE", "MRPC")),
+        _rows("ablations", (STAGE,), ("RTE", "MRPC")),
+    ),
+    "C33": _gains(MODELS, TABLES, _public),
+    "C34": _arms("BART + MUPPET", "no R3F"),
+    "C35": _arms(OURS, "uniform sampling", "temperature sampling"),
+    "C36": _arms(OURS, "a head per dataset"),
+    "C37": _arms(OURS, *SCALINGS),
+    "C38": _arms(OURS, "new heads"),
+}

@@ -1,0 +1,104 @@
+"""`make plan BUDGET=100`: what to run first, by the claims that a GPU-hour decides."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from muppet.errors import UserError
+from studies.claims import calibration
+from studies.claims.selection import ARMS, CELLS, Arm, complete
+from studies.kit.launch.plan import plan
+from studies.kit.load import chosen
+from studies.kit.load import runs as runs_of
+
+ONE_CHECKPOINT = ("C26", "C34", "C35", "C36", "C37")  # need replicate checkpoints, which no artefact declares
+
+
+Options = Mapping[tuple[str, Arm], frozenset[str]]  # claim and whose checkpoint → the runs that measure it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One purchase: the runs that are added, what they cost, and the claims that have all their cells then."""
+
+    claims: tuple[tuple[str, Arm], ...]
+    runs: frozenset[str]
+    hours: float  # of one device, added
+    total: float  # with all steps before
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the order of purchases up to BUDGET hours, and what they decide."""
+    budget = _hours(args.budget)
+    studies = chosen(args)
+    planned = plan(studies, args.profile)
+    options: dict[tuple[str, Arm], frozenset[str]] = {}
+    for claim in CELLS:
+        for arm in ARMS:
+            if claim not in ONE_CHECKPOINT and (own := complete(studies, claim, arm)):
+                options[claim, arm] = frozenset(runs_of(own.values()))
+    seconds = planned.seconds_of
+    steps, chances = order(options, seconds), {rate.claim: _chance(rate) for rate in calibration.read()}
+    unit = "GPU-hours" if planned.wants_gpu else "core-hours"
+    print(f"profile {args.profile}: what to run first for {budget:g} {unit}, cheapest decision first")
+    decided: list[str] = []
+    for step in steps:
+        if step.total > budget:
+            print(f"the next step would cost {step.hours:,.2f} more: {_named(step, chances)}")
+            break
+        decided += [claim for claim, _ in step.claims]
+        print(f"{step.total:9,.2f} {unit} (+{step.hours:,.2f}, {len(step.runs)} runs): {_named(step, chances)}")
+        names = ",".join(f"{claim}:{arm}" for claim, arm in step.claims)
+        print(f"{'':10}make all PROFILE={args.profile} CLAIM={names}")
+    missing = sorted(set(CELLS) - {claim for claim, _ in options}, key=lambda claim: int(claim[1:]))
+    spent = max((step.total for step in steps if step.total <= budget), default=0.0)
+    print(f"measured for {spent:,.2f} {unit}: {', '.join(dict.fromkeys(decided)) or 'none'}")
+    if missing:
+        print(f"not to be decided at this profile: {', '.join(missing)} (other models, or replicate checkpoints)")
+    print("in brackets: how often the verdict is clear in simulation, when the claim is true and when it is not")
+    return 0
+
+
+def order(options: Options, seconds: Mapping[str, float]) -> list[Step]:
+    """Greedy: each step buys the option whose added cost per claim that it completes is least. A run is paid once."""
+    left, bought, total, steps = dict(options), frozenset[str](), 0.0, []
+    while left:
+        best = min(left, key=lambda key: (_price(left[key] - bought, seconds) / _claims(left, bought | left[key]), key))
+        added = left[best] - bought
+        hours, bought = _price(added, seconds) / 3600, bought | added
+        gained = [key for key, runs in left.items() if runs <= bought]
+        total += hours
+        steps.append(Step(claims=tuple(gained), runs=added, hours=hours, total=total))
+        left = {key: runs for key, runs in left.items() if key not in gained}
+    return steps
+
+
+def _price(runs: frozenset[str], seconds: Mapping[str, float]) -> float:
+    """Seconds of what is still to do of `runs`."""
+    return sum(seconds.get(name, 0.0) for name in runs)
+
+
+def _claims(options: Options, runs: frozenset[str]) -> int:
+    """How many claims have all their runs among `runs`."""
+    return len({claim for (claim, _), own in options.items() if own <= runs})
+
+
+def _chance(rate: calibration.Rates) -> str:
+    return f"{100 * rate.true_supported:.0f} and {100 * rate.false_contradicted:.0f} %"
+
+
+def _named(step: Step, chances: Mapping[str, str]) -> str:
+    names = [f"{claim} {arm}" + (f" [{chances[claim]}]" if claim in chances else "") for claim, arm in step.claims]
+    return ", ".join(names)
+
+
+def _hours(text: str) -> float:
+    try:
+        budget = float(text)
+    except ValueError:
+        budget = -1.0
+    if not 0 <= budget < float("inf"):
+        raise UserError(f"BUDGET takes a number of hours, not {text!r}")
+    return budget
