@@ -49,7 +49,7 @@ def test_help_has_a_line_for_every_target(clone: Path) -> None:
     text = make(clone, "-s", "help").stdout
     for target in "table3 figure1 ablations all render report plan status doctor bench test".split():
         assert sum(line.split()[:1] == [target] for line in text.splitlines()) == 1, target
-    assert "PROFILE=smoke|mini|paper" in text
+    assert "PROFILE=smoke|mini|base|paper" in text
 
 
 @needs_make

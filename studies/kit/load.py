@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
@@ -40,17 +40,18 @@ def _load(profile: str, wanted: tuple[str, ...], decided: str) -> dict[str, Stud
     return {name: _scaled(study, scale, scaled) for name, study in studies.items()}
 
 
-def cut(studies: Mapping[str, Study], args: argparse.Namespace) -> dict[str, Study]:
-    """`studies` with the cells that the command line names (ONLY, CLAIM); those that have none are left out.
+def cut(
+    studies: Mapping[str, Study], glob: str | None, cells: Callable[[str, Cell], bool] | None = None
+) -> dict[str, Study]:
+    """`studies` with the cells that `glob` names (ONLY) and `cells` accepts (CLAIM); those that have none are left out.
 
-    Raises UserError when all are. What a claim's cells are is not known here: `args.cells` says it of each.
+    Raises UserError when all are. What decides a claim is not known here.
     """
-    glob, cells = getattr(args, "only", None), getattr(args, "cells", None)
     if cells is not None:
         studies = {name: study.where(cells) for name, study in studies.items()}
         studies = {name: study for name, study in studies.items() if study.cells}
         if not studies:
-            raise UserError(f"no cell of what was asked for decides CLAIM={args.claim}; `make plan CLAIM=…` lists them")
+            raise UserError("no cell of what was asked for decides that claim (CLAIM); `make plan CLAIM=…` lists them")
     if glob is None or len(studies) == 1:
         return {name: study.only(glob) for name, study in studies.items()}
     keys = {name: [cell.key for cell in study.cells] for name, study in studies.items()}
@@ -62,7 +63,8 @@ def cut(studies: Mapping[str, Study], args: argparse.Namespace) -> dict[str, Stu
 
 def chosen(args: argparse.Namespace) -> dict[str, Study]:
     """The studies that the command line names (ARTEFACT, ONLY, CLAIM); without a name, all."""
-    return cut(load_studies(args.profile, [args.artefact] if args.artefact else None), args)
+    studies = load_studies(args.profile, [args.artefact] if args.artefact else None)
+    return cut(studies, args.only, getattr(args, "cells", None))
 
 
 def runs(studies: Iterable[Study]) -> dict[str, Run]:

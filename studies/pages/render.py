@@ -19,7 +19,7 @@ STRANGERS = 3  # results of no declared run that are named one by one
 def artefact(name: str, args: argparse.Namespace) -> int:
     """Render one artefact and show its cells, or those of ONLY and CLAIM; 2 when one of its results is refused."""
     study, collected = load.load_studies(args.profile, [name])[name], results.read_all(args.profile)
-    _write(study, args.profile, collected, shown=load.cut({name: study}, args)[name])
+    _write(study, args.profile, collected, shown=load.cut({name: study}, args.only, args.cells)[name])
     return _refused(collected, {name: study})
 
 

@@ -41,7 +41,7 @@ def bring_up_to_date(names: tuple[str, ...], args: argparse.Namespace) -> int:
     from studies.kit import load
     from studies.kit.launch.plan import plan
 
-    studies = load.cut(load.load_studies(args.profile, names), args)
+    studies = load.cut(load.load_studies(args.profile, names), args.only, getattr(args, "cells", None))
     if args.no_run:
         return 0
     planned = plan(studies, args.profile)
