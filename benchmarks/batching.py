@@ -22,14 +22,14 @@ import numpy as np
 import torch
 
 from benchmarks import policies, tasknet_side
-from benchmarks.common import ROUNDS, Bar, Report, clocked, cpu_bf16, hint, median
+from benchmarks.common import ROUNDS, Bar, Report, clocked, hint, median
 from benchmarks.mixture import SHAPES, Mixture, artifacts, flops_per_token, minilm, mixture, roberta, trainer
 from muppet.families import FAMILIES
 from muppet.model.batch import Batch, Segment
 from muppet.model.losses import scale
 from muppet.model.multitask import MultiTask
 from muppet.runs import Recipe
-from muppet.runtime.device import Device
+from muppet.runtime.device import Device, cpu_has_bf16
 from muppet.stages import opening
 from muppet.training.batching import SubBatch
 
@@ -294,7 +294,7 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
             ),
             WIDE: (Ours(wide, mixed, buckets, Device(packed=True), recipe), buckets, wide_flops, 1.0),
         }
-        if cpu_bf16():
+        if cpu_has_bf16():
             variants["this project, bf16"] = (way(buckets, Device(packed=True, bf16=True)), buckets, real, 1.0)
         cpu: dict[str, list[float]] = {name: [] for name in variants}
         wall: dict[str, list[float]] = {name: [] for name in variants}

@@ -118,6 +118,7 @@ def machine() -> dict[str, Any]:
     import psutil
     import torch
 
+    from muppet.runtime.device import cpu_has_bf16
     from muppet.stages.record import cpu
 
     return {
@@ -125,18 +126,11 @@ def machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "bf16_instructions": cpu_bf16(),
+        "bf16_instructions": cpu_has_bf16(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "load_at_end": round(os.getloadavg()[0], 1),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-
-
-def cpu_bf16() -> bool:
-    """Whether this CPU multiplies bf16 matrices in hardware."""
-    import torch
-
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,14 +56,20 @@ class Mixture:
 
 
 def mixture(
-    model: MultiTask, recipe: Recipe, names: Sequence[str] = (), rows: int = ROWS, twins: bool = False
+    model: MultiTask,
+    recipe: Recipe,
+    names: Sequence[str] = (),
+    rows: int = ROWS,
+    twins: bool = False,
+    recorded_lengths: bool = False,
 ) -> Mixture:
     """`names` (by default the 22 datasets of `small_mixture`), `rows` of each, tokenised for `model`.
 
-    Datasets that are not in the mirror are left out and named, or, with `twins`, made up.
+    Datasets that are not in the mirror are left out and named, or, with `twins`, made up. `recorded_lengths` takes no
+    real rows even where there is a mirror: models without a tokenizer can read nothing else.
     """
     chosen = tuple(tasks.get(name) for name in names or tasks.SETS["small_mixture"])
-    if source() == "twins" and not twins:
+    if recorded_lengths or (source() == "twins" and not twins):
         vocabulary = model.backbone.get_input_embeddings().num_embeddings
         found = [recorded(task, rows, recipe.max_length, vocabulary) for task in chosen if task.name in lengths()]
         return _mixture(

@@ -12,6 +12,9 @@ import pytest
 from tests.slurm_cluster import Cluster
 from tests.slurm_grid import Grid
 
+# Expected numbers hold on every machine: a CPU with bf16 instructions would else use them. Child processes inherit it.
+os.environ["MUPPET_PRECISION"] = "fp32"
+
 
 @pytest.fixture(autouse=True)
 def same_folder() -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from dataclasses import replace
 
 import psutil
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from muppet.errors import UserError
 from muppet.runs import R3F
 from muppet.runtime import device as device_module
+from muppet.runtime import memory
 from muppet.runtime.device import Device
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
@@ -76,6 +78,56 @@ def test_nothing_is_compiled_or_recomputed_unless_asked_or_needed(artifacts):  #
     assert not Device.detect().compile and trainer.device.micro_tokens == Device().micro_tokens
 
 
+# ---------------------------------------------------------------- precision
+
+
+@pytest.mark.parametrize("has", [True, False])
+@pytest.mark.parametrize(
+    ("asked", "precisions"), [("", ("fp32", "bf16")), ("fp32", ("fp32", "fp32")), ("bf16", ("bf16", "bf16"))]
+)
+def test_wide_models_are_in_bf16_where_the_cpu_has_it_and_all_in_what_is_asked_for(asked, precisions, has, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
+    monkeypatch.setenv("MUPPET_DEVICE", "cpu")
+    monkeypatch.setenv("MUPPET_PRECISION", asked)
+    expected = precisions if asked or has else ("fp32", "fp32")
+    widths = (device_module.CPU_BF16_WIDTH - 1, device_module.CPU_BF16_WIDTH)
+    assert tuple(Device.detect().precision(width) for width in widths) == expected
+
+
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("MUPPET_PRECISION", "MUPPET_PRECISION='fp16': choose fp32 or bf16"),
+        ("MUPPET_DEVICE", "MUPPET_DEVICE='fp16': choose cpu or cuda"),
+    ],
+)
+def test_what_the_environment_asks_for_must_exist(variable, message, monkeypatch):
+    monkeypatch.setenv(variable, "fp16")
+    with pytest.raises(UserError) as raised:
+        Device.detect()
+    assert str(raised.value) == message
+
+
+def test_only_products_are_in_bf16(artifacts):  # noqa: F811
+    """Weights, gradients, the optimiser's moments and the losses are float32, and the loss is near that in fp32."""
+    losses = []
+    for bf16 in (False, True):
+        trainer = make_trainer(mixture("mnli stsb commonsense_qa squad conll2000", sub_batches=4), Device(bf16=bf16))
+        products = []
+        trainer.model.backbone.encoder.layer[0].output.dense.register_forward_hook(
+            lambda _module, _inputs, output, seen=products: seen.append(output.dtype)
+        )
+        losses.append(trainer.update())
+        assert set(products) == {torch.bfloat16 if bf16 else torch.float32}
+        state = [v for one in trainer.optimizer.state.values() for v in one.values()]
+        kept = [*trainer.model.parameters(), *gradient_of(trainer).values(), *state]
+        assert {tensor.dtype for tensor in kept} == {torch.float32}
+        batches = trainer._forwards(trainer.sampler.update(1), [1.0] * 4, [1.0] * 4)
+        assert all(one.loss.dtype == torch.float32 for one in trainer._forward(batches[0], 0)[1])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
 # ---------------------------------------------------------------- as large as memory allows
 
 SHAPE = {"weights": 355_000_000, "layers": 24, "width": 1024, "tokens": 4400}  # RoBERTa-large
@@ -120,6 +172,49 @@ def test_forwards_fit_and_hold_a_sub_batch(memory, weights, layers, width, token
     kept = device_module.KEPT_RECOMPUTING if found.gradient_checkpointing else device_module.KEPT
     need = device_module.STATE * weights + found.micro_tokens * copies * width * layers * kept
     assert need <= device_module.MEMORY * memory
+
+
+GIGABYTE = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("files", "environment", "gigabytes"),
+    [
+        ({}, {}, 64),
+        ({"proc/self/cgroup": "0::/job/step", "sys/fs/cgroup/job/memory.max": 8 * GIGABYTE}, {}, 8),
+        (
+            {"proc/self/cgroup": "0::/a/b", "sys/fs/cgroup/a/b/memory.max": "max", "sys/fs/cgroup/memory.max": 2**31},
+            {},
+            2,
+        ),
+        (  # version 1; a container sees its own group at the top
+            {
+                "proc/self/cgroup": "4:cpu,memory:/outside\n0::/",
+                "sys/fs/cgroup/memory/memory.limit_in_bytes": 4 * GIGABYTE,
+            },
+            {},
+            4,
+        ),
+        ({"proc/self/cgroup": "4:memory:/", "sys/fs/cgroup/memory/memory.limit_in_bytes": 2**63 - 4096}, {}, 64),
+        ({}, {"SLURM_MEM_PER_NODE": "16384"}, 16),
+        ({}, {"SLURM_MEM_PER_NODE": "16384", "SLURM_NTASKS_PER_NODE": "4"}, 4),
+        ({}, {"SLURM_MEM_PER_NODE": "0"}, 64),
+        ({}, {"SLURM_MEM_PER_CPU": "2048", "SLURM_CPUS_PER_TASK": "3", "SLURM_NTASKS_PER_NODE": "4"}, 6),
+        ({}, {"LOCAL_WORLD_SIZE": "2"}, 32),
+    ],
+)
+def test_a_run_plans_with_the_memory_of_its_job(files, environment, gigabytes, tmp_path, monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("SLURM_") or name == "LOCAL_WORLD_SIZE":
+            monkeypatch.delenv(name)
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 64 * GIGABYTE // 4096}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    assert memory.allowed(tmp_path) == gigabytes * GIGABYTE
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="no glibc: there is nothing to give back")

@@ -6,10 +6,12 @@ import ctypes
 import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 
 from muppet.errors import UserError
+from muppet.runtime import memory
 
 MICRO_TOKENS = 32768  # padded tokens of one forward on a GPU
 MEMORY = 0.8  # share of the device's memory that a run plans with
@@ -18,13 +20,18 @@ STATE = 18  # bytes that training keeps for each weight: itself, its gradient, t
 KEPT = 90
 KEPT_RECOMPUTING = 9  # the same with gradient checkpointing, and KEPT of one layer
 
+# Units of width from which bf16 pays on a CPU: below, casts cost more than products save. CPU seconds of an update on
+# a Zen 4 core, bf16 over fp32: 1.7 at 64 units, 0.9 at 128, 0.7 at 256, 0.6 at 384 and 768 (benchmarks/precision.py).
+CPU_BF16_WIDTH = 256
+
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
     """Choices of the machine. `detect()` gives the defaults; a study never sets them."""
 
     kind: str = "cpu"  # cpu, cuda
-    bf16: bool = False  # autocast; weights, losses and optimiser stay float32
+    bf16: bool = False  # matrix products (autocast); weights, losses and optimiser stay float32
+    bf16_width: int = 0  # narrower models stay in float32 all the same
     micro_tokens: int = 4096  # padded tokens of one forward (R3F doubles them): sub-batches are merged up to it
     packed: bool | None = None  # rows without padding (muppet.model.encoder); None: where the model allows it
     compile: bool = False
@@ -33,15 +40,18 @@ class Device:
 
     @classmethod
     def detect(cls) -> Device:
-        """A GPU with bf16 where there is one, else the CPU in float32; `$MUPPET_DEVICE` (cpu | cuda) overrules."""
-        asked = os.environ.get("MUPPET_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
-        if asked not in ("cpu", "cuda"):
-            raise UserError(f"MUPPET_DEVICE={asked!r}: choose cpu or cuda")
-        if asked == "cuda" and not torch.cuda.is_available():
+        """A GPU where there is one, else the CPU; bf16 where it has instructions for it (on a CPU for models of
+        `CPU_BF16_WIDTH` at least), else float32. `$MUPPET_DEVICE` (cpu | cuda) and `$MUPPET_PRECISION` (fp32 | bf16)
+        overrule both. Raises UserError for other values of theirs."""
+        kind = _chosen("MUPPET_DEVICE", ("cpu", "cuda")) or ("cuda" if torch.cuda.is_available() else "cpu")
+        if kind == "cuda" and not torch.cuda.is_available():
             raise UserError("MUPPET_DEVICE=cuda, but torch finds no GPU; unset it or install a CUDA build of torch")
-        if asked == "cuda":
-            return cls(kind="cuda", bf16=torch.cuda.is_bf16_supported(), micro_tokens=MICRO_TOKENS)
-        return cls()
+        precision = _chosen("MUPPET_PRECISION", ("fp32", "bf16"))
+        fast = torch.cuda.is_bf16_supported() if kind == "cuda" else cpu_has_bf16()
+        bf16 = precision == "bf16" if precision else fast
+        if kind == "cuda":
+            return cls(kind="cuda", bf16=bf16, micro_tokens=MICRO_TOKENS)
+        return cls(bf16=bf16, bf16_width=0 if precision else CPU_BF16_WIDTH)
 
     @property
     def torch(self) -> torch.device:
@@ -50,10 +60,10 @@ class Device:
 
     @property
     def memory(self) -> int:
-        """Bytes of the GPU, or of the machine."""
+        """Bytes of the GPU, or what this process may use of the machine's (`muppet.runtime.memory`)."""
         if self.kind == "cuda":
             return int(torch.cuda.get_device_properties(self.torch).total_memory)
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return memory.allowed()
 
     def fitted(self, *, weights: int, layers: int, width: int, tokens: int, copies: int) -> Device:
         """With forwards as large as memory allows for a model of this shape, and gradient checkpointing where `tokens`,
@@ -64,14 +74,31 @@ class Device:
         limit = max(tokens, recomputing if chosen else plain)
         return replace(self, micro_tokens=min(self.micro_tokens, limit), gradient_checkpointing=chosen)
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """bf16 for matrix products where the device is set to it."""
-        return torch.autocast(self.kind, dtype=torch.bfloat16) if self.bf16 else nullcontext()
+    def precision(self, width: int) -> Literal["fp32", "bf16"]:
+        """Of the matrix products of a model of this width."""
+        return "bf16" if self.bf16 and width >= self.bf16_width else "fp32"
+
+    def autocast(self, width: int) -> AbstractContextManager[object]:
+        """Inside, matrix products of a model of this width are in its `precision`."""
+        return torch.autocast(self.kind, dtype=torch.bfloat16) if self.precision(width) == "bf16" else nullcontext()
 
     @property
     def name(self) -> str:
         """For a result: the GPU's name, or `cpu`."""
         return torch.cuda.get_device_name() if self.kind == "cuda" else "cpu"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bf16 in hardware: in tiles (AMX) or by dot products (AVX-512)."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+
+
+def _chosen(variable: str, values: tuple[str, str]) -> str | None:
+    """What the environment asks for; None: nothing. Raises UserError for what is none of `values`."""
+    asked = os.environ.get(variable) or None
+    if asked not in (None, *values):
+        raise UserError(f"{variable}={asked!r}: choose {values[0]} or {values[1]}")
+    return asked
 
 
 def release_memory() -> None:

@@ -115,7 +115,7 @@ def predict(model: MultiTask, part: Part, spec: HeadSpec, device: Device, proces
         if number % processes.count != processes.rank:
             continue
         batch = make_batch([part], [spec], [(0, units)], model.pad, device.torch)
-        with device.autocast():
+        with device.autocast(model.width):
             if not spec.has_weights:
                 said: list[Any] = model.generate(batch, generation)
             else:

@@ -71,7 +71,7 @@ def cost(trainer: Trainer, seconds: float) -> dict[str, Any]:
         "padded_tokens": int(counts["padded_tokens"]),
         "flops": float(counts["flops"]),
         "device": trainer.device.name,
-        "bf16": trainer.device.bf16,
+        "precision": trainer.device.precision(trainer.model.width),
         "micro_tokens": trainer.device.micro_tokens,
         "processes": processes.count,
         "threads": torch.get_num_threads(),

@@ -196,7 +196,7 @@ class Trainer:
         torch.manual_seed(int(seed))
         chosen = [(piece.part, piece.units) for piece in pieces]
         batch = make_batch(self.parts, self.specs, chosen, self.model.pad, self.device.torch, self.packed)
-        with self.device.autocast():
+        with self.device.autocast(self.model.width):
             return batch, self.model(batch, self.specs, self.recipe.r3f, self.recipe.label_smoothing or 0.0)
 
     def _accumulate(self, pieces: Sequence[Piece], number: int, totals: Tensor) -> None:
