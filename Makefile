@@ -1,10 +1,13 @@
 # Variables: PROFILE=smoke|mini|base|paper  LAUNCHER=local (default)|slurm  ONLY='row/column' glob  YES=1 (spend what the plan says)
+#            SEEDS=n (the first n of each point)  SEARCH=published|full (the published point alone, or the whole search)
 #            RUN=0 (render only; for `logs`: a run's id)  JOBS=workers  ARTEFACT=name (plan)  CLAIM=C5 (the cells that decide it)
 #            BUDGET=hours (plan: what to run first)  DECIDE='name=option …'
 PROFILE ?= smoke
 LAUNCHER ?=
 ONLY ?=
 YES ?=
+SEEDS ?=
+SEARCH ?=
 RUN ?=
 JOBS ?=
 ARTEFACT ?=
@@ -12,7 +15,7 @@ CLAIM ?=
 BUDGET ?=
 DECIDE ?=
 # Handed over through the environment, so that no value meets the shell's quoting.
-export PROFILE LAUNCHER ONLY YES RUN JOBS ARTEFACT CLAIM BUDGET
+export PROFILE LAUNCHER ONLY YES SEEDS SEARCH RUN JOBS ARTEFACT CLAIM BUDGET
 ifneq ($(DECIDE),)
 export MUPPET_DECIDE := $(DECIDE)
 endif
@@ -21,7 +24,8 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
-ARGS = --profile "$$PROFILE" --launcher "$$LAUNCHER" --only "$$ONLY" --jobs "$$JOBS" --artefact "$$ARTEFACT" --claim "$$CLAIM" --budget "$$BUDGET" \
+ARGS = --profile "$$PROFILE" --launcher "$$LAUNCHER" --only "$$ONLY" --jobs "$$JOBS" --artefact "$$ARTEFACT" \
+  --claim "$$CLAIM" --budget "$$BUDGET" --seeds "$$SEEDS" --search "$$SEARCH" \
   $(if $(filter 1,$(YES)),--yes) $(if $(filter 0,$(RUN)),--no-run,--run "$$RUN")
 LOCK := $(shell command -v flock >/dev/null 2>&1 && echo 'flock $(VENV)/.lock')
 

@@ -35,6 +35,7 @@ COMMANDS = {
     "reproduction": "studies.pages.reproduction:main",
     "bench": "benchmarks.__main__:main",
 }
+SEARCHES = ("published", "full")
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
@@ -62,6 +63,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--profile", default="smoke", help="smoke (default), mini, base or paper")
     options.add_argument("--launcher", help="local (default) or slurm; retry: by default the one that sent the run")
     options.add_argument("--only", metavar="GLOB", help="cells to run, as row/column; the table still shows all")
+    options.add_argument("--seeds", metavar="N", help="run the first N seeds of each point")
+    options.add_argument(
+        "--search", metavar="published|full", help="run a search's published point alone, or all of it"
+    )
     options.add_argument("--yes", action="store_true", help="spend what the plan says")
     options.add_argument("--no-run", action="store_true", help="render what is there")
     options.add_argument("--run", metavar="ID", help="the run that `logs` follows")
@@ -82,15 +87,19 @@ def dispatch(args: argparse.Namespace) -> int:
 
     args.profile = args.profile or "smoke"
     args.launcher = args.launcher or (None if args.command == "retry" else "local")
-    for name in ("only", "run", "artefact", "jobs", "emit_sbatch", "claim", "budget"):
+    for name in ("only", "run", "artefact", "jobs", "emit_sbatch", "claim", "budget", "seeds", "search"):
         setattr(args, name, getattr(args, name) or None)
     profiles.get(args.profile)
     if args.launcher:
         launch.check(args.launcher)
-    if args.jobs is not None:
-        if not args.jobs.isdigit() or int(args.jobs) < 1:
-            raise UserError(f"JOBS takes a whole number from 1, not {args.jobs!r}")
-        args.jobs = int(args.jobs)
+    for name in ("jobs", "seeds"):
+        text = getattr(args, name)
+        if text is not None:
+            if not text.isdigit() or int(text) < 1:
+                raise UserError(f"{name.upper()} takes a whole number from 1, not {text!r}")
+            setattr(args, name, int(text))
+    if args.search not in (None, *SEARCHES):
+        raise unknown("search (SEARCH)", args.search, SEARCHES)
     args.cells = None
     if args.claim:
         from studies.claims import selection

@@ -53,6 +53,41 @@ def test_r3f_and_a_decoder_cost_more() -> None:
     assert cost.estimate(replace(BASE, model="facebook/bart-base")).flops > cost.estimate(BASE).flops
 
 
+def test_short_fine_tunings_are_made_of_floors() -> None:
+    # 2,490 rows of 16 for 10 epochs: 1,556 updates; an update of twelve layers is not done in 4 ms on any GPU
+    fine = cost.estimate(FINE)
+    assert fine.updates == pytest.approx(2490 * 10 / 16, rel=0.01)
+    assert 0.01 < (fine.seconds("gpu") - cost.OVERHEAD_S["gpu"]) / fine.updates < 0.1
+    # and a pre-finetuning's updates are not: its tokens keep a GPU busy
+    whole = cost.estimate(LARGE)
+    assert whole.seconds("gpu") == pytest.approx(whole.flops / cost.SPEED["gpu"], rel=0.1)
+
+
+def test_evaluation_and_held_out_rows_and_every_prediction_are_counted() -> None:
+    short = replace(FINE, recipe=replace(FINE.recipe, updates=1, epochs=None), evaluation_rows=10)
+    whole, held_out = replace(short, evaluation_rows=None), replace(short, held_out=0.5)
+    assert cost.estimate(whole).scoring > 10 * cost.estimate(short).scoring
+    assert cost.estimate(held_out).scoring > 10 * cost.estimate(short).scoring
+    lines = get("rte").evaluation_rows - 10
+    grown = cost.estimate(whole).disk - cost.estimate(short).disk
+    assert grown == pytest.approx(lines * cost.OTHER_BYTES)
+
+
+def test_the_bytes_of_a_prediction_are_those_that_are_written(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from muppet import paths
+    from muppet.runs import run_id
+    from muppet.stages.finetune import finetune
+
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
+    recipe = Recipe(lr=1e-3, max_tokens=256, max_length=64, updates=1, sub_batches=1)
+    run = Finetune(
+        init="tiny/roberta", task=get("rte"), recipe=recipe, source="twins", train_rows=32, evaluation_rows=64
+    )
+    finetune(run)
+    written = (paths.run_dir(run_id(run)) / "predictions.jsonl").stat().st_size
+    assert written == pytest.approx(64 * cost.OTHER_BYTES, rel=0.2)
+
+
 def test_a_models_folder_tells_its_size(tmp_path) -> None:
     (tmp_path / "config.json").write_text('{"num_hidden_layers": 4, "hidden_size": 312, "vocab_size": 1000}')
     size = cost.model_size(replace(BASE, model=str(tmp_path)))

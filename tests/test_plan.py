@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from muppet.runs import run_id
 from studies.kit.launch import bill
 from studies.kit.launch.plan import plan
 from studies.kit.ledger import folder as records
+from studies.kit.load import load_studies
 from studies.kit.show import hours
 from tests.kit import PARENT, child, finish, small_study
 
@@ -100,7 +102,7 @@ def test_the_summary_adds_up() -> None:
 
 
 def test_the_paper_s_plan_counts_epochs_and_gpu_hours(capsys: pytest.CaptureFixture[str]) -> None:
-    args = argparse.Namespace(profile="paper", artefact="table3", only=None, json=True)
+    args = argparse.Namespace(profile="paper", artefact="table3", only=None, json=True, seeds=None, search=None)
     assert bill.main(args) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["device"] == "gpu" and facts["seconds"] > 3600
@@ -124,6 +126,24 @@ def test_what_was_spent_counts_every_attempt(capsys) -> None:
     assert planned.spent == pytest.approx(5 * 3600)
     bill.show(planned, bill.summary(planned))
     assert "spent so far, all attempts counted: 5.0 core-hours" in capsys.readouterr().out
+
+
+def test_the_bill_keeps_the_stages_apart_gives_a_range_and_whole_names_at_80_columns(
+    capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    planned = plan(load_studies("paper"), "paper")
+    facts = bill.summary(planned)
+    assert facts["prefinetune_seconds"] + facts["finetune_seconds"] == pytest.approx(facts["seconds"], rel=1e-6)
+    assert facts["low_seconds"] * 2 == pytest.approx(facts["seconds"], rel=1e-6)
+    assert facts["high_seconds"] == pytest.approx(facts["seconds"] * 2, rel=1e-6)
+    bill.show(planned, facts)
+    shown = capsys.readouterr().out
+    assert all(f"│ {name} " in shown for name in planned.studies) and max(map(len, shown.splitlines())) <= 80
+    said = " ".join(shown.split())
+    assert re.search(r"to do: 24 pre-finetunings \(\d+ GPU-days\), then [\d,]+ fine-tunings \(\d+ GPU-days\)", said)
+    assert re.search(r"together \d+ GPU-days: \d+ GPU-days to \d+ GPU-days", said)
+    assert "64 to 256 GPU-days; here " in said and "a lower bound" in said
 
 
 @pytest.mark.parametrize("command", ["plan", "status"])

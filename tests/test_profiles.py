@@ -11,7 +11,7 @@ from muppet.runs import R3F, Finetune, Prefinetune, Recipe, parent, run_id
 from muppet.tasks import get
 from studies import recipes
 from studies.kit import profiles
-from studies.kit.load import load_studies
+from studies.kit.load import fewer, load_studies
 
 RUNS = [
     recipes.prefinetuning(recipes.ROBERTA_B),
@@ -134,3 +134,19 @@ def test_base_keeps_every_fold() -> None:
     study = load_studies("base", ["table5"])["table5"]
     (cell,) = [cell for cell in study.cells if cell.key == "RoBERTa-B/Hyperpartisan"]
     assert cell.folds and sorted(run.seed for run in cell.runs) == list(range(10))
+
+
+def test_fewer_seeds_and_the_published_point_are_the_same_runs_fewer_of_them() -> None:
+    study = load_studies("paper", ["table3"])["table3"]
+    one, point, both = (fewer(study, *asked) for asked in ((1, False), (None, True), (1, True)))
+    for cell, seed, published, least in zip(study.cells, one.cells, point.cells, both.cells, strict=True):
+        assert set(least.runs) <= set(seed.runs) | set(published.runs) <= set(cell.runs)
+        if cell.runs:
+            assert len(seed.runs) == 12 and len(published.runs) == 5 and len(least.runs) == 1, cell.key
+    assert one.runs().keys() <= study.runs().keys()  # the same ids
+    studies = load_studies("paper").values()
+    before = [cell for whole in studies for cell in whole.cells if cell.folds]
+    after = [cell for whole in studies for cell in fewer(whole, 1, False).cells if cell.folds]
+    assert before and before == after  # a fold is no repetition
+    small = load_studies("smoke", ["table3"])["table3"]  # whose search is another: nothing is lost
+    assert all(bool(cell.runs) == bool(kept.runs) for cell, kept in zip(small.cells, fewer(small, None, True).cells))

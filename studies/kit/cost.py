@@ -1,8 +1,10 @@
 """What a run costs before it runs: a FLOP model, calibrated by the runs that have finished. No torch, no cluster.
 
 Per token of training: 6·12·L·h² for the matrix products and 12·L·h·s for attention over s tokens (forward and
-backward); evaluation takes a third of it. Lengths are typical of each family, so an uncalibrated estimate may be off by
-a factor of two; finished runs correct it per stage and model, and `Calibration` says how far the model was off.
+backward); evaluation takes a third of it. However few its tokens, a pass through a layer takes as long as its kernels
+take to be started, and an update has a part that no token counts: short fine-tunings are made of these floors. Lengths
+are typical of each family, so an uncalibrated estimate may be off by a factor of two; finished runs correct it per
+stage and model, and `Calibration` says how far the model was off.
 """
 
 from __future__ import annotations
@@ -23,6 +25,15 @@ from muppet.tasks.task import Task
 # Sustained training speed of one device, FLOP/s: 40 % of an A100's bf16 peak; one core in fp32.
 SPEED = {"gpu": 125e12, "cpu": 40e9}
 OVERHEAD_S = {"gpu": 15.0, "cpu": 0.5}  # seconds in which a warm process opens model and data, and writes the result
+# Floors, estimated and not measured, to the order of magnitude: some 100 kernels of 10 µs in a layer's two passes.
+LAYER_S = {"gpu": 1e-3, "cpu": 1e-4}  # of one layer's forward and backward pass
+UPDATE_S = {"gpu": 5e-3, "cpu": 1e-3}  # of an update: optimizer, batch, the loss read back
+SCORED = 64  # rows that one pass of evaluation scores
+RESULT_BYTES = 20_000.0  # of a fine-tuning: result, log and notes
+# Bytes of a line of predictions: measured for answers of fixed size, the texts' scaled to a typical answer's length.
+LINE_BYTES = {"span": 150.0, "summarization": 700.0, "tagging": 400.0, "parsing": 600.0}
+OTHER_BYTES = 105.0
+OFF = 2.0  # by which an estimate may be off, either way, before a run has finished
 FILL = 0.9  # share of a sub-batch's budget that holds tokens
 WIDTH = {"base": 8, "large": 16}  # GPUs that pre-finetuning of a model of this size asks for by default
 ROWS_UNKNOWN = 20_000  # training rows of a dataset whose task does not say
@@ -94,19 +105,26 @@ SIZES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What one run takes: training tokens (padding included) and FLOPs, evaluation included; bytes it leaves on disk;
-    for a pre-finetuning, how many times it goes through each dataset. `size`: of its model."""
+    """What one run takes: training tokens (padding included) and FLOPs, of which `scoring` in evaluation; updates, and
+    passes through the model in training and (forward alone) in evaluation; bytes it leaves on disk; for a
+    pre-finetuning, how many times it goes through each dataset. `size`: of its model."""
 
     size: Size
     tokens: float
     flops: float
+    scoring: float
+    updates: float
+    passes: float
+    scoring_passes: float
     disk: float
     epochs: Mapping[str, float]
 
     def seconds(self, device: str | None) -> float:
         """On one device by the plain model."""
         kind = device or ("gpu" if self.size.name in WIDTH else "cpu")
-        return OVERHEAD_S[kind] + self.flops / SPEED[kind]
+        layer = LAYER_S[kind] * (self.size.layers + self.size.decoder)
+        training = max((self.flops - self.scoring) / SPEED[kind], self.passes * layer) + self.updates * UPDATE_S[kind]
+        return OVERHEAD_S[kind] + training + max(self.scoring / SPEED[kind], self.scoring_passes * layer / 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,20 +232,35 @@ def _estimate(run: Run) -> Cost:
     mean = tokens_per_epoch / sum(rows(task, run) * weight for task, weight in pieces)
     examples = min(recipe.max_examples or float("inf"), max(1.0, recipe.max_tokens * FILL // mean))
     per_update = recipe.sub_batches * examples * mean
-    tokens = per_update * recipe.updates if recipe.updates is not None else tokens_per_epoch * (recipe.epochs or 0)
+    updates = recipe.updates if recipe.updates is not None else tokens_per_epoch * (recipe.epochs or 0) / per_update
+    tokens = per_update * updates
     row = min(mean, recipe.max_length)
     training = size.flops(tokens, row) * (2 if recipe.r3f else 1) * (2 if size.decoder and recipe.r3f is None else 1)
-    evaluated, saved, epochs = 0.0, 2.0, {}
+    scoring, scoring_passes, epochs = 0.0, 0.0, {}
     if isinstance(run, Prefinetune):
-        saved = 12.0 + 4.0  # checkpoint (weights and two moments) and the model
+        disk = (12.0 + 4.0) * size.parameters  # checkpoint (weights and two moments) and the model
         epochs = _epochs(run, tokens)
     else:
+        disk = RESULT_BYTES
+        held_out = rows(run.task, run) * (run.held_out or 0.0)
         for task in (run.task, *(run.evaluate_on or ())):
             counted = min(task.evaluation_rows or 2_000, run.evaluation_rows or float("inf"))
+            counted += held_out if task is run.task else 0.0
             steps = TARGET if task.family == "summarization" else 1
-            evaluated += size.flops(counted * length(task, run), row) / 3 * (1 + steps / 20)
-    disk = saved * size.parameters if isinstance(run, Prefinetune) else 200_000.0
-    return Cost(size=size, tokens=tokens, flops=training + evaluated, disk=disk, epochs=epochs)
+            scoring += size.flops(counted * length(task, run), row) / 3 * (1 + steps / 20)
+            scoring_passes += counted / SCORED * steps
+            disk += counted * LINE_BYTES.get(task.family, OTHER_BYTES)
+    return Cost(
+        size=size,
+        tokens=tokens,
+        flops=training + scoring,
+        scoring=scoring,
+        updates=updates,
+        passes=updates * recipe.sub_batches,
+        scoring_passes=scoring_passes,
+        disk=disk,
+        epochs=epochs,
+    )
 
 
 def _pieces(run: Run) -> tuple[tuple[Task, int], ...]:

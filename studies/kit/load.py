@@ -14,6 +14,7 @@ from muppet.runs import Run
 from studies import ARTEFACTS
 from studies.kit.decisions import OVERRIDE
 from studies.kit.profiles import Profile, get
+from studies.kit.profiles import published as at_published_point
 from studies.kit.study import Cell, Study, duplicate_cells, matches
 
 ABSENT = "not in this profile"
@@ -61,10 +62,26 @@ def cut(
     return kept
 
 
-def chosen(args: argparse.Namespace) -> dict[str, Study]:
-    """The studies that the command line names (ARTEFACT, ONLY, CLAIM); without a name, all."""
-    studies = load_studies(args.profile, [args.artefact] if args.artefact else None)
-    return cut(studies, args.only, getattr(args, "cells", None))
+def chosen(args: argparse.Namespace, names: Iterable[str] | None = None) -> dict[str, Study]:
+    """The studies `names`, or those that the command line names (ARTEFACT; without it, all), cut to what it asks for
+    (ONLY, CLAIM, SEEDS, SEARCH)."""
+    named = names or ([args.artefact] if args.artefact else None)
+    studies = cut(load_studies(args.profile, named), args.only, getattr(args, "cells", None))
+    seeds, published = getattr(args, "seeds", None), getattr(args, "search", None) == "published"
+    return {name: fewer(study, seeds, published) for name, study in studies.items()}
+
+
+def fewer(study: Study, seeds: int | None, published: bool) -> Study:
+    """`study` with the first `seeds` seeds of each point, and of a search its published point alone; no run changes."""
+    if seeds is None and not published:
+        return study
+
+    def kept(cell: Cell) -> tuple[Run, ...]:
+        runs = tuple(filter(at_published_point, cell.runs)) if published else cell.runs
+        first = sorted({run.seed for run in cell.runs})[: None if cell.folds else seeds]  # a fold is no repetition
+        return tuple(run for run in runs or cell.runs if run.seed in first)
+
+    return replace(study, cells=tuple(replace(cell, runs=kept(cell)) for cell in study.cells))
 
 
 def runs(studies: Iterable[Study]) -> dict[str, Run]:

@@ -125,7 +125,24 @@ def _mini_tasks(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
 
 BASE_MODELS = ("FacebookAI/roberta-base", "facebook/muppet-roberta-base")
 BASE_SEEDS = 3  # the fewest that give an interval
+BART_LR = {"mnli": 5e-6, "sst2": 5e-6, "mrpc": 2e-5, "cola": 2e-5, "stsb": 2e-5}  # likewise of BART
+SUMMARY_LR = 3e-5  # likewise of BART on CNN/DailyMail and XSum
 PUBLISHED_LR = {"rte": 2e-5, "stsb": 2e-5}  # the codebase's published recipes of RoBERTa; 1e-5 for every other set
+
+
+def published(run: Run) -> bool:
+    """Whether a run is at the published point of its fine-tuning's search; a pre-finetuning has no search."""
+    if isinstance(run, Prefinetune):
+        return True
+    bart = "bart" in _model(run).lower()
+    lr = (
+        SUMMARY_LR
+        if run.task.family == "summarization"
+        else (BART_LR if bart else PUBLISHED_LR).get(run.task.name, 1e-5)
+    )
+    point = run.recipe
+    fixed = run.task.family == "summarization" or (point.adam_eps == 1e-6 and point.dropout == 0.1)
+    return point.lr == lr and fixed
 
 
 def _base(run: Run) -> Run | None:

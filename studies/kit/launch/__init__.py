@@ -38,10 +38,10 @@ def start(plan: Plan, args: argparse.Namespace) -> int:
 
 def bring_up_to_date(names: tuple[str, ...], args: argparse.Namespace) -> int:
     """Run what is missing of artefacts `names`; 1 when a run failed."""
-    from studies.kit import load
     from studies.kit.launch.plan import plan
+    from studies.kit.load import chosen
 
-    studies = load.cut(load.load_studies(args.profile, names), args.only, getattr(args, "cells", None))
+    studies = chosen(args, names)
     if args.no_run:
         return 0
     planned = plan(studies, args.profile)
