@@ -65,7 +65,7 @@ def write(claims: Iterable[Claim]) -> Path:
     lines = [",".join(names)]
     for claim in claims:
         if claim.id in WORLDS:
-            found = asdict(rates(claim))
-            lines.append(",".join(f"{v:.4f}" if isinstance(v := found[name], float) else v for name in names))
+            shares = asdict(rates(claim))
+            lines.append(",".join(f"{v:.4f}" if isinstance(v := shares[name], float) else v for name in names))
     write_text(FILE, "\n".join(lines) + "\n")
     return FILE

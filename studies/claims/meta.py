@@ -78,9 +78,9 @@ def gain() -> Analysis:
     return Analysis(title="Mean gain", text=text, heads=heads, rows=tuple(_row(name, p) for name, p in sets.items()))
 
 
-def _row(name: str, found: Pooled) -> tuple[str, ...]:
-    spread = f"{100 * found.heterogeneity:.1f}"
-    return (name, str(found.n), str(found.clusters), _shown(found.mean), _range(found.prediction), spread)
+def _row(name: str, result: Pooled) -> tuple[str, ...]:
+    spread = f"{100 * result.heterogeneity:.1f}"
+    return (name, str(result.n), str(result.clusters), _shown(result.mean), _range(result.prediction), spread)
 
 
 def replication() -> Analysis:
@@ -155,12 +155,12 @@ def power() -> Analysis:
     rows, told, likely = [], 0, 0
     pairs = accuracies()
     for pair in pairs:
-        found = Estimate(value=pair.gain, error=math.sqrt(unpaired_variance(pair)))
-        seen, sure = abs(pair.gain) > found.interval().high - found.value, abs(pair.gain) >= found.detectable
+        estimate = Estimate(value=pair.gain, error=math.sqrt(unpaired_variance(pair)))
+        seen, sure = abs(pair.gain) > estimate.interval().high - estimate.value, abs(pair.gain) >= estimate.detectable
         told, likely = told + seen, likely + sure
         verdict = "told from zero" if seen else "undecidable by design"
         cell = f"{pair.base.column} / {pair.base.row}"
-        rows.append((cell, str(pair.base.n), points(pair.gain), f"{100 * found.detectable:.1f}", verdict))
+        rows.append((cell, str(pair.base.n), points(pair.gain), f"{100 * estimate.detectable:.1f}", verdict))
     text = (
         f"Of {len(pairs)} printed gains in accuracy, {told} could be told from zero on their own evaluation set "
         f"(unpaired, two-sided 5 %), and {likely} are as large as what one would see in four of five repetitions. The "

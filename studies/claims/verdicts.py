@@ -136,21 +136,21 @@ def within(source: Source, pair: Pair, low: float, high: float, said: str, note:
         return Judgement(verdict=verdict, text=f"{pair}. {note}" if note else f"{pair}")  # type: ignore[arg-type]
     if not source.comparable:
         return not_testable(f"{pair}: another model or fewer rows, so a direction and no size")
-    found = effect(source, [pair], said)
-    text = f"{found}" + (f". {note}" if note else "")
-    if found.uninformative:
-        return not_testable(f"{text}: {found.uninformative}")
-    if found.estimate is None:
-        return Judgement(verdict="INCONCLUSIVE", text=text + ". One or two runs an arm" + _detectable([found]))
-    wide, narrow = found.estimate.interval(), found.estimate.interval(0.90)
+    measured = effect(source, [pair], said)
+    text = f"{measured}" + (f". {note}" if note else "")
+    if measured.uninformative:
+        return not_testable(f"{text}: {measured.uninformative}")
+    if measured.estimate is None:
+        return Judgement(verdict="INCONCLUSIVE", text=text + ". One or two runs an arm" + _detectable([measured]))
+    wide, narrow = measured.estimate.interval(), measured.estimate.interval(0.90)
     if wide.high < low or wide.low > high:
         return Judgement(verdict="CONTRADICTED", text=text)
     inside = low <= narrow.low and narrow.high <= high if low < 0 else wide.low > low / 2
-    return Judgement(verdict="SUPPORTED", text=text) if inside else _open(text, found)
+    return Judgement(verdict="SUPPORTED", text=text) if inside else _open(text, measured)
 
 
-def _open(text: str, found: Effect) -> Judgement:
-    return Judgement(verdict="INCONCLUSIVE", text=text + _detectable([found]))
+def _open(text: str, measured: Effect) -> Judgement:
+    return Judgement(verdict="INCONCLUSIVE", text=text + _detectable([measured]))
 
 
 def _sign(difference: float, slack: float) -> int:

@@ -61,10 +61,10 @@ class Decisions:
 
     def entry(self, id: str) -> Decision:
         """The decision of this id; a UserError offers the nearest."""
-        found = {entry.id: entry for entry in self.entries}
-        if id not in found:
-            raise unknown("decision", id, found)
-        return found[id]
+        by_id = {entry.id: entry for entry in self.entries}
+        if id not in by_id:
+            raise unknown("decision", id, by_id)
+        return by_id[id]
 
     def override(self, text: str) -> Decisions:
         """These decisions with `name=answer` pairs, commas or spaces between; a UserError names what is unknown."""

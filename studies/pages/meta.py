@@ -24,12 +24,12 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def markdown(found: list[Analysis]) -> str:
+def markdown(every: list[Analysis]) -> str:
     """The page."""
     from tabulate import tabulate
 
     lines = [*HEAD]
-    for each in found:
+    for each in every:
         lines += [f"## {each.title}", "", each.text, ""]
         if each.rows:
             lines += [tabulate(each.rows, headers=each.heads, tablefmt="pipe", disable_numparse=True), ""]

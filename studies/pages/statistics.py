@@ -125,16 +125,16 @@ HEAD = (
 
 
 def _row(gain: Gain, adjusted: float | None) -> list[str]:
-    found = gain.effect
-    bold = "**" if found.direction in ("UP", "DOWN") else ""
+    shown = gain.effect
+    bold = "**" if shown.direction in ("UP", "DOWN") else ""
     scores = " against ".join(" ".join(map(percent, side)) for side in (gain.muppet, gain.base))
     return [
         gain.row,
         f"{gain.column} {gain.metric}" if gain.metric not in ("accuracy", "unspecified") else gain.column,
-        f"{bold}{points(found.gain)}{bold}",
-        _interval(found.estimate.interval()) if found.estimate else scores,
-        found.direction,
-        p_text(found.p).removeprefix("p ").removeprefix("= ") if found.p is not None else "",
+        f"{bold}{points(shown.gain)}{bold}",
+        _interval(shown.estimate.interval()) if shown.estimate else scores,
+        shown.direction,
+        p_text(shown.p).removeprefix("p ").removeprefix("= ") if shown.p is not None else "",
         p_text(adjusted).removeprefix("p ").removeprefix("= ") if adjusted is not None else "",
     ]
 
