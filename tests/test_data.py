@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +122,15 @@ def test_what_is_nowhere_says_what_was_tried(alone):
     with pytest.raises(Absent, match=r"rte \(nyu-mll/glue, rte\) split train cannot be loaded: tried the") as caught:
         load_rows(get("rte"), "train")
     assert "data check rte" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_hub_without_the_datasets_package_is_a_message_and_a_mirror_needs_none(alone, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(Absent, match="rte .* split train: not in the mirror .* pip install datasets") as caught:
+        load_rows(get("rte"), "train")
+    assert "\n" not in str(caught.value)
+    put(alone, "nyu-mll/glue", "rte", train=rte(10), validation=rte(10))
+    assert len(load_rows(get("rte"), "validation").rows) == 10
 
 
 def test_a_mirror_that_is_no_folder(monkeypatch):

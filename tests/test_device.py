@@ -86,8 +86,7 @@ def test_nothing_is_compiled_or_recomputed_unless_asked_or_needed(artifacts):  #
     ("asked", "precisions"), [("", ("fp32", "bf16")), ("fp32", ("fp32", "fp32")), ("bf16", ("bf16", "bf16"))]
 )
 def test_wide_models_are_in_bf16_where_the_cpu_has_it_and_all_in_what_is_asked_for(asked, precisions, has, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has, "amx_bf16": False})
     monkeypatch.setenv("MUPPET_DEVICE", "cpu")
     monkeypatch.setenv("MUPPET_PRECISION", asked)
     expected = precisions if asked or has else ("fp32", "fp32")

@@ -7,12 +7,15 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from muppet import paths
+from muppet.errors import UserError
 from muppet.runs import run_id
+from muppet.runtime import distributed
 from tests.core import artifacts, finish, launch, mixture, shared_artifacts  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")
@@ -109,3 +112,33 @@ def test_the_result_counts_what_all_processes_did(tmp_path):
     torch.testing.assert_close(one["losses"], two["losses"], rtol=1e-4, atol=1e-4)
     for name in ("real_tokens", "padded_tokens", "flops"):
         assert one["counts"][name] == pytest.approx(two["counts"][name])
+
+
+def test_two_processes_on_one_gpu_are_refused():
+    distributed.check_gpus(["GPU-a", "GPU-b"])
+    with pytest.raises(UserError, match="processes 0 and 2 would share one GPU: start 2, one"):
+        distributed.check_gpus(["GPU-a", "GPU-b", "GPU-a", "GPU-b"])
+
+
+def test_processes_that_see_one_gpu_each_or_share_it_are_told_apart(monkeypatch):
+    """The group is of one process, and stands for two: what matters is which GPU each says it has."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    chosen, others = [], ["GPU-a", "GPU-b"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid="GPU-b"))
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(torch.distributed, "new_group", lambda backend: backend)
+
+    def gather(gpus, own, group):
+        assert (own, group) == ("GPU-b", "gloo")  # before NCCL is first used
+        gpus[:] = others
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    assert distributed.join("cuda").rank == 1 and chosen == [0]
+    others[0] = "GPU-b"
+    with pytest.raises(UserError, match="processes 0 and 1 would share one GPU: start 1, one"):
+        distributed.join("cuda")

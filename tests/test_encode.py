@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -148,6 +149,37 @@ def test_windows_overlap_and_cover_the_context(tokenizers):
         assert after.offsets[after.first, 0] < before.offsets[before.last - 1, 1]
     assert windows[0].offsets[windows[0].first, 0] == 0
     assert windows[-1].offsets[windows[-1].last - 1, 1] == len(context)
+
+
+def test_a_tokenizer_that_loses_windows_is_refused(tokenizers):
+    """As tokenizers 0.23.2 does: the first window alone, and nothing said."""
+
+    class Losing:
+        def __init__(self, fast):
+            self.fast = fast
+
+        def __getattr__(self, name):
+            return getattr(self.fast, name)
+
+        def encode_batch(self, texts, **options):
+            for one in self.fast.encode_batch(texts, **options):
+                yield SimpleNamespace(ids=one.ids, offsets=one.offsets, sequence_ids=one.sequence_ids, overflowing=[])
+
+    segmenter = Segmenter(tokenizers["roberta"], 30)
+    segmenter.fast = Losing(segmenter.fast)
+    short, long = "one two .", " ".join(f"word{k}" for k in range(60))
+    assert len(segmenter.windows(["what is it ?"], [short], 128)) == 1
+    with pytest.raises(UserError, match=r"tokenizers \S+ loses windows of long contexts: \d+ of 409 characters"):
+        segmenter.windows(["what is it ?"] * 2, [short, long], 128)
+
+
+@pytest.mark.parametrize("kind", ["roberta", "bert", "pieces"])
+@pytest.mark.parametrize("end", ["  ", "\u200b", "\u0301\u0301", "\x00\x07", "", " \U0001f600"])
+def test_whatever_ends_a_context_is_no_lost_window(kind, end, tokenizers):
+    for words in (1, 60):
+        context = " ".join(f"word{k}" for k in range(words)) + end
+        windows = Segmenter(tokenizers[kind], 30).windows(["what ?"], [context], 128)
+        assert (len(windows) > 2) == (words == 60)
 
 
 def test_a_question_longer_than_a_row_is_cut_and_counted(tokenizers):

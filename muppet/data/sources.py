@@ -170,7 +170,13 @@ def _open_hub(task: Task, split: str, *, streaming: bool) -> Any:
     if task.path.startswith("local/"):
         raise Absent(f"{dataset_name(task)} split {split}: not in {tried}, and it is not on the Hub; {task.note}")
     path, config, revision = task.hub or (task.path, task.config, task.revision or "main")
-    import datasets
+    try:
+        import datasets
+    except ImportError as error:
+        raise Absent(
+            f"{dataset_name(task)} split {split}: not in the mirror ({tried}), and the package that reads the Hub does"
+            f" not load ({error}); pip install datasets, or set MUPPET_HUB to a mirror that has it"
+        ) from None
 
     _probe_hub()
     try:

@@ -29,8 +29,11 @@ def load(name: str) -> Any:
 
 @lru_cache(maxsize=None)
 def _module_class(name: str) -> Any:
-    import datasets
-    import evaluate
+    try:
+        import datasets
+        import evaluate
+    except ImportError as error:
+        raise UserError(f"metric {name!r} as an evaluate.Metric needs evaluate and datasets: {error}") from None
 
     names = GROUPS.get(name, (name,))
     kinds = {"predictions": METRICS[names[0]].predictions, "references": METRICS[names[0]].references}

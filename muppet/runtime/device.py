@@ -90,7 +90,8 @@ class Device:
 
 def cpu_has_bf16() -> bool:
     """Whether this CPU multiplies bf16 in hardware: in tiles (AMX) or by dot products (AVX-512)."""
-    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # not in 2.11
+    return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
 
 
 def _chosen(variable: str, values: tuple[str, str]) -> str | None:

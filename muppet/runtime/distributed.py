@@ -32,12 +32,28 @@ def join(kind: str) -> Processes:
     """
     this = this_process()
     if this.count > 1 and not dist.is_initialized():
-        if kind == "cuda":
-            torch.cuda.set_device(this.local_rank)
+        if kind == "cuda":  # a launcher may show each process its own GPU alone, which then is number 0
+            torch.cuda.set_device(this.local_rank % torch.cuda.device_count())
         backend = "nccl" if kind == "cuda" else "gloo"
         dist.init_process_group(backend, rank=this.rank, world_size=this.count, timeout=TIMEOUT)
         atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
+        if kind == "cuda":
+            gpus: list[Any] = [None] * this.count
+            own = str(torch.cuda.get_device_properties(torch.cuda.current_device()).uuid)
+            dist.all_gather_object(gpus, own, group=dist.new_group(backend="gloo"))
+            check_gpus(gpus)
     return this
+
+
+def check_gpus(gpus: Sequence[str]) -> None:
+    """Raise UserError when two processes have one GPU (`gpus`: each process's, by its own name): NCCL refuses that late
+    and without saying what to do."""
+    for rank, gpu in enumerate(gpus):
+        if gpu in gpus[:rank]:
+            raise UserError(
+                f"processes {gpus.index(gpu)} and {rank} would share one GPU: start {len(set(gpus))}, one for each GPU;"
+                " however many there are, they share out all of an update's sub-batches"
+            )
 
 
 def gather(processes: Processes, value: Any) -> list[Any]:
