@@ -97,3 +97,13 @@ def test_a_bad_result_is_left_out(measured):
     path.write_text(path.read_text(encoding="utf-8").replace("0.8", "0.9"), encoding="utf-8")
     _, ours = sources.measured("smoke")
     assert key not in ours.numbers and ("table3", "RoBERTa-B", "RTE", "accuracy") in ours.numbers
+
+
+def test_a_profile_s_two_sources_stand_together(measured):
+    """Columns of a page are by source: one that has measured nothing keeps its place beside the other."""
+    for cell in load_studies("smoke", ["table3"])["table3"].cells:
+        if cell.row.endswith(sources.RELEASED):
+            for run in cell.runs:
+                result_path("smoke", run).unlink(missing_ok=True)
+    labels = [source.label for source in claims.all_sources(("paper", "smoke"))]
+    assert labels == ["paper", "independent", "released", "ours", "released (smoke)", "ours (smoke)"]

@@ -88,7 +88,8 @@ def all_sources(profiles: Sequence[str]) -> list[Source]:
     """
     among = [sources.paper(), sources.independent()]
     for profile in profiles:
-        among += [s for s in sources.measured(profile) if profile == "paper" or s.numbers]
+        measured = sources.measured(profile)
+        among += measured if profile == "paper" or any(source.numbers for source in measured) else ()
     return among
 
 
@@ -138,7 +139,7 @@ def claims_markdown(judged: Judged) -> str:
 
     labels = [source.label for source, _ in judged[0][1]]
     table = [
-        [f"[{claim.id}](#{claim.id.lower()})", _where(claim), _cell(claim.predicate), *(f.verdict for _, f in findings)]
+        [f"[{claim.id}](#{claim.id.lower()})", where(claim), _cell(claim.predicate), *(f.verdict for _, f in findings)]
         for claim, findings in judged
     ]
     counts = [[verdict, *tally] for verdict, tally in tallies(judged).items()]
@@ -191,7 +192,8 @@ def tallies(judged: Judged) -> dict[str, list[str]]:
     return rows
 
 
-def _where(claim: Claim) -> str:
+def where(claim: Claim) -> str:
+    """Where the paper says it, or what it is instead of the paper's sentence."""
     kind = KINDS[claim.kind]
     return claim.section if not kind else kind if claim.section == "Reviewer" else f"{claim.section} ({kind})"
 
@@ -203,7 +205,7 @@ def _in_full(claim: Claim, findings: Sequence[tuple[Source, Judgement]]) -> list
         label = "print" if source.name == "paper" else source.label
         same.setdefault((finding.verdict, finding.text), []).append(label)
     verdicts = [f"* {', '.join(labels)}: **{verdict}**. {text}" for (verdict, text), labels in same.items()]
-    return [f"## {claim.id}", "", f"{_where(claim)}. {claim.predicate}.", "", *quote, *verdicts, ""]
+    return [f"## {claim.id}", "", f"{where(claim)}. {claim.predicate}.", "", *quote, *verdicts, ""]
 
 
 def decisions_markdown(every: decide.Decisions) -> str:
@@ -258,7 +260,7 @@ def _print_claims(judged: Judged, path: Path) -> None:
         absent = [source.label for source, _ in findings if source.label not in {s.label for s, _ in shown}]
         text.append(f"not measured: {', '.join(absent)}" if absent else "", style="dim")
         text.rstrip()
-        table.add_row(claim.id, _where(claim), claim.predicate, text)
+        table.add_row(claim.id, where(claim), claim.predicate, text)
     console = Console()
     console.print(table)
     rows = tallies(judged)

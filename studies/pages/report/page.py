@@ -23,7 +23,7 @@ from studies.kit import decisions, profiles
 from studies.kit.decisions import option
 from studies.kit.ledger.profile import ProfileResults, open_profile
 from studies.pages import COMMITTED, TABLES, figures
-from studies.pages.claims import all_sources, judge
+from studies.pages.claims import all_sources, judge, where
 from studies.pages.report import content
 from studies.pages.report.content import Ledger
 from studies.pages.tables import PROTOCOL
@@ -171,7 +171,7 @@ def claims_shown(loaded: Sequence[ProfileResults]) -> list[dict[str, Any]]:
         shown.append(
             {
                 "id": claim.id,
-                "section": claim.section,
+                "section": where(claim),
                 "quote": claim.quote,
                 "predicate": claim.predicate,
                 "verdicts": verdicts,
