@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import lru_cache
 from math import isnan, sqrt
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from muppet.result import read, unpack_items
@@ -172,24 +171,24 @@ def paired_error(collected: Collected) -> Callable[[Number, Number], float | Non
 
     None for a score that is no mean over items, and for arms on other examples.
     """
+    import numpy as np
+
     frame = collected.frame
     paths = dict(zip(frame["run"], frame["path"], strict=True))
 
     @lru_cache(maxsize=None)
-    def items(run: str, key: str) -> tuple[float, ...] | None:
-        score = read(Path(paths[run])).scores.get(key)
-        return tuple(unpack_items(score.items)) if score and score.items else None
+    def mean_items(runs: tuple[str, ...], key: str) -> np.ndarray | None:
+        packed = [score.items if (score := read(Path(paths[run])).scores.get(key)) else None for run in runs]
+        items = [np.array(unpack_items(text)) for text in packed if text]
+        if not items or len(items) < len(runs) or len({len(own) for own in items}) > 1:
+            return None
+        return np.mean(items, axis=0)
 
     def error(upper: Number, lower: Number) -> float | None:
-        means = []
-        for number in (upper, lower):
-            runs = [items(run, number.score) for run in number.runs]
-            if not runs or any(run is None for run in runs) or len({len(run) for run in runs if run}) != 1:
-                return None
-            means.append([fmean(scores) for scores in zip(*(run for run in runs if run))])
-        if len(means[0]) != len(means[1]) or len(means[0]) < 2:
+        ends = [mean_items(number.runs, number.score) for number in (upper, lower)]
+        if ends[0] is None or ends[1] is None or len(ends[0]) != len(ends[1]) or len(ends[0]) < 2:
             return None
-        return stdev(a - b for a, b in zip(*means)) / sqrt(len(means[0]))
+        return float(np.std(ends[0] - ends[1], ddof=1)) / sqrt(len(ends[0]))
 
     return error
 
