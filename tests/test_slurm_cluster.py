@@ -38,6 +38,7 @@ def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing
     one.go()
     one.finish(5)
     assert same(one, local)
+    assert len(list(one.work.glob("artifacts/runs/*/metrics.jsonl"))) == 5
     written = [path for path in one.folder.rglob("*") if path.is_file()]
     assert len(written) > 50 and not [path for path in written if b"hf_ofthistest" in path.read_bytes()]
 

@@ -6,8 +6,8 @@ import json
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,12 @@ from muppet.runs import Recipe, digest
 from muppet.runtime import checkpoint
 from muppet.runtime.device import Device, release_memory
 from muppet.runtime.distributed import Reducer, agree, anyone, together
+from muppet.runtime.live import live
 from muppet.runtime.rank import Processes
 from muppet.training.batching import Piece, Sampler, SubBatch, assign, micro_batches, packs, unit_weights
 
 Progress = Callable[[dict[str, Any]], None]
+Sums = tuple[Tensor, Tensor]  # scaled losses and units, by dataset
 EMA = 0.99  # of the running loss that `loss_scaling="inverse_loss"` divides by
 RELEASE_SECONDS = 60.0  # between giving free memory back: at every update it would cost 8 % of the time
 ENDS = 0.2  # of a dataset's examples, at each end of the training
@@ -50,6 +52,10 @@ class Meter:
         place = step * self.bins // self.updates
         self.losses[place] += torch.tensor(losses, dtype=torch.float64)
         self.units[place] += torch.tensor(units)
+
+    def sums(self) -> Sums:
+        """Scaled losses and units by dataset, over all updates so far."""
+        return self.losses.sum(dim=0), self.units.sum(dim=0)
 
     def ends(self, dataset: int | None, share: float = ENDS) -> tuple[float | None, float | None]:
         """Mean scaled loss of a dataset, or of all, over the first and the last `share` of its own examples; None: it
@@ -293,8 +299,8 @@ class Trainer:
 def train(trainer: Trainer, run: str, folder: Path, progress: Progress | None = None) -> None:
     """Run `trainer` to its last update, from the newest checkpoint of the run with this id if there is one.
 
-    The run's `folder` gets `checkpoint/`, every `device.checkpoint_seconds`, and `progress.json`. Raises Stopped after
-    SIGTERM or SIGUSR2, once the checkpoint is written; the signal may reach any of the processes.
+    The run's `folder` gets `checkpoint/`, every `device.checkpoint_seconds`, `progress.json` and `metrics.jsonl`.
+    Raises Stopped after SIGTERM or SIGUSR2, once the checkpoint is written; the signal may reach any of the processes.
     """
     processes, checkpoints, counts = trainer.processes, folder / "checkpoint", trainer.meter.counts
     agree(processes, f"{run} {trainer.plan()}", "run and its data")
@@ -307,7 +313,9 @@ def train(trainer: Trainer, run: str, folder: Path, progress: Progress | None = 
     before, shown = (counts["real_tokens"], counts["seconds"]), 0.0
     saved = released = time.monotonic()
     every = trainer.device.checkpoint_seconds
-    with _signals() as caught:
+    counted = trainer.meter.sums()
+    watched = live(folder, trainer.step) if processes.first else nullcontext()
+    with _signals() as caught, watched as rows:
         while trainer.step < trainer.updates:
             loss = trainer.update()
             now = time.monotonic()
@@ -316,7 +324,10 @@ def train(trainer: Trainer, run: str, folder: Path, progress: Progress | None = 
             if processes.first and (now - shown > 2 or done):
                 shown = now
                 speed = (counts["real_tokens"] - before[0]) / max(counts["seconds"] - before[1], 1e-9)
-                _report(run, folder, trainer, loss, speed, progress)
+                state = _report(run, folder, trainer, loss, speed, progress)
+                since, counted = counted, trainer.meter.sums()
+                if rows is not None:
+                    rows.put(_row(trainer, state, since, counted))
             if now - released > RELEASE_SECONDS:
                 released = now
                 release_memory()
@@ -331,8 +342,24 @@ def train(trainer: Trainer, run: str, folder: Path, progress: Progress | None = 
                 raise Stopped(f"{run} stopped after update {trainer.step} of {trainer.updates}; run it again to go on")
 
 
-def _report(run: str, folder: Path, trainer: Trainer, loss: float, speed: float, progress: Progress | None) -> None:
-    """Tell the caller and `progress.json` how far the training is."""
+def _row(trainer: Trainer, state: Mapping[str, Any], since: Sums, now: Sums) -> dict[str, Any]:
+    """A line of `metrics.jsonl`: `losses` are means over what was seen of each dataset since the last one."""
+    losses, units = now[0] - since[0], now[1] - since[1]
+    seen = [i for i in range(len(trainer.parts)) if units[i]]
+    return {
+        "step": trainer.step,
+        "time": round(time.time(), 1),
+        "loss": state["loss"],
+        "learning_rate": learning_rate(trainer.recipe, trainer.updates, trainer.step - 1),
+        "tokens_per_second": state["tokens_per_second"],
+        "losses": {trainer.parts[i].name: round(float(losses[i] / units[i]), 6) for i in seen},
+    }
+
+
+def _report(
+    run: str, folder: Path, trainer: Trainer, loss: float, speed: float, progress: Progress | None
+) -> dict[str, Any]:
+    """Tell the caller and `progress.json` how far the training is → what was told."""
     state = {
         "run": run,
         "step": trainer.step,
@@ -344,3 +371,4 @@ def _report(run: str, folder: Path, trainer: Trainer, loss: float, speed: float,
     write_text(folder / "progress.json", json.dumps(state) + "\n")
     if progress is not None:
         progress(state)
+    return state

@@ -2,7 +2,7 @@
 
     results/<profile>/<stage>/<id>.json    the result; the run is done when it is there
     artifacts/runs/<id>/                   failure.json, progress.json, started.json, attempts.json, holder.json,
-                                           log.txt, checkpoint/
+                                           log.txt, metrics.jsonl, tensorboard/, checkpoint/
     artifacts/failures.jsonl               every failure, with its node
 
 A record that is absent or damaged reads as an empty one: it is news of a run, never the truth about it.
