@@ -28,7 +28,12 @@ ALLOWED = (
     "typing",
 )
 # The only modules that reach for private names of libraries; `os._exit` is documented, whatever its name.
-REACHES_IN = {"studies.kit.launch.slurm.sbatch", "muppet.model.encoder", "muppet.stages.record"}
+REACHES_IN = {
+    "studies.kit.launch.slurm.sbatch",
+    "muppet.model.attention",
+    "muppet.model.encoder",
+    "muppet.stages.record",
+}
 DOCUMENTED = {"_exit"}
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
@@ -81,7 +86,7 @@ def test_no_import_of_the_method_climbs_a_floor_not_even_for_types_alone() -> No
 
 @pytest.mark.parametrize("name", MODULES)
 def test_private_names_stay_at_home(name: str) -> None:
-    """No module imports or looks up what begins with `_` elsewhere, except three that must reach into a library."""
+    """No module imports or looks up what begins with `_` elsewhere, except four that must reach into a library."""
     tree = ast.parse(MODULES[name].read_text())
     if name not in REACHES_IN:
         assert not {private for private in looked_up(tree) if private not in defined(tree) | DOCUMENTED}

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import kernels
 from muppet.errors import UserError
 from muppet.families.encoded import ranges
 from muppet.model import attention, encoder
@@ -82,13 +83,14 @@ def test_attention_stays_inside_rows(lengths, copies):
     batch = pack_rows(np.arange(sum(lengths)), np.array(lengths), np.array(lengths), 0, CPU)
     packing, generator = batch.packing.repeated(copies), torch.Generator().manual_seed(0)
     qkv = [torch.randn(copies * sum(lengths), 2, 8, generator=generator, requires_grad=True) for _ in range(3)]
-    out = [kernel(qkv, packing, 0.0, None) for kernel in (attention.by_length, attention.nested)]
+    with kernels.on_cpu():
+        out = [kernel(qkv, packing, 0.0, None) for kernel in (attention.by_length, attention.variable_length)]
+        ours, theirs = (torch.autograd.grad(o.square().sum(), qkv) for o in out)
     rows = zip(packing.starts.tolist(), packing.own.tolist(), strict=True)
     for start, n in rows:
         alone = [x[start : start + n].transpose(0, 1) for x in qkv]
         expected = torch.nn.functional.scaled_dot_product_attention(*alone).transpose(0, 1)
         assert all(torch.allclose(o[start : start + n], expected, atol=1e-5) for o in out)
-    ours, theirs = (torch.autograd.grad(o.square().sum(), qkv) for o in out)
     assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(ours, theirs, strict=True))
 
 
@@ -157,6 +159,83 @@ def test_ranges_of_bounds(sizes, data):
     bounds = np.concatenate([[0], np.cumsum(sizes)])
     which = np.array(data.draw(st.lists(st.integers(0, len(sizes) - 1), max_size=9)), dtype=np.int64)
     assert ranges(bounds, which).tolist() == [n for i in which for n in range(bounds[i], bounds[i + 1])]
+
+
+# ---------------------------------------------------------------- the kernels of a GPU, computed exactly on a CPU
+
+
+@pytest.mark.parametrize(("scale", "dropout"), [(None, 0.0), (0.3, 0.1)])
+@pytest.mark.parametrize(
+    ("kind", "kernel", "bound"), [(torch.float32, "efficient", 1e-5), (torch.bfloat16, "flash", 0.03)]
+)
+def test_each_precision_has_its_kernel_which_gets_rows_scale_and_dropout(kind, kernel, bound, scale, dropout):
+    lengths = np.array([5, 9, 1, 17, 17])
+    packing = pack_rows(np.arange(49), lengths, lengths, 0, CPU).packing
+    torch.manual_seed(0)
+    qkv = [torch.randn(49, 2, 8, dtype=kind, requires_grad=True) for _ in range(3)]
+    calls = []
+    with kernels.on_cpu(calls):
+        out = attention.variable_length(qkv, packing, dropout, scale)
+        ours = torch.autograd.grad(out.float().square().sum(), qkv)
+    assert calls == [(kernel, dropout)] and out.dtype == kind
+    exact = [x.detach().double().requires_grad_() for x in qkv]
+    expected = attention.by_length(exact, packing, 0.0, scale)
+    assert float((out - expected).detach().abs().max()) < bound
+    theirs = torch.autograd.grad(expected.square().sum(), exact)
+    assert all(float((a - b).abs().max()) < bound * float(b.abs().max()) for a, b in zip(ours, theirs, strict=True))
+
+
+@pytest.mark.parametrize("model", ["tiny/roberta", "tiny/bert"])
+def test_an_update_through_the_gpu_kernels_has_the_gradient_of_padded_rows(model, artifacts):  # noqa: F811
+    """In bf16 two exact ways are further from each other than each is from float32: both are compared with that."""
+    run = mixture(FAMILIES, model, dropout=0.0, attention_dropout=0.0, max_tokens=400, max_length=96)
+    plain, _ = gradients(make_trainer(run, Device(packed=False, micro_tokens=900)))
+    apart = {}
+    for bf16 in (False, True):
+        calls = []
+        with kernels.on_cpu(calls):
+            trainer = make_trainer(run, Device(packed=True, bf16=bf16, micro_tokens=900))
+            apart[bf16, "packed"] = distance(gradients(trainer)[0], plain)
+        assert {kernel for kernel, _ in calls} == {"flash" if bf16 else "efficient"}
+    apart[True, "padded"] = distance(gradients(make_trainer(run, Device(packed=False, bf16=True)))[0], plain)
+    assert apart[False, "packed"] < 1e-5
+    assert apart[True, "packed"] < 2 * apart[True, "padded"] < 0.1
+
+
+def distance(ours, plain):
+    """The largest difference of two gradients, relative to the largest entry."""
+    assert ours.keys() == plain.keys()
+    return max(float((ours[n] - g).abs().max()) for n, g in plain.items()) / max(
+        float(g.abs().max()) for g in plain.values()
+    )
+
+
+def test_the_encoder_is_one_graph_around_flash_attention(artifacts):  # noqa: F811
+    """Whatever the lengths and their number, forward and backward."""
+    model = MultiTask.load("tiny/roberta").train()
+    device = Device(bf16=True)
+    with kernels.on_cpu():
+        encoder.enable(model, True, device.autocast(model.width))
+        torch._dynamo.reset()
+        counters = torch._dynamo.utils.counters
+        counters.clear()
+        model.backbone.compile(dynamic=True, backend="aot_eager")
+        for n in ([5, 3], [2, 9, 4], [7], [8, 8, 8]):
+            batch = pack_rows(np.arange(sum(n)) + 9, np.array(n), np.array(n), model.pad, CPU)
+            with device.autocast(model.width):
+                states = model.encode_rows(batch).states
+            states.float().square().mean().backward()
+        assert (counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())) == (1, 0)
+
+
+def test_a_kernel_that_fails_is_said_and_rows_are_padded(artifacts, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setitem(attention.KERNELS, "cpu", attention.variable_length)  # which CPUs do not have
+    run = mixture("mnli", "tiny/roberta")
+    with pytest.raises(UserError, match="its rows cannot be packed: the kernel fails: .*_efficient_attention_forward"):
+        make_trainer(run, Device(packed=True))
+    trainer = make_trainer(run, Device())
+    assert "rows are padded, not packed: the kernel fails" in capsys.readouterr().err
+    assert not trainer.packed and trainer.update() > 0
 
 
 def test_compiled_code_is_not_made_anew_for_other_lengths(artifacts):  # noqa: F811

@@ -40,25 +40,41 @@ def attend(
     return inside_rows(query, key, value, dropout, scaling, packing), None
 
 
-@torch.compiler.disable  # lengths differ in every forward: compiled code is cut here and not made anew each time
 def inside_rows(
     query: Tensor, key: Tensor, value: Tensor, dropout: float, scaling: float | None, packing: Packing
 ) -> Tensor:
     """Attention of [C, heads, T, D] inside the rows that lie among the C·T tokens → [C, T, heads, D]."""
     flat = [x.transpose(1, 2).flatten(0, 1) for x in (query, key, value)]
-    kernel = nested if query.is_cuda else by_length
-    return kernel(flat, packing, dropout, scaling).unflatten(0, (len(query), -1))
+    return KERNELS[query.device.type](flat, packing, dropout, scaling).unflatten(0, (len(query), -1))
 
 
-def nested(qkv: Sequence[Tensor], packing: Packing, dropout: float, scaling: float | None) -> Tensor:
-    """Attention of [T, heads, D] through nested tensors: one variable-length kernel, with dropout."""
-    bounds = {"min_seqlen": packing.lengths[0], "max_seqlen": packing.lengths[-1]}  # sorted
-    rows = [torch.nested.nested_tensor_from_jagged(x, packing.offsets, **bounds).transpose(1, 2) for x in qkv]
-    return F.scaled_dot_product_attention(*rows, dropout_p=dropout, scale=scaling).transpose(1, 2).values()
+def variable_length(qkv: Sequence[Tensor], packing: Packing, dropout: float, scaling: float | None) -> Tensor:
+    """Attention of [T, heads, D] by one of PyTorch's kernels for rows of unequal length, with dropout: flash attention
+    in half precision, memory-efficient attention in float32.
+
+    They are called as SDPA calls them for nested tensors, whose wrapping takes four times the CPU time of the kernel's
+    launch; `varlen_attn`, the public name of the first, has no dropout.
+    """
+    if qkv[0].dtype == torch.float32:
+        return memory_efficient(qkv, packing, dropout, scaling)
+    where, longest = packing.offsets, packing.longest
+    return torch.ops.aten._flash_attention_forward(
+        *qkv, where, where, longest, longest, dropout, False, False, scale=scaling
+    )[0]
 
 
+@torch.compiler.disable  # torch 2.13 cannot trace its backward (`scale` is given twice); flash attention's it can
+def memory_efficient(qkv: Sequence[Tensor], packing: Packing, dropout: float, scaling: float | None) -> Tensor:
+    """See `variable_length`."""
+    where, longest = packing.offsets, packing.longest
+    return torch.ops.aten._efficient_attention_forward(
+        *(x.unsqueeze(0) for x in qkv), None, where, where, longest, longest, dropout, 0, True, scale=scaling
+    )[0].squeeze(0)
+
+
+@torch.compiler.disable  # lengths differ in every forward: compiled code is cut here and not made anew each time
 def by_length(qkv: Sequence[Tensor], packing: Packing, dropout: float, scaling: float | None) -> Tensor:
-    """The same, the rows of one length at a time: neither a mask nor a copy."""
+    """Attention of [T, heads, D], the rows of one length at a time: neither a mask nor a copy."""
     drops = bool(dropout) and qkv[0].device.type == "cpu"  # where PyTorch's fast kernel takes no dropout
     attention = attention_with_dropout if drops else F.scaled_dot_product_attention
     runs = [(length, len(list(rows))) for length, rows in groupby(packing.lengths)]
@@ -86,5 +102,6 @@ def dropout_mask(shape: Sequence[int], dropout: float) -> Tensor:
     return (bits >= dropped - 2**15).float().mul_(2**16 / max(1, 2**16 - dropped))
 
 
+KERNELS = {"cuda": variable_length, "cpu": by_length}
 AttentionInterface.register(KERNEL, attend)
 AttentionMaskInterface.register(KERNEL, sdpa_mask)

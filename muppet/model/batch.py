@@ -29,7 +29,8 @@ class Packing:
     """Where the R rows of a packed batch lie among its T tokens: sorted by length, as attention in runs wants them."""
 
     lengths: tuple[int, ...]  # of the rows as they lie
-    offsets: Tensor  # [R+1] of the rows as they lie
+    longest: int  # of them
+    offsets: Tensor  # [R+1] of the rows as they lie, int32 as the kernels of PyTorch want them
     starts: Tensor  # [R] in the batch's own order of rows
     own: np.ndarray  # [R] lengths in the batch's own order
     positions: Tensor  # [T] place of each token in its row, from 0
@@ -42,6 +43,7 @@ class Packing:
         shifts, end = range(copies), len(self.positions)
         return Packing(
             lengths=self.lengths * copies,
+            longest=self.longest,
             offsets=torch.cat([self.offsets[:1], *(self.offsets[1:] + end * shift for shift in shifts)]),
             starts=torch.cat([self.starts + end * shift for shift in shifts]),
             own=np.tile(self.own, copies),
@@ -116,7 +118,8 @@ def pack_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, pad: 
     starts[order] = offsets[:-1]
     packing = Packing(
         lengths=tuple(laid.tolist()),
-        offsets=_tensor(offsets, device),
+        longest=int(laid[-1]),
+        offsets=_tensor(offsets.astype(np.int32), device),
         starts=_tensor(starts, device),
         own=lengths,
         positions=_tensor(positions, device),

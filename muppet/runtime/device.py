@@ -47,7 +47,7 @@ class Device:
         if kind == "cuda" and not torch.cuda.is_available():
             raise UserError("MUPPET_DEVICE=cuda, but torch finds no GPU; unset it or install a CUDA build of torch")
         precision = _chosen("MUPPET_PRECISION", ("fp32", "bf16"))
-        fast = torch.cuda.is_bf16_supported() if kind == "cuda" else cpu_has_bf16()
+        fast = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else cpu_has_bf16()
         bf16 = precision == "bf16" if precision else fast
         if kind == "cuda":
             return cls(kind="cuda", bf16=bf16, micro_tokens=MICRO_TOKENS)

@@ -133,7 +133,8 @@ class Trainer:
         self.model, self.parts, self.specs, self.recipe, self.seed = model, parts, specs, recipe, seed
         self.processes = processes
         model.prepare(self.device)
-        self.packed = device.packed is not False and encoder.enable(model, demanded=device.packed is True)
+        autocast = self.device.autocast(model.width)
+        self.packed = device.packed is not False and encoder.enable(model, device.packed is True, autocast)
         self.sampler = Sampler(parts, recipe, seed)
         self.updates = recipe.updates if recipe.updates is not None else self.sampler.updates(recipe.epochs or 0)
         self.optimizer = make_optimizer(self.model, recipe)
