@@ -11,7 +11,7 @@ from pathlib import Path
 
 from muppet.errors import UserError, unknown
 
-NAMES = ("batching", "balance", "step", "startup", "data", "collect", "scaling", "precision", "gpu")
+NAMES = ("batching", "balance", "step", "sampling", "startup", "data", "collect", "scaling", "precision", "gpu")
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,8 @@ from benchmarks.common import Bar, Report
 from benchmarks.mixture import Mixture, artifacts, minilm, mixture
 from muppet.runs import Recipe
 from muppet.runtime.device import MICRO_TOKENS
-from muppet.training.batching import SubBatch, assign, micro_batches, packs
+from muppet.training.batching import SubBatch
+from muppet.training.forwards import Piece, assign, micro_batches, packs
 
 RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=1, max_length=512)
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
@@ -39,20 +40,22 @@ def in_order(batches: Sequence[SubBatch], workers: int) -> list[float]:
 def padded(batches: Sequence[SubBatch], workers: int) -> list[float]:
     """This project's padded forwards, longest first to the least loaded worker."""
     limit = min(MICRO_TOKENS, max(batch.tokens for batch in batches))
-    groups = micro_batches(batches, ["rows"] * len(batches), limit)
-    costs = []
-    for group in groups:
-        longest = max(batches[i].length for i in group)
-        costs.append(flops(sum(batches[i].rows for i in group) * longest, longest))
-    return [sum(costs[i] for i in share) for share in assign(costs, workers)]
+    return _loads(micro_batches(batches, ones(batches), ["rows"] * len(batches), limit, flops), workers)
 
 
 def packed(batches: Sequence[SubBatch], workers: int) -> list[float]:
     """This project's packed forwards."""
-    costs = [flops(float(batch.sizes.sum()), batch.length) for batch in batches]
-    forwards = packs(batches, [1.0] * len(batches), costs, MICRO_TOKENS, workers)
-    loads = [sum(piece.cost for piece in pieces) for pieces in forwards]
-    return [sum(loads[i] for i in share) for share in assign(loads, workers)]
+    return _loads(packs(batches, ones(batches), MICRO_TOKENS, workers, flops), workers)
+
+
+def ones(batches: Sequence[SubBatch]) -> list[np.ndarray]:
+    """Equal weights: they cost nothing."""
+    return [np.ones(len(batch.units)) for batch in batches]
+
+
+def _loads(forwards: Sequence[Sequence[Piece]], workers: int) -> list[float]:
+    costs = [sum(piece.cost for piece in pieces) for pieces in forwards]
+    return [sum(costs[i] for i in share) for share in assign(costs, workers)]
 
 
 def efficiency(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -24,12 +25,7 @@ def sizes(part: Part) -> tuple[np.ndarray, np.ndarray]:
 def cut(part: Part, members: Sequence[np.ndarray]) -> list[SubBatch]:
     """The units `members` (indices into the part's units) as batches, of dataset 0 for now."""
     length, rows = sizes(part)
-    return [
-        SubBatch(
-            part=0, units=part.units[m], rows=int(rows[m].sum()), length=int(length[m].max()), sizes=length[m] * rows[m]
-        )
-        for m in members
-    ]
+    return [SubBatch(part=0, units=part.units[m], unit_rows=rows[m], unit_lengths=length[m]) for m in members]
 
 
 def examples(part: Part) -> int:
@@ -83,7 +79,7 @@ def budget(part: Part, recipe: Recipe) -> list[SubBatch]:
 
 
 def buckets(part: Part, recipe: Recipe) -> list[SubBatch]:
-    """This project's: the same budget over length buckets."""
+    """This project's: fairseq's budget over length buckets, with as many examples as it holds."""
     deck = Deck(part, recipe, 0)
     return [deck.take(0, position) for position in range(deck.count)]
 
@@ -107,9 +103,7 @@ def draws(
     for index, (part, made) in enumerate(zip(parts, cut, strict=True)):
         passes = shares[index] / len(np.unique(part.encoded.unit_example[part.units]))
         for batch in made:
-            batches.append(
-                SubBatch(part=index, units=batch.units, rows=batch.rows, length=batch.length, sizes=batch.sizes)
-            )
+            batches.append(replace(batch, part=index))
             mass.append(passes * (real_tokens(part, batch.units) if by == "tokens" else 1))
     return batches, np.array(mass) / np.sum(mass)
 

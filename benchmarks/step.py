@@ -5,17 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from benchmarks.common import ROUNDS, Bar, Report, interleave, median, ratio
-from benchmarks.mixture import artifacts, minilm, mixture, trainer
+from benchmarks.mixture import artifacts, minilm, mixture
 from muppet.runs import R3F, Recipe
 from muppet.runtime.device import Device
+from muppet.runtime.rank import Processes
+from muppet.training.batching import SubBatch
+from muppet.training.forwards import Piece
 from muppet.training.train import Trainer
 
 RECIPE = Recipe(lr=1e-5, max_tokens=128, updates=10_000, max_length=48)
 NAMES = ("sst2", "mrpc", "qqp", "mnli", "trec", "snli", "copa")  # short rows, so that 64 sub-batches take seconds
-SEPARATE = Device(packed=False, micro_tokens=1)
+SEPARATE = Device(packed=False)
+
+
+class Separate(Trainer):
+    """One forward for each sub-batch, as 64 workers would do it."""
+
+    def _forwards(self, batches: Sequence[SubBatch], weights: Sequence[np.ndarray]) -> list[list[Piece]]:
+        return [
+            [Piece(part=b.part, units=b.units, weights=w, cost=self._flops(b.tokens, b.length))]
+            for b, w in zip(batches, weights, strict=True)
+        ]
 
 
 def variants(recipe: Recipe, layers: int, names: Sequence[str]) -> dict[str, Trainer]:
@@ -34,7 +48,8 @@ def variants(recipe: Recipe, layers: int, names: Sequence[str]) -> dict[str, Tra
         for module in model.modules():  # those of the heads too
             if isinstance(module, torch.nn.Dropout) and recipe.dropout is not None:
                 module.p = recipe.dropout
-        found[name] = trainer(model, mixed, changed, device)
+        kind = Separate if device is SEPARATE else Trainer
+        found[name] = kind(model, mixed.parts, mixed.specs, changed, 0, device, Processes())
     return found
 
 

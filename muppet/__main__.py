@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         default=64,
         help="sub-batches of an update, on all processes together (default 64)",
     )
+    pre.add_argument("--max-tokens", type=_positive(int), default=4400, help="of a sub-batch (default 4400)")
 
     fine = commands.add_parser("finetune", help="train on one dataset and score it (paper §4)")
     fine.add_argument("--task", required=True, help="a dataset's name, or a .py file that defines one Task")
@@ -69,13 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     fine.add_argument("--batch", type=_positive(int), default=32, help="examples of an update (default 32)")
     fine.add_argument("--reuse-head", action="store_true", help="start from the pre-finetuned head")
 
-    for command, rate, tokens in ((pre, 3e-5, 4400), (fine, 1e-5, 16384)):
+    for command, rate in ((pre, 3e-5), (fine, 1e-5)):
         command.add_argument("--model", required=True, help="a Hub id, a folder, or a tiny/… model")
         command.add_argument("--out", required=True, type=Path, help="the folder to write: model, heads, card, result")
         command.add_argument("--lr", type=_positive(float), default=rate, help=f"learning rate (default {rate:g})")
-        command.add_argument(
-            "--max-tokens", type=_positive(int), default=tokens, help=f"of a sub-batch (default {tokens})"
-        )
         command.add_argument("--max-length", type=_positive(int), default=256, help="tokens of a row (default 256)")
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--rows", type=_positive(int), help="use at most so many rows of a dataset")

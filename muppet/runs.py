@@ -20,6 +20,12 @@ from muppet.errors import UserError
 from muppet.tasks.task import Task
 from muppet.values import hash_once
 
+# Part of every run's id. Raise it with any change to the code after which a declared run would end in other weights:
+# what is drawn and in which order, dropout's random stream, a loss, the optimiser, the layout of rows. Rounding alone
+# (another grouping of the same sums) does not count. tests/test_numerics.py recomputes a small run, so that none passes
+# unseen; results of an older version stay what they were, under ids that nothing declares any more.
+NUMERICS = 1
+
 Order = Literal["heterogeneous", "batch_homogeneous", "dataset_homogeneous"]
 Source = Literal["hub", "twins"]
 TWIN_ROWS = 2000  # rows of a twin's split when no cap shortens it
@@ -35,6 +41,8 @@ class R3F:
     detach: bool = True  # the noised embeddings carry no gradient to the embedding table
     fresh_dropout: bool = True  # the noised rows draw their own dropout masks
     fp32_noise: bool = True
+    token_kl: Literal["mean", "sum"] = "mean"  # of the divergences of one example's decisions
+    summaries: R3F | None = None  # how summaries are regularised, when otherwise than the rest (P27)
 
 
 @hash_once
@@ -43,7 +51,10 @@ class Recipe:
     """The hyper-parameters of one stage (paper Tables 7 and 8; §4 for fine-tuning)."""
 
     lr: float
-    max_tokens: int  # tokens of one sub-batch, padding and all choices included
+    # A sub-batch is cut by exactly one of the two. Tokens: padded, a ranking example sized by its longest choice (P55).
+    # Examples: so many, whatever their length; memory is bounded by forwards (muppet.training.forwards).
+    max_tokens: int | None = None
+    max_examples: int | None = None
     updates: int | None = None  # exactly one of `updates` and `epochs`
     epochs: float | None = None
     warmup_updates: int | None = None  # at most one of the two
@@ -58,19 +69,23 @@ class Recipe:
     dropout: float | None = None  # None: the model's own
     attention_dropout: float | None = None
     max_length: int = 512  # tokens of one row
-    max_examples: int | None = None  # examples of one sub-batch
     sub_batches: int = 64  # of one update, whatever the number of processes (paper §3.2: 64 workers)
     batching: Order = "heterogeneous"
     sampling: Literal["uniform", "temperature"] | None = None  # None: natural sizes (paper §3.4)
     temperature: float | None = None
     loss_scaling: Literal["log_n", "none", "inverse_loss", "dataset_size"] = "log_n"  # paper §3.3, Eq. 1
-    averaging: Literal["sub_batch", "example"] = "sub_batch"
+    averaging: Literal["example", "sub_batch", "token"] = "example"  # what an update's loss is the mean of (P25)
     label_smoothing: float | None = None  # summarization only (paper Table 2)
     heads: Literal["shared", "per_dataset"] = "shared"  # of the commonsense and span families (paper §3.5)
     unused_heads: Literal["skip", "zero"] = "skip"
     r3f: R3F | None = None
 
     def __post_init__(self) -> None:
+        for name in ("max_tokens", "max_examples", "updates", "epochs", "max_length", "sub_batches"):
+            if (value := getattr(self, name)) is not None and not value > 0:
+                raise UserError(f"a recipe's `{name}` is {value}; give a number above 0")
+        if (self.max_tokens is None) == (self.max_examples is None):
+            raise UserError("a recipe takes exactly one of `max_tokens` and `max_examples`")
         if (self.updates is None) == (self.epochs is None):
             raise UserError("a recipe takes exactly one of `updates` and `epochs`")
         if self.warmup_updates is not None and self.warmup_share is not None:
@@ -92,6 +107,9 @@ class Prefinetune:
     train_rows: int | None = None  # cap per dataset; None: all, and the dataset must then be whole
 
     stage = "prefinetune"
+
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
 
     @property
     def label(self) -> str:
@@ -120,6 +138,9 @@ class Finetune:
 
     stage = "finetune"
 
+    def __post_init__(self) -> None:
+        _check_seed(self.seed)
+
     @property
     def label(self) -> str:
         """The readable part of the id."""
@@ -130,10 +151,15 @@ class Finetune:
 Run = Prefinetune | Finetune
 
 
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise UserError(f"`seed` is {seed}; give a whole number from 0")
+
+
 def facts(value: Any) -> Any:
     """`value` as plain JSON data: what its identity hashes, and what a result keeps of it."""
     if isinstance(value, (Prefinetune, Finetune)):
-        return {"stage": value.stage} | _fields(value)
+        return {"stage": value.stage, "numerics": NUMERICS} | _fields(value)
     return _plain(value)
 
 
@@ -190,7 +216,7 @@ def _canonical(run: Run) -> str:
     """The canonical form of `facts(run)`, put together from parts that thousands of runs share."""
     cls: Any = type(run)
     texts = {name: _text(value) for name in _names(cls) if (value := getattr(run, name)) is not None}
-    texts["stage"] = _text(run.stage)
+    texts |= {"stage": _text(run.stage), "numerics": _text(NUMERICS)}
     return "{" + ",".join(f'"{name}":{texts[name]}' for name in sorted(texts)) + "}"
 
 

@@ -43,6 +43,12 @@ TABLE8 = Recipe(
     max_length=512, attention_dropout=0.1,
 )
 
+# The defaults of the released criteria (P27): that of sentence prediction, and for summaries that of translation.
+RELEASED_R3F: dict[Kind, R3F] = {
+    "roberta": R3F(),
+    "bart": R3F(summaries=R3F(noise="normal", detach=False, token_kl="sum")),
+}
+
 SEEDS = range(5)
 SEARCH = {"roberta": (1e-5, 2e-5, 3e-5), "bart": (5e-6, 1e-5, 2e-5)}  # learning rates
 SUMMARIES = (1e-5, 3e-5, 6e-5)  # of summarization: the published 3e-5 and Table 7's, nothing else searched
@@ -86,7 +92,7 @@ def prefinetuning(model: str, tasks: tuple[Task, ...] | None = None, *, seed: in
         "optimizer": option("optimizer"),
         "heads": option("heads"),
         "unused_heads": option("unused_heads"),
-        "r3f": R3F(noise="normal" if family == "bart" else "uniform") if regularised else None,
+        "r3f": RELEASED_R3F[family] if regularised else None,
     }
     recipe = replace(TABLE7 if family == "bart" else TABLE8, **decided)
     return Prefinetune(model=model, tasks=tasks or mixture(model), recipe=recipe, seed=seed)
@@ -128,6 +134,8 @@ def finetuning(task: Task, family: Kind) -> Recipe:
             sub_batches=32,
             clip_norm=0.1,
             label_smoothing=0.1,
+            loss_scaling="none",
+            averaging="token",
         )
     span = task.family == "span"
     return Recipe(
@@ -139,10 +147,10 @@ def finetuning(task: Task, family: Kind) -> Recipe:
         weight_decay=0.01 if family == "bart" or span else 0.1,
         epochs=2 if span else 10,
         warmup_share=0.25 if task.name == "qqp" else 0.06,
-        max_tokens=4400 if not span else 48 * 384,
         max_examples=SENTENCES[family].get(task.name, 16),
         max_length=384 if span else 512,
         sub_batches=1,
+        loss_scaling="none",
     )
 
 

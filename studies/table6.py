@@ -38,10 +38,10 @@ RECIPE = Recipe(  # the ANLI repository's script: 16 sentences on each of 8 GPUs
     clip_norm=1.0,
     dropout=0.1,
     attention_dropout=0.1,
-    max_tokens=16 * 156,
     max_examples=16,
     max_length=156,
     sub_batches=8,
+    loss_scaling="none",
 )
 
 

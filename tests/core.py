@@ -50,7 +50,9 @@ def small(name: str) -> Task:
 
 def recipe(**changes: Any) -> Recipe:
     """A recipe of few and small updates."""
-    plain: dict[str, Any] = {"lr": 1e-3, "max_tokens": 256, "updates": 4, "max_length": 64, "sub_batches": 8}
+    plain: dict[str, Any] = {"lr": 1e-3, "updates": 4, "max_length": 64, "sub_batches": 8}
+    if "max_examples" not in changes:
+        plain["max_tokens"] = 256
     return Recipe(**(plain | changes))
 
 
@@ -62,7 +64,6 @@ def mixture(names: str, model: str = "tiny/roberta", *, rows: int = ROWS, seed: 
 
 def make_trainer(run: Prefinetune, device: Any = None) -> Any:
     """The trainer of a pre-finetuning, before its first update."""
-    from muppet.families.encoded import Part
     from muppet.runtime.device import Device
     from muppet.runtime.rank import Processes
     from muppet.stages import opening
@@ -72,7 +73,7 @@ def make_trainer(run: Prefinetune, device: Any = None) -> Any:
     here, parts, specs = Processes(), [], []
     for task in run.tasks:
         encoded = opening.open_split(run, task, "train", model, here, cap=run.train_rows, evaluation=False)
-        parts.append(Part(encoded=encoded, units=opening.subset(encoded)[0]))
+        parts.append(opening.training_part(encoded, opening.subset(encoded)[0]))
         specs.append(opening.make_spec(task, encoded, run.recipe.heads))
     opening.add_missing_heads(model, specs, run.seed)
     return Trainer(model, parts, specs, run.recipe, run.seed, device or Device(), here)

@@ -23,7 +23,8 @@ from muppet.model.batch import make_batch
 from muppet.model.multitask import MultiTask
 from muppet.runs import Recipe
 from muppet.runtime.device import Device
-from muppet.training.batching import unit_weights
+from muppet.runtime.rank import Processes
+from muppet.training.forwards import unit_weights
 from tests.core import artifacts, encoded, shared_artifacts  # noqa: F401
 
 SMALL = Recipe(lr=1e-4, max_tokens=330, updates=100, max_length=64, sub_batches=4)
@@ -114,8 +115,9 @@ def test_every_policy_holds_every_example_once_within_its_budget(mixed):
                 assert (batch.rows, batch.length) == (rows.sum(), length.max())
                 if policy in (policies.fixed, policies.grouped):
                     assert len(batch.units) <= policies.examples(part)
-                elif policy is policies.fairseq:  # sized by the longest option alone
-                    assert len(batch.units) <= 32 and len(batch.units) * batch.length <= SMALL.max_tokens
+                elif policy is not policies.budget:  # sized by the longest option alone
+                    assert len(batch.units) * batch.length <= SMALL.max_tokens
+                    assert policy is policies.buckets or len(batch.units) <= 32
                 else:
                     assert batch.tokens <= SMALL.max_tokens
 
@@ -244,9 +246,9 @@ def test_our_collated_rows_are_those_of_the_tokenizer(mixed):
 
 def test_separate_passes_are_one_forward_per_sub_batch(mixed, monkeypatch):
     model, made = mixed
-    way = step.trainer(model, made, SMALL, step.SEPARATE)
+    way = step.Separate(model, made.parts, made.specs, SMALL, 0, step.SEPARATE, Processes())
     batches = way.sampler.update(0)
-    forwards = way._forwards(batches, unit_weights(batches, "sub_batch"), [1.0] * len(batches))
+    forwards = way._forwards(batches, unit_weights(batches, "sub_batch", way.parts))
     assert [len(pieces) for pieces in forwards] == [1] * SMALL.sub_batches
 
 

@@ -109,8 +109,8 @@ def test_finetune_then_predict_every_family(pretrained, home, capsys, monkeypatc
 
 
 def test_each_dataset_has_its_losses_and_a_score_its_trivial_answer(home, tmp_path, capsys):
-    given = ["--model", "tiny/roberta", "--max-tokens", "256", *SMALL]
-    sized = ["--updates", "4", "--sub-batches", "2"]
+    given = ["--model", "tiny/roberta", *SMALL]
+    sized = ["--updates", "4", "--sub-batches", "2", "--max-tokens", "256"]
     assert main(["prefinetune", "--tasks", "rte,cola", "--out", str(tmp_path / "pre"), *sized, *given]) == 0
     (file,) = (tmp_path / "pre").glob("prefinetune-*.json")
     training = json.loads(file.read_text())["training"]
@@ -123,6 +123,16 @@ def test_each_dataset_has_its_losses_and_a_score_its_trivial_answer(home, tmp_pa
     (file,) = (tmp_path / "fine").glob("finetune-*.json")
     trivial = json.loads(file.read_text())["training"]["trivial"]["rte/validation/accuracy"]
     assert f"without learning {100 * trivial:.1f}" in capsys.readouterr().out
+
+
+def test_a_batch_is_so_many_examples_however_long(tmp_path, capsys):
+    """Case 7 of a public thread: a question of RACE is four rows, and 32 of 256 questions still make 8 updates."""
+    given = ["--model", "tiny/roberta", "--task", "race", "--rows", "256", "--epochs", "1", "--batch", "32", "--twins"]
+    assert main(["finetune", "--out", str(tmp_path / "out"), *given]) == 0
+    (file,) = (tmp_path / "out").glob("finetune-*.json")
+    kept = json.loads(file.read_text())
+    assert kept["training"]["updates"] == 8 and kept["training"]["datasets"]["race"]["epochs"] == 1.0
+    assert kept["facts"]["recipe"]["loss_scaling"] == "none"
 
 
 def test_export_copies_what_loads(pretrained, tmp_path, capsys):

@@ -17,7 +17,9 @@ RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=200_000)
 BASE = Prefinetune(model="FacebookAI/roberta-base", tasks=(get("rte"), get("mnli"), get("squad")), recipe=RECIPE)
 LARGE = replace(BASE, model="FacebookAI/roberta-large")
 FINE = Finetune(
-    init=BASE, task=get("rte"), recipe=replace(RECIPE, updates=None, epochs=10.0, sub_batches=1, max_examples=16)
+    init=BASE,
+    task=get("rte"),
+    recipe=replace(RECIPE, updates=None, epochs=10.0, sub_batches=1, max_tokens=None, max_examples=16),
 )
 runs = st.sampled_from([BASE, LARGE, FINE])
 

@@ -68,7 +68,7 @@ def learnt(run: Run) -> bool:
 
 TOUCHED: dict[str, Callable[[Run], bool]] = {
     "mnli=twice": by_stage(lambda found: not ordered(found)),
-    "averaging=example": by_stage(lambda found: True),
+    "averaging=sub_batch": by_stage(lambda found: True),
     "optimizer=sgd": by_stage(lambda found: True),
     "unused_heads=zero": by_stage(lambda found: True),
     "heads=per_dataset": by_stage(lambda found: found.recipe.heads == "shared"),

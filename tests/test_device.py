@@ -17,6 +17,7 @@ from muppet.runs import R3F
 from muppet.runtime import device as device_module
 from muppet.runtime import memory
 from muppet.runtime.device import Device
+from muppet.training.forwards import unit_weights
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 
@@ -122,7 +123,8 @@ def test_only_products_are_in_bf16(artifacts):  # noqa: F811
         state = [v for one in trainer.optimizer.state.values() for v in one.values()]
         kept = [*trainer.model.parameters(), *gradient_of(trainer).values(), *state]
         assert {tensor.dtype for tensor in kept} == {torch.float32}
-        batches = trainer._forwards(trainer.sampler.update(1), [1.0] * 4, [1.0] * 4)
+        sub_batches = trainer.sampler.update(1)
+        batches = trainer._forwards(sub_batches, unit_weights(sub_batches, "example", trainer.parts))
         assert all(one.loss.dtype == torch.float32 for one in trainer._forward(batches[0], 0)[1])
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 

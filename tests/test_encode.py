@@ -13,12 +13,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from muppet.data.cache import encode
-from muppet.data.sources import load_rows
+from muppet.data.cache import encode, encode_rows
+from muppet.data.sources import Rows, load_rows
 from muppet.errors import UserError
-from muppet.families import examples
+from muppet.families import FAMILIES, examples
 from muppet.families.encoded import Encoded
 from muppet.families.segments import Segmenter, tokenizer_identity
+from muppet.stages.opening import make_spec, training_part
 from muppet.synthetic import models as tiny
 from muppet.synthetic.twins import corpus
 from muppet.synthetic.twins import rows as twin_rows
@@ -138,6 +139,47 @@ def test_spans_hold_the_answer_in_every_window_that_holds_it(kind, tokenizers):
             text = context[offsets[low, 0] : offsets[high - 1, 1]]
             assert not gold[example]["answers"] or gold[example]["answers"][0] not in text
     assert empty and answered == {index for index, item in enumerate(gold) if item["answers"]}
+
+
+@pytest.mark.parametrize("task", ["squad", "squad_v2"])
+def test_an_answer_of_characters_that_the_tokenizer_drops_is_left_out_of_training_and_counted(
+    task, tokenizers, tmp_path
+):
+    """BERT drops U+200B. A target under the mask would cost a billion; "no answer" would be wrong."""
+    drop, rows = "\u200b", []
+    for number, (context, answer) in enumerate(
+        [
+            (f"{drop}Paris is big", f"{drop}Paris"),
+            (f"it is Paris{drop}", f"Paris{drop}"),
+            (f"it is {drop} Paris", drop),
+            (f"it is {drop}Paris", f"{drop}Paris"),  # inside, the answer's own tokens are found
+            ("it is Paris", "Paris"),
+        ]
+    ):
+        answers = {"text": [answer], "answer_start": [context.index(answer)]}
+        rows.append({"id": str(number), "question": "what ?", "context": context, "answers": answers})
+    given = Rows(rows=rows, fingerprint="own", found="here", total=len(rows))
+    encoded = encode_rows(get(task), given, tokenizers["bert"], max_length=32, folder=tmp_path / "cache")
+    part = training_part(encoded, np.arange(len(encoded.unit_example)))
+    assert encoded.notes["answers in no window"] == 3 and part.examples() == [3, 4] and encoded.n_examples == 5
+    fields = FAMILIES["span"].fields(encoded, part.units, make_spec(get(task), encoded, "shared"))
+    low, high = np.tile(encoded.context[part.units], (2, 1)).T
+    assert np.all((fields["targets"] >= low) & (fields["targets"] < high))
+
+
+@pytest.mark.parametrize("kind", ["roberta", "bert", "pieces"])
+@pytest.mark.parametrize("max_length", range(12, 40))
+def test_a_question_of_characters_of_several_tokens_fits_or_is_refused(kind, max_length, tokenizers):
+    """A public thread on the tokenizer library: such a question left less room than windows overlap by, a panic."""
+    segmenter = Segmenter(tokenizers[kind], max_length)
+    try:
+        windows = segmenter.windows(["😀" * 40, "why ?"], ["because it is so . " * 20] * 2, 128)
+    except UserError as error:
+        assert f"max_length={max_length} leaves no room for a context beside the question" in str(error)
+        assert "\n" not in str(error) and max_length < 32
+    else:
+        assert {window.example for window in windows} == {0, 1}
+        assert all(len(window.ids) <= max_length and window.last > window.first for window in windows)
 
 
 def test_windows_overlap_and_cover_the_context(tokenizers):

@@ -24,7 +24,7 @@ from muppet.runs import Finetune, run_id
 from muppet.runtime.rank import Processes
 from muppet.stages.evaluate import check_metrics
 from muppet.stages.finetune import finetune
-from muppet.stages.opening import check_candidates, make_spec, open_split, subset
+from muppet.stages.opening import make_spec, open_split, subset, training_part
 from muppet.stages.prefinetune import prefinetune
 from tests.core import artifacts, encoded, mixture, recipe, shared_artifacts, small  # noqa: F401
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("artifacts")
 
 
 def fine(name: str, init="tiny/roberta", **more) -> Finetune:
-    made = recipe(updates=3, sub_batches=1, max_examples=8, max_tokens=1024)
+    made = recipe(updates=3, sub_batches=1, max_examples=8)
     return Finetune(init=init, task=small(name), recipe=made, source="twins", train_rows=40, evaluation_rows=20, **more)
 
 
@@ -112,7 +112,7 @@ def test_fractions_are_nested_and_never_touch_what_is_held_out(examples, held_ou
 def test_candidates_of_one_are_refused_by_name():
     one = dataclasses.replace(encoded([[5, 5], [5]]), task=tasks.get("copa"))
     with pytest.raises(ValueError, match="copa, example 1: Eq. 1 needs at least 2 candidates"):
-        check_candidates(Part(encoded=one, units=np.arange(2)))
+        training_part(one, np.arange(2))
 
 
 def test_a_fine_tuning_from_end_to_end(tmp_path):

@@ -15,6 +15,8 @@ from muppet.families.summarization import IGNORED
 from muppet.model.batch import make_batch
 from muppet.model.losses import MASKED, Decisions, cross_entropy, scale, symmetric_kl
 from muppet.runs import R3F
+from muppet.training.train import regularised
+from studies.recipes import RELEASED_R3F
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 counts = st.lists(st.integers(2, 50), min_size=1, max_size=6)
@@ -99,6 +101,28 @@ def test_regression_is_left_unscaled(artifacts):  # noqa: F811
     assert trainer.meter.ends(0, share=1)[0] == pytest.approx(sum(t * t for t in targets) / len(targets), rel=1e-4)
 
 
+def test_summaries_can_be_regularised_otherwise_and_the_noise_alone_is_measured(artifacts):  # noqa: F811
+    """The released criteria (P27): each forward takes the settings of its kind."""
+    seen: dict[str, R3F] = {}
+    runs = [mixture("mnli xsum", "tiny/bart", r3f=RELEASED_R3F["bart"], sub_batches=6, dropout=0.1) for _ in range(2)]
+    plain, trainer = (make_trainer(run) for run in runs)
+    forward = trainer.model.forward
+
+    def spy(batch, specs, r3f, *more):
+        for segment in batch.segments:
+            seen[trainer.names[segment.part]] = r3f
+        return forward(batch, specs, r3f, *more)
+
+    trainer.model.forward = spy
+    noise = trainer.noise_divergence()
+    assert noise == trainer.noise_divergence() and noise.keys() == {"mnli", "xsum"}
+    assert all(0 < value < 1e-4 for value in noise.values())  # dropout alone moves predictions by a thousand times that
+    seen.clear()
+    assert trainer.update() == plain.update()  # measuring leaves no trace
+    assert seen["mnli"].noise == "uniform" and seen["mnli"].detach and seen["mnli"].token_kl == "mean"
+    assert seen["xsum"].noise == "normal" and not seen["xsum"].detach and seen["xsum"].token_kl == "sum"
+
+
 @pytest.mark.parametrize("noise", ["uniform", "normal"])
 @pytest.mark.parametrize("detach", [True, False])
 @pytest.mark.parametrize("model", ["tiny/roberta", "tiny/bart", "tiny/t5"])
@@ -106,7 +130,7 @@ def test_r3f_gradient_is_that_of_two_plain_forwards(artifacts, monkeypatch, mode
     """One concatenated forward against: forward, forward with noise added to the embeddings, sum of the losses."""
     from muppet.model import r3f as module
 
-    r3f = R3F(noise=noise, eps=0.1, weight=0.7, detach=detach)
+    r3f = R3F(noise=noise, eps=0.1, weight=0.7, detach=detach, token_kl="mean" if detach else "sum")
     names = "mnli commonsense_qa squad" + ("" if model == "tiny/roberta" else " xsum")
     trainer = make_trainer(mixture(names, model, r3f=r3f, sub_batches=6))
     drawn: list[torch.Tensor] = []
@@ -121,7 +145,7 @@ def test_r3f_gradient_is_that_of_two_plain_forwards(artifacts, monkeypatch, mode
     for number, batch in enumerate(trainer.sampler.update(0)):
         rows = _rows(trainer, batch)
         (found,) = trainer.model.train()(rows, trainer.specs, r3f)
-        scale(found.loss + r3f.weight * found.divergence, found.n).sum().backward()
+        scale(regularised(found, rows.segments[0], r3f), found.n).sum().backward()
         _naive(naive, batch, drawn[number], r3f)
     for (name, a), b in zip(trainer.model.named_parameters(), naive.model.parameters(), strict=True):
         assert (a.grad is None) == (b.grad is None), name
@@ -154,7 +178,8 @@ def _naive(trainer, batch, noise, r3f):
         mine = fields["unit"] == u
         p, q = clean[mine].softmax(-1), noised[mine].softmax(-1)
         log_p, log_q = clean[mine].log_softmax(-1), noised[mine].log_softmax(-1)
-        kl = ((p * (log_p - log_q)).sum(-1) + (q * (log_q - log_p)).sum(-1)).mean()
+        kl = (p * (log_p - log_q)).sum(-1) + (q * (log_q - log_p)).sum(-1)
+        kl = kl.sum() if r3f.token_kl == "sum" else kl.mean()
         plain = F.cross_entropy(clean[mine], targets[mine])
         total = total + (plain + r3f.weight * kl) / math.log(int(n[u]))
     total.backward()

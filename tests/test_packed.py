@@ -16,7 +16,8 @@ from muppet.model.batch import pack_rows, pad_rows
 from muppet.model.multitask import MultiTask
 from muppet.runs import R3F
 from muppet.runtime.device import Device
-from muppet.training.batching import SubBatch, packs
+from muppet.training.batching import SubBatch
+from muppet.training.forwards import packs, unit_weights
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 CPU = torch.device("cpu")
@@ -25,13 +26,11 @@ FAMILIES = "mnli stsb commonsense_qa squad_v2 conll2000"
 
 def gradients(trainer):
     """The gradient of the first update, and its losses by dataset."""
-    from muppet.training.batching import unit_weights
-
     batches = trainer.sampler.update(0)
-    weights = unit_weights(batches, "sub_batch")
-    totals = torch.zeros(3, len(trainer.parts) + 1, dtype=torch.float64)
+    weights = unit_weights(batches, "sub_batch", trainer.parts)
+    totals = torch.zeros(4, len(trainer.parts) + 1, dtype=torch.float64)
     trainer.model.train()
-    for number, pieces in enumerate(trainer._forwards(batches, weights, [trainer._cost(b) for b in batches])):
+    for number, pieces in enumerate(trainer._forwards(batches, weights)):
         trainer._accumulate(pieces, number, totals)
     return {name: p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}, totals
 
@@ -329,7 +328,7 @@ def sub_batches(shapes):
     for part, sizes in enumerate(shapes):
         sizes = np.array(sizes)
         units = np.arange(len(sizes)) + 100 * part
-        made.append(SubBatch(part=part, units=units, rows=len(sizes), length=int(sizes.max()), sizes=sizes))
+        made.append(SubBatch(part=part, units=units, unit_rows=np.ones_like(sizes), unit_lengths=sizes))
     return made
 
 
@@ -340,10 +339,19 @@ SHAPES = st.lists(st.lists(st.integers(1, 60), min_size=1, max_size=30), min_siz
 @given(SHAPES, st.integers(20, 500), st.sampled_from([1, 2, 3, 4, 8]))
 def test_forwards_hold_every_unit_once_with_its_weight(shapes, limit, processes):
     batches = sub_batches(shapes)
-    weights = [1 / (i + 2) for i in range(len(batches))]
-    made = packs(batches, weights, [float(b.sizes.sum()) for b in batches], limit, processes)
-    found = sorted((p.part, u, p.weight) for pieces in made for p in pieces for u in p.units.tolist())
-    assert found == sorted((b.part, u, w) for b, w in zip(batches, weights, strict=True) for u in b.units.tolist())
+    weights = [1 / (2 + i + np.arange(len(batch.units))) for i, batch in enumerate(batches)]
+    made = packs(batches, weights, limit, processes, lambda tokens, length: tokens)
+    found = sorted(
+        (p.part, u, w)
+        for pieces in made
+        for p in pieces
+        for u, w in zip(p.units.tolist(), p.weights.tolist(), strict=True)
+    )
+    assert found == sorted(
+        (b.part, u, w)
+        for b, own in zip(batches, weights, strict=True)
+        for u, w in zip(b.units.tolist(), own.tolist(), strict=True)
+    )
     loads = sorted(sum(p.cost for p in pieces) for pieces in made)
     assert loads[-1] - loads[0] <= max(p.cost for pieces in made for p in pieces) + 1e-9 or len(made) < processes
 
@@ -352,8 +360,8 @@ def test_forwards_hold_every_unit_once_with_its_weight(shapes, limit, processes)
 @given(SHAPES, st.integers(20, 200))
 def test_the_grouping_is_the_same_for_any_number_of_processes_that_divides_it(shapes, limit):
     batches = sub_batches(shapes)
-    costs = [float(b.sizes.sum()) for b in batches]
-    count = 1 << (-(-int(sum(costs)) // limit) - 1).bit_length()
-    made = [packs(batches, [1.0] * len(batches), costs, limit, n) for n in (1, 2, 4, 8) if count % n == 0]
+    weights = [np.ones(len(batch.units)) for batch in batches]
+    count = 1 << (-(-sum(int(b.sizes.sum()) for b in batches) // limit) - 1).bit_length()
+    made = [packs(batches, weights, limit, n, lambda tokens, length: tokens) for n in (1, 2, 4, 8) if count % n == 0]
     plain = [[[(p.part, p.units.tolist()) for p in pieces] for pieces in forwards] for forwards in made]
     assert all(p == plain[0] for p in plain)

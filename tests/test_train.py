@@ -15,7 +15,8 @@ from muppet.runs import Recipe
 from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
 from muppet.stages import record
-from muppet.training.train import Meter, learning_rate
+from muppet.training.meter import Meter
+from muppet.training.train import learning_rate
 from tests.core import artifacts, make_trainer, mixture, recipe, shared_artifacts  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")
@@ -31,10 +32,11 @@ def close(a, b, atol=2e-5) -> None:
         torch.testing.assert_close(value, b[name], rtol=1e-4, atol=atol, msg=name)
 
 
-@pytest.mark.parametrize("averaging", ["sub_batch", "example"])
+@pytest.mark.parametrize("averaging", ["sub_batch", "example", "token"])
 @pytest.mark.parametrize("model", ["tiny/roberta", "tiny/bart"])
-def test_an_update_is_the_gradient_of_the_mean_over_sub_batches(averaging, model):
-    """Against a plain reading of the method: one forward per sub-batch, its mean scaled loss, the mean of those."""
+def test_an_update_is_the_gradient_of_the_mean(averaging, model):
+    """Against a plain reading of the method: one forward per sub-batch, and the mean of its scaled losses: of all
+    examples, of the sub-batches' means, or over tokens (a summary's, one for any other example)."""
     trainer = make_trainer(
         mixture(
             FAMILIES + (" xsum" if model == "tiny/bart" else ""),
@@ -50,16 +52,21 @@ def test_an_update_is_the_gradient_of_the_mean_over_sub_batches(averaging, model
     )
     before = parameters(trainer)
     batches = trainer.sampler.update(0)
-    losses = []
+    losses, tokens = [], []
     for batch in batches:
         rows = make_batch(
             trainer.parts, trainer.specs, [(batch.part, batch.units)], trainer.model.pad, torch.device("cpu")
         )
         (found,) = trainer.model.train()(rows, trainer.specs)
         losses.append(scale(found.loss, found.n))
-    (
-        torch.stack([loss.mean() for loss in losses]).mean() if averaging == "sub_batch" else torch.cat(losses).mean()
-    ).backward()
+        targets = trainer.parts[batch.part].encoded.target_offsets
+        tokens.append(np.ones(len(batch.units)) if targets is None else np.diff(targets)[batch.units])
+    whole, counts = torch.cat(losses), torch.from_numpy(np.concatenate(tokens))
+    {
+        "example": whole.mean(),
+        "sub_batch": torch.stack([loss.mean() for loss in losses]).mean(),
+        "token": (whole * counts).sum() / counts.sum(),
+    }[averaging].backward()
     expected = {n: before[n] - (0 if p.grad is None else p.grad) for n, p in trainer.model.named_parameters()}
     trainer.update()
     close(expected, parameters(trainer))

@@ -58,7 +58,6 @@ def finetune(args: argparse.Namespace) -> int:
     task = single(args.task, "--task", "fine-tuning")
     recipe = Recipe(
         lr=args.lr,
-        max_tokens=args.max_tokens,
         epochs=args.epochs,
         warmup_share=0.06,
         adam_betas=(0.9, 0.98),
@@ -68,6 +67,8 @@ def finetune(args: argparse.Namespace) -> int:
         max_examples=args.batch,
         sub_batches=1,
         label_smoothing=0.1,
+        loss_scaling="none",
+        averaging="token" if task.family == "summarization" else "example",
     )
     run = Finetune(
         init=args.model,

@@ -2,8 +2,9 @@
 
 A row is the tokenizer's own `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`. A unit is what a sub-batch is
 made of, one or more rows: one row (classification, regression, summarization, tagging, parsing), one row per choice
-(commonsense: text against choice), or one window (span: question against a stretch of the context). All windows are
-kept in training; one that does not hold the whole answer has the span (0, 0), as in common SQuAD practice.
+(commonsense: text against choice), or one window (span: question against a stretch of the context). A window
+that does not hold the whole answer has the span (0, 0), as in common SQuAD practice; an example is left out of training
+when none of its windows holds an answer that it has.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from muppet.families.segments import Segmenter, tokenizer_identity
 from muppet.runs import Source, digest, facts
 from muppet.tasks.task import Task, dataset_name
 
-VERSION = 1  # of the preprocessing: a change of its meaning raises it, and old caches are left behind
+VERSION = 2  # of the preprocessing: a change of its meaning raises it, and old caches are left behind
 BATCH = 1000  # examples tokenised in one call
 
 

@@ -31,7 +31,7 @@ class Encoded:
     unit_rows: np.ndarray  # [U+1] int64: unit u is rows unit_rows[u]..unit_rows[u+1]-1
     unit_example: np.ndarray  # [U] int32
     labels: np.ndarray | None = None  # [U] int64 class or right choice; float32 score (regression)
-    spans: np.ndarray | None = None  # [U, 2] int32: first and last token of the answer in the row; (0, 0): none here
+    spans: np.ndarray | None = None  # [U, 2] int32: first and last token of the answer; (0, 0): none here; -1: lost
     context: np.ndarray | None = None  # [U, 2] int32: first and one-past-last token of the context in the row
     char_offsets: np.ndarray | None = None  # [T, 2] int32 characters in the context; only with evaluation=True
     targets: np.ndarray | None = None  # flat tokens of the summaries

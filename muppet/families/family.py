@@ -63,13 +63,17 @@ class Family(ABC):
     def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
         """The head called `key` that `task` trains, as its training split says."""
 
+    def learnable(self, encoded: Encoded, units: np.ndarray) -> np.ndarray:
+        """Those of `units` that can be trained on."""
+        return units
+
     def candidates(self, part: Part) -> np.ndarray | None:
         """[U] candidates of each unit's decision; None when they are the head's classes."""
         return None
 
     def check(self, part: Part) -> None:
         """Refuse units for which Eq. 1 divides by ln 1: a question of one choice, a context of one token."""
-        if (n := self.candidates(part)) is not None:
+        if (n := self.candidates(part)) is not None and len(n):
             worst = int(n.argmin())
             check_n(int(n[worst]), f"{part.name}, example {int(part.encoded.unit_example[part.units[worst]])}")
 

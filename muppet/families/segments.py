@@ -91,10 +91,10 @@ class Segmenter:
         self.fast.no_truncation()
         short = self.fast.encode_batch(questions, add_special_tokens=False)
         questions = [self._cut(text, encoding, budget) for text, encoding in zip(questions, short)]
-        room = self.max_length - self.special - budget
-        self.fast.enable_truncation(
-            self.max_length, stride=min(stride, room - 1, self.max_length // 3), strategy="only_second"
-        )
+        room = self.max_length - self.special
+        stride = min(stride, room - budget - 1, self.max_length // 3)
+        self._fits([text for text, encoding in zip(questions, short) if len(encoding.ids) > budget], room - stride)
+        self.fast.enable_truncation(self.max_length, stride=stride, strategy="only_second")
         windows, ends = [], {}
         for example, encoding in enumerate(self.fast.encode_batch(list(zip(questions, contexts)))):
             pieces = [_window(example, piece) for piece in (encoding, *encoding.overflowing)]
@@ -111,6 +111,16 @@ class Segmenter:
                     " characters of one are in none; install another version (0.23.2 is known for it)"
                 )
         return windows
+
+    def _fits(self, cut: list[str], room: int) -> None:
+        """Raise UserError for a question that leaves no room for new context although it was cut: a cut inside a
+        character of several tokens keeps them all."""
+        for text, encoding in zip(cut, self.fast.encode_batch(cut, add_special_tokens=False)):
+            if len(encoding.ids) >= room:
+                raise UserError(
+                    f"max_length={self.max_length} leaves no room for a context beside the question {text!r}, which"
+                    f" takes {len(encoding.ids)} tokens; raise max_length"
+                )
 
     def _cut(self, text: str, encoding: Any, budget: int) -> str:
         if len(encoding.ids) <= budget:

@@ -16,6 +16,7 @@ from muppet.families.spec import HeadSpec
 from muppet.tasks.task import Row, Task
 
 STRIDE = 128  # tokens that neighbouring windows of a context share (less where rows are short)
+LOST = (-1, -1)  # the span of a window whose example has an answer that none of its windows holds
 ANSWER_LENGTH = 30  # tokens of a predicted span, at most
 
 
@@ -59,6 +60,10 @@ class Span(Family):
         ids, first = [window.ids for window in windows], [window.first for window in windows]
         layout.add(ids, first, [1] * len(windows), [window.example for window in windows])
         spans = [_token_span(window, batch[window.example]["spans"]) for window in windows]
+        held = {window.example for window, span in zip(windows, spans) if span != (0, 0)}
+        lost = {number for number, example in enumerate(batch) if example["spans"] and number not in held}
+        layout.segmenter.notes["answers in no window"] += len(lost)
+        spans = [LOST if window.example in lost else span for window, span in zip(windows, spans)]
         layout.writer.append("spans", spans, np.int32, 2)
         layout.writer.append("context", [(window.first, window.last) for window in windows], np.int32, 2)
         if layout.evaluation:
@@ -68,6 +73,10 @@ class Span(Family):
 
     def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
         return HeadSpec(key=key, family=self.name, outputs=2)
+
+    def learnable(self, encoded: Encoded, units: np.ndarray) -> np.ndarray:
+        """Windows of an answer that is lost are left out: they would teach that there is none."""
+        return units[np.asarray(encoded.spans)[units, 0] != LOST[0]]
 
     def candidates(self, part: Part) -> np.ndarray:
         bounds = np.asarray(part.encoded.context)[part.units]
@@ -114,13 +123,18 @@ def _gold(value: Any) -> list[Any]:
 
 
 def _token_span(window: Window, spans: list[tuple[int, int]]) -> tuple[int, int]:
-    """First and last token, in the row, of the first answer that lies whole in the window; (0, 0) when none does."""
+    """First and last token, in the row, of the first answer that lies whole in the window; (0, 0) when none does.
+
+    An answer that begins or ends beyond the window's tokens, if only with a character that the tokenizer drops, does
+    not lie in it, nor does one of nothing else.
+    """
     inside = window.offsets[window.first : window.last]
     for start, end in spans:
         if len(inside) and inside[0, 0] <= start and end <= inside[-1, 1]:
             first = int(np.searchsorted(inside[:, 1], start, side="right"))
             last = int(np.searchsorted(inside[:, 0], end, side="left")) - 1
-            return window.first + first, window.first + max(first, last)
+            if first <= last:
+                return window.first + first, window.first + last
     return 0, 0
 
 

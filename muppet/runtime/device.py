@@ -32,10 +32,10 @@ class Device:
     kind: str = "cpu"  # cpu, cuda
     bf16: bool = False  # matrix products (autocast); weights, losses and optimiser stay float32
     bf16_width: int = 0  # narrower models stay in float32 all the same
-    micro_tokens: int = 4096  # padded tokens of one forward (R3F doubles them): sub-batches are merged up to it
+    micro_tokens: int = 4096  # padded tokens of one forward (R3F doubles them); an update takes several
     packed: bool | None = None  # rows without padding (muppet.model.encoder); None: where the model allows it
     compile: bool = False
-    gradient_checkpointing: bool | None = None  # None: where a sub-batch would not fit into memory without
+    gradient_checkpointing: bool | None = None  # None: where one example would not fit into memory without
     checkpoint_seconds: float = 300.0  # between two checkpoints
 
     @classmethod
@@ -67,7 +67,7 @@ class Device:
 
     def fitted(self, *, weights: int, layers: int, width: int, tokens: int, copies: int) -> Device:
         """With forwards as large as memory allows for a model of this shape, and gradient checkpointing where `tokens`,
-        a sub-batch's, would not fit without. `copies` is 2 with R3F. A forward takes `tokens` at least."""
+        the largest example's, would not fit without. `copies` is 2 with R3F. A forward takes `tokens` at least."""
         free = max(0.0, MEMORY * self.memory - STATE * weights) / (copies * width)
         plain, recomputing = int(free / (KEPT * layers)), int(free / (KEPT_RECOMPUTING * layers + KEPT))
         chosen = plain < tokens if self.gradient_checkpointing is None else self.gradient_checkpointing

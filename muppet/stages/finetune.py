@@ -121,9 +121,7 @@ def _parts(run: Finetune, model: MultiTask, processes: Processes) -> tuple[list[
             run, task, opening.train_split(task), model, processes, cap=run.train_rows, evaluation=keep
         )
         units, away = opening.subset(encoded, held_out=share, fraction=run.fraction, draw=run.draw)
-        part = Part(encoded=encoded, units=units, weight=weight)
-        opening.check_candidates(part)
-        parts.append(part)
+        parts.append(opening.training_part(encoded, units, weight))
         if share is not None:
             held_out = Part(encoded=encoded, units=away)
     if run.held_out is not None and held_out is None:

@@ -63,9 +63,13 @@ def make_spec(task: Task, encoded: Encoded, heads: Literal["shared", "per_datase
     return FAMILIES[task.family].spec(task, encoded, head_key(task, heads))
 
 
-def check_candidates(part: Part) -> None:
-    """Refuse units for which Eq. 1 divides by ln 1: a question of one choice, a context of one token."""
-    FAMILIES[part.encoded.task.family].check(part)
+def training_part(encoded: Encoded, units: np.ndarray, weight: int = 1) -> Part:
+    """`units` without those that cannot be learnt from (see `Family.learnable`). Raises ValueError for one for which
+    Eq. 1 divides by ln 1: a question of one choice, a context of one token."""
+    family = FAMILIES[encoded.task.family]
+    part = Part(encoded=encoded, units=family.learnable(encoded, units), weight=weight)
+    family.check(part)
+    return part
 
 
 def subset(

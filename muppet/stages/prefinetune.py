@@ -7,7 +7,6 @@ from collections import Counter
 
 from muppet import paths
 from muppet.errors import UserError
-from muppet.families.encoded import Part
 from muppet.result import Result
 from muppet.runs import Prefinetune, facts, run_id
 from muppet.runtime import distributed
@@ -37,9 +36,7 @@ def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: D
         opening.fits(model, task)
         split = opening.train_split(task)
         encoded = opening.open_split(run, task, split, model, processes, cap=run.train_rows, evaluation=False)
-        part = Part(encoded=encoded, units=opening.subset(encoded)[0])
-        opening.check_candidates(part)
-        parts.append(part)
+        parts.append(opening.training_part(encoded, opening.subset(encoded)[0]))
         specs.append(opening.make_spec(task, encoded, run.recipe.heads))
     opening.add_missing_heads(model, specs, run.seed)
     trainer = Trainer(model, parts, specs, run.recipe, run.seed, device, processes)

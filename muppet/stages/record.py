@@ -35,14 +35,17 @@ PACKAGES = (
 
 def training(trainer: Trainer) -> dict[str, Any]:
     """Updates; loss overall and by dataset (over the first and last fifth of what was seen of it, scaled as trained);
-    passes over each."""
-    meter, passes = trainer.meter, trainer.sampler.passes(trainer.updates)
+    passes over each; its share of the updates' loss, as averaged (P25) and then scaled (P22)."""
+    meter, passes = trainer.meter, trainer.sampler.passes
+    share, scaled = (meter.shares / meter.shares.sum(dim=1, keepdim=True)).tolist()
     datasets = {
         part.name: {
             **_ends(meter.ends(index)),
             "examples": len(np.unique(part.encoded.unit_example[part.units])),
             "units": len(part.units),
             "epochs": round(passes[index], 4),
+            "share": round(share[index], 6),
+            "scaled_share": round(scaled[index], 6),
         }
         for index, part in enumerate(trainer.parts)
     }
@@ -50,6 +53,7 @@ def training(trainer: Trainer) -> dict[str, Any]:
         "updates": trainer.updates,
         **_ends(meter.ends(None)),
         "datasets": datasets,
+        **({"noise_divergence": trainer.noise_divergence()} if trainer.recipe.r3f is not None else {}),
         "parameters": sum(p.numel() for p in trainer.parameters),
         "found": Path(trainer.model.origin).name if Path(trainer.model.origin).is_dir() else trainer.model.origin,
     }

@@ -1,11 +1,10 @@
-"""Token-budget sub-batches in length buckets; the three policies are three orders of the same (paper §3.2, §5.2).
+"""Sub-batches and the order they are trained in; the three policies are orders of the same examples (paper §3.2, §5.2).
 
 Everything here is a function of (data, recipe, seed, step): no state, so a run resumes at any update at no cost.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
 import zlib
 from collections.abc import Sequence
@@ -17,18 +16,31 @@ from muppet.errors import UserError
 from muppet.families.encoded import Part
 from muppet.runs import Recipe
 
-PIECES = 8  # of a packed forward, at least: what stays unbalanced is a fraction of one piece
+GRAIN = 2**31  # shares that are no whole numbers are rounded to this fraction
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubBatch:
-    """What one of the paper's 64 workers sees in one update: units of one dataset, at most `max_tokens` padded."""
+    """Units of one dataset that are averaged together: what one of the paper's 64 workers sees in one update."""
 
     part: int  # index of the dataset
     units: np.ndarray
-    rows: int
-    length: int  # tokens of the longest row
-    sizes: np.ndarray  # tokens of each unit: its rows times its longest
+    unit_rows: np.ndarray  # rows of each unit
+    unit_lengths: np.ndarray  # tokens of each unit's longest row
+
+    @property
+    def rows(self) -> int:
+        return int(self.unit_rows.sum())
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest row."""
+        return int(self.unit_lengths.max())
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Tokens of each unit: its rows times its longest."""
+        return self.unit_rows * self.unit_lengths
 
     @property
     def tokens(self) -> int:
@@ -43,231 +55,200 @@ def bucket(length: np.ndarray) -> np.ndarray:
 
 
 class Deck:
-    """The sub-batches of one dataset. Number and shapes are the same in every epoch; who is in which is drawn anew.
+    """The sub-batches of one dataset. Their number is the same in every epoch; who is in which is drawn anew.
 
-    Units are sorted by (length bucket, rows) and cut greedily; an epoch shuffles the units inside each (bucket, rows)
-    group and the order of the sub-batches. Because the cuts are constant, position → sub-batch needs no replay.
+    With `max_tokens`, units are sorted into length buckets and cut where the longest row times the units would exceed
+    it (a ranking example counts as its longest choice); an epoch shuffles the units inside each bucket and the order
+    of the sub-batches. With `max_examples`, an epoch is one random permutation of the examples, cut at every so many;
+    the last sub-batch holds the rest, and all windows of an example stay together. Cuts are constant, so position →
+    sub-batch needs no replay.
     """
 
     def __init__(self, part: Part, recipe: Recipe, seed: int) -> None:
+        if not len(part.units):
+            raise UserError(f"{part.name}: no training example is left; check its `train` split, caps and fraction")
         length, rows = part.encoded.cost()
         if part.encoded.target_offsets is not None:  # a summary longer than its source is what is padded to
             length = np.maximum(length, np.diff(part.encoded.target_offsets))
         self.length, self.rows = np.asarray(length)[part.units], np.asarray(rows)[part.units]
-        if not len(part.units):
-            raise UserError(f"{part.name}: no training example is left; check its `train` split, caps and fraction")
-        tokens = self.length * self.rows
-        if tokens.max() > recipe.max_tokens:
-            worst = int(tokens.argmax())
-            raise UserError(
-                f"{part.name}: one example takes {tokens[worst]} tokens ({self.rows[worst]} rows of up to"
-                f" {self.length[worst]}), more than the recipe's max_tokens={recipe.max_tokens}; raise max_tokens"
-                f" or lower max_length={recipe.max_length}"
-            )
         self.units = part.units
         self.seed = [seed, zlib.crc32(part.name.encode())]
+        self.group = self.example = np.zeros(0, np.int64)
+        if recipe.max_examples is not None:
+            _, self.example = np.unique(np.asarray(part.encoded.unit_example)[part.units], return_inverse=True)
+            self.starts = np.arange(0, int(self.example.max()) + 1, recipe.max_examples)
+        else:
+            assert recipe.max_tokens is not None
+            self.starts = self._buckets(part, recipe.max_tokens, recipe.max_length)
+        self.count = len(self.starts)
+        self._drawn: tuple[int, np.ndarray, np.ndarray] = (-1, self.starts, self.starts)
+
+    def _buckets(self, part: Part, max_tokens: int, max_length: int) -> np.ndarray:
+        """Sort the units into length buckets → where each sub-batch starts."""
+        worst = int(self.length.argmax())
+        if self.length[worst] > max_tokens:
+            raise UserError(
+                f"{part.name}: one example takes {self.length[worst]} tokens (the longest of its {self.rows[worst]}"
+                f" rows), more than the recipe's max_tokens={max_tokens}; raise max_tokens or lower"
+                f" max_length={max_length}"
+            )
         bounds = bucket(self.length)
-        self.sorted = np.lexsort((np.arange(len(bounds)), self.rows, bounds))
-        change = np.diff(bounds[self.sorted]) | np.diff(self.rows[self.sorted])
-        self.group = np.concatenate([[0], np.cumsum(change != 0)])
-        starts = np.flatnonzero(np.concatenate([[True], change != 0]))
-        sizes = np.diff(np.append(starts, len(self.sorted)))
-        first = self.sorted[starts]
-        self.cuts = _cut(
-            sizes, bounds[first], self.rows[first], recipe.max_tokens, recipe.max_examples or len(self.units)
-        )
-        self.count = len(self.cuts) - 1
-        self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self.sorted = np.argsort(bounds, kind="stable")
+        bound, self.group, sizes = np.unique(bounds[self.sorted], return_inverse=True, return_counts=True)
+        return _cut(sizes, bound, max_tokens)
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        if epoch not in self._epochs:
-            random = np.random.default_rng([*self.seed, epoch])
-            inside = self.sorted[np.lexsort((random.random(len(self.sorted)), self.group))]
-            if len(self._epochs) > 1:
-                del self._epochs[min(self._epochs)]
-            self._epochs[epoch] = inside, random.permutation(self.count)
-        return self._epochs[epoch]
+        """(members in order, [count, 2] first and one-past-last member of each sub-batch) of an epoch."""
+        if self._drawn[0] != epoch:  # positions are asked for in order: one epoch at a time is enough
+            random, size = np.random.default_rng([*self.seed, epoch]), len(self.units)
+            if len(self.example):
+                place = random.permutation(int(self.example[-1]) + 1)[self.example]
+                order = np.argsort(place, kind="stable")
+                cuts = np.searchsorted(place[order], self.starts)
+                turn = np.arange(self.count)
+            else:
+                order = self.sorted[np.lexsort((random.random(size), self.group))]
+                cuts, turn = self.starts, random.permutation(self.count)
+            self._drawn = epoch, order, np.stack([cuts, np.append(cuts[1:], size)], axis=1)[turn]
+        return self._drawn[1:]
 
     def take(self, part: int, position: int) -> SubBatch:
         """The sub-batch at `position` of the dataset's endless stream of epochs."""
         epoch, index = divmod(position, self.count)
-        inside, order = self._epoch(epoch)
-        members = inside[self.cuts[order[index]] : self.cuts[order[index] + 1]]
-        rows, length = self.rows[members], self.length[members]
+        order, cuts = self._epoch(epoch)
+        members = order[cuts[index, 0] : cuts[index, 1]]
         return SubBatch(
-            part=part, units=self.units[members], rows=int(rows.sum()), length=int(length.max()), sizes=rows * length
+            part=part, units=self.units[members], unit_rows=self.rows[members], unit_lengths=self.length[members]
         )
 
 
-def _cut(sizes: np.ndarray, length: np.ndarray, rows: np.ndarray, max_tokens: int, max_examples: int) -> np.ndarray:
-    """Greedy cuts of consecutive groups of equal units under both budgets → boundaries [sub-batches + 1]."""
-    cuts, at, open_rows, open_units = [0], 0, 0, 0
-    for size, tokens, r in zip(sizes.tolist(), length.tolist(), rows.tolist(), strict=True):
-        full = max(1, min(max_tokens // tokens // r, max_examples))
-        room = min((max_tokens // tokens - open_rows) // r, max_examples - open_units)
-        left = size
-        while left:
-            if open_units and room <= 0:
-                cuts.append(at)
-                open_rows = open_units = 0
-            if not open_units:
-                room = full
-            taken = min(room, left)
-            at, left, room = at + taken, left - taken, room - taken
-            open_rows, open_units = open_rows + taken * r, open_units + taken
-    return np.array([*cuts, at])
+def _cut(sizes: np.ndarray, length: np.ndarray, max_tokens: int) -> np.ndarray:
+    """Greedy cuts of consecutive groups of `sizes` units, each of `length` tokens → where each sub-batch starts."""
+    starts, at, held = [0], 0, 0
+    for size, tokens in zip(sizes.tolist(), length.tolist(), strict=True):
+        full = max(1, max_tokens // tokens)
+        if held >= full:
+            starts.append(at)
+            held = 0
+        starts += range(at + full - held, at + size, full)
+        at += size
+        held = at - starts[-1]
+    return np.array(starts)
+
+
+def apportion(quota: np.ndarray, total: int, random: np.random.Generator) -> np.ndarray:
+    """`total` in whole numbers ∝ `quota` (whole numbers): each share rounded up or down, without bias, exact where it
+    comes out even (systematic sampling)."""
+    ends = (np.cumsum(quota) * total + random.integers(quota.sum())) // quota.sum()
+    return np.diff(ends, prepend=0)
 
 
 class Sampler:
-    """Update number → its sub-batches. `batching` and `sampling` of the recipe decide the stream that updates slice.
+    """Update number → its sub-batches.
 
-    Natural sampling (the default) makes epoch e of the stream hold each example exactly once (`Part.weight` times); an
-    update at the seam of two epochs holds the last sub-batches of one and the first of the next. Uniform and
-    temperature sampling give each dataset the share size^(1/T), in examples, instead. With `batch_homogeneous` each
-    update holds sub-batches of one dataset; a dataset's remainder is carried into its next update, so over time each
-    of its examples comes equally often (a random phase per dataset keeps short runs unbiased).
+    How many sub-batches each dataset has over the whole budget of updates is settled first, and is the same for the
+    three policies: they see the same examples, and differ in the order alone (reading P33). By default shares are
+    natural, so that an epoch of the stream holds each example once (`Part.weight` times, paper §3.4); uniform and
+    temperature sampling give each dataset the share size^(1/T), of what the recipe averages over: examples, or
+    sub-batches.
+
+    `heterogeneous` mixes the datasets evenly over the budget. `dataset_homogeneous` goes through them one after
+    another, each once. With `batch_homogeneous` every update is of one dataset: its sub-batches are spread evenly over
+    its updates, so an update holds some more or fewer than `sub_batches`.
     """
 
     def __init__(self, parts: Sequence[Part], recipe: Recipe, seed: int) -> None:
         self.decks = [Deck(part, recipe, seed) for part in parts]
         self.size, self.batching, self.seed = recipe.sub_batches, recipe.batching, seed
-        natural = np.array(
-            [deck.count * part.weight for deck, part in zip(self.decks, parts, strict=True)], dtype=float
-        )
-        self.quota, self.exact = natural, recipe.sampling is None and recipe.batching != "batch_homogeneous"
+        quota = np.array([deck.count * part.weight for deck, part in zip(self.decks, parts, strict=True)])
+        self.epoch = int(quota.sum())  # sub-batches of one natural epoch
+        epochs = round((recipe.epochs or 0) * self.epoch / self.size, 6)
+        self.updates = recipe.updates if recipe.updates is not None else max(1, math.ceil(epochs))
         if recipe.sampling is not None:
-            examples = np.array([len(part.units) for part in parts], dtype=float)
-            power = 1 / recipe.temperature if recipe.temperature else 0.0
-            share = natural * examples ** (power - 1)
-            self.quota = natural.sum() * share / share.sum()
+            size = quota if recipe.averaging == "sub_batch" else np.array([len(part.units) for part in parts])
+            share = quota * size.astype(float) ** (1 / recipe.temperature - 1 if recipe.temperature else -1)
+            quota = np.maximum(1, np.round(share / share.sum() * GRAIN)).astype(np.int64)
         random = np.random.default_rng([seed, len(parts)])
-        self.phase, self.sequence = random.random(len(parts)), random.permutation(len(parts))
-        self._orders: dict[int, np.ndarray] = {}
+        self.counts = apportion(quota, self.updates * self.size, random)  # sub-batches of each dataset
+        self.sequence = random.permutation(len(parts))
+        self.blocks = max(1, self.updates * self.size // self.epoch)
+        self.phase = random.integers(self.blocks, size=len(parts))
+        self._block: tuple[int, np.ndarray] = (-1, self.counts)
+        if self.batching == "batch_homogeneous":
+            self.each = self._updates_each()
+            self.turns = random.permutation(np.repeat(np.arange(len(parts)), self.each))
+            self.rank = _ranks(self.turns)
 
-    def updates(self, epochs: float) -> int:
-        """Updates that go through the data `epochs` times, the last one completed from the following epoch."""
-        return max(1, math.ceil(round(epochs * self.quota.sum() / self.size, 6)))
+    def _updates_each(self) -> np.ndarray:
+        """The updates of each dataset under `batch_homogeneous`: at least one, else ∝ its sub-batches."""
+        seen = int((self.counts > 0).sum())
+        if seen > self.updates:
+            raise UserError(
+                f"batching='batch_homogeneous' gives every update one dataset, but {seen} datasets share"
+                f" {self.updates} updates; raise `updates` to {seen} at least"
+            )
+        each = np.where(self.counts > 0, np.maximum(1, self.counts // self.size), 0)
+        while (left := self.updates - int(each.sum())) != 0:  # a step per dataset at most
+            held = self.counts / np.maximum(each, 1)
+            each[held.argmax() if left > 0 else np.where(each > 1, held, np.inf).argmin()] += np.sign(left)
+        return each
 
-    def taken(self, epoch: int) -> np.ndarray:
-        """Sub-batches of each dataset that the stream holds before `epoch`."""
-        if self.exact:
-            return epoch * self.quota.astype(np.int64)
-        step = self.size if self.batching == "batch_homogeneous" else 1
-        return step * np.floor(epoch * self.quota / step + self.phase).astype(np.int64)
+    def _taken(self, block: int) -> np.ndarray:
+        """Sub-batches of each dataset that the mixed stream holds before `block` (an epoch, or a little more)."""
+        return (self.counts * block + self.phase) // self.blocks
 
-    def _order(self, epoch: int) -> np.ndarray:
-        """Epoch's sub-batches in order → [n, 2] of (dataset, position in the dataset's stream)."""
-        if epoch not in self._orders:
-            random = np.random.default_rng([self.seed, 1, epoch])
-            spans = list(enumerate(zip(self.taken(epoch), self.taken(epoch + 1), strict=True)))
-            blocks = [np.stack([np.full(b - a, t), np.arange(a, b)], axis=1) for t, (a, b) in spans]
-            if self.batching == "heterogeneous":
-                order = random.permutation(np.concatenate(blocks))
-            elif self.batching == "dataset_homogeneous":
-                order = np.concatenate([blocks[t] for t in self.sequence])
-            else:
-                chunks = np.concatenate([block.reshape(-1, self.size, 2) for block in blocks])
-                order = random.permutation(chunks).reshape(-1, 2)
-            if len(self._orders) > 1:
-                del self._orders[min(self._orders)]
-            self._orders[epoch] = order
-        return self._orders[epoch]
+    def _order(self, block: int) -> np.ndarray:
+        """A block's sub-batches in order → [n, 2] of (dataset, position in the dataset's stream)."""
+        if self._block[0] != block:
+            start, end = self._taken(block), self._taken(block + 1)
+            random = np.random.default_rng([self.seed, 1, block])
+            part = random.permutation(np.repeat(np.arange(len(start)), end - start))
+            self._block = block, np.stack([part, start[part] + _ranks(part)], axis=1)
+        return self._block[1]
 
-    def _epoch_of(self, position: int) -> int:
-        epoch = max(0, int(position / self.quota.sum()) - len(self.decks) - 1)
-        while self.taken(epoch + 1).sum() <= position:
-            epoch += 1
-        return epoch
+    def _heterogeneous(self, step: int) -> list[tuple[int, int]]:
+        position, places = step * self.size, list[tuple[int, int]]()
+        block = max(0, position * self.blocks // (self.updates * self.size) - 2)
+        while len(places) < self.size:
+            while int(self._taken(block + 1).sum()) <= position:
+                block += 1
+            start = position - int(self._taken(block).sum())
+            places += map(tuple, self._order(block)[start : start + self.size - len(places)].tolist())
+            position = step * self.size + len(places)
+        return places
+
+    def _one_after_another(self, step: int) -> list[tuple[int, int]]:
+        ends = np.cumsum(self.counts[self.sequence])
+        positions = np.arange(step * self.size, (step + 1) * self.size)
+        turn = np.searchsorted(ends, positions, side="right")
+        part = self.sequence[turn]
+        return list(zip(part.tolist(), (positions - ends[turn] + self.counts[part]).tolist(), strict=True))
+
+    def _one_dataset(self, step: int) -> list[tuple[int, int]]:
+        part, rank = int(self.turns[step]), int(self.rank[step])
+        count, each = int(self.counts[part]), int(self.each[part])
+        return [(part, place) for place in range(rank * count // each, (rank + 1) * count // each)]
 
     def update(self, step: int) -> list[SubBatch]:
         """The sub-batches of update `step` (from 0)."""
-        found: list[SubBatch] = []
-        position = step * self.size
-        while len(found) < self.size:
-            epoch = self._epoch_of(position)
-            start = position - int(self.taken(epoch).sum())
-            for part, place in self._order(epoch)[start : start + self.size - len(found)].tolist():
-                found.append(self.decks[part].take(part, place))
-            position = step * self.size + len(found)
-        return found
+        assert 0 <= step < self.updates, step
+        places = {
+            "heterogeneous": self._heterogeneous,
+            "dataset_homogeneous": self._one_after_another,
+            "batch_homogeneous": self._one_dataset,
+        }[self.batching](step)
+        return [self.decks[part].take(part, place) for part, place in places]
 
-    def passes(self, updates: int) -> list[float]:
-        """How often each dataset's examples were seen after `updates` updates."""
-        epoch = self._epoch_of(updates * self.size)
-        start = updates * self.size - int(self.taken(epoch).sum())
-        partial = np.bincount(self._order(epoch)[:start, 0], minlength=len(self.decks))
-        return [float(n) / deck.count for n, deck in zip(self.taken(epoch) + partial, self.decks, strict=True)]
+    @property
+    def passes(self) -> list[float]:
+        """How often each dataset's examples are seen in the whole training."""
+        return [int(n) / deck.count for n, deck in zip(self.counts, self.decks, strict=True)]
 
 
-def unit_weights(batches: Sequence[SubBatch], averaging: str) -> list[float]:
-    """What one unit of each sub-batch weighs in the update's loss: the mean of sub-batch means, or of all units."""
-    total = sum(len(batch.units) for batch in batches)
-    return [1 / total if averaging == "example" else 1 / (len(batches) * len(batch.units)) for batch in batches]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """Units of one dataset, all of a sub-batch or some; `weight` is what one unit weighs in the update's loss."""
-
-    part: int
-    units: np.ndarray
-    weight: float
-    cost: float  # floating-point operations
-
-
-def micro_batches(batches: Sequence[SubBatch], kinds: Sequence[str], limit: int) -> list[list[int]]:
-    """Group an update's sub-batches (by index) into forwards of at most `limit` padded tokens each.
-
-    Only sub-batches of one kind and similar length meet (at most a tenth more padding), so a forward is never slower
-    than its parts. The grouping knows no process count: it is the same for any number of processes.
-    """
-    groups: list[list[int]] = []
-    rows = longest = real = 0
-    last = ""
-    for index in sorted(range(len(batches)), key=lambda i: (kinds[i], -batches[i].length, i)):
-        batch = batches[index]
-        padded = (rows + batch.rows) * max(longest, batch.length)
-        if groups and kinds[index] == last and padded <= min(limit, 1.1 * (real + batch.tokens) + 256):
-            groups[-1].append(index)
-            rows, real = rows + batch.rows, real + batch.tokens
-        else:
-            groups.append([index])
-            rows, longest, real, last = batch.rows, batch.length, batch.tokens, kinds[index]
-    return groups
-
-
-def packs(
-    batches: Sequence[SubBatch],
-    weights: Sequence[float],
-    costs: Sequence[float],
-    limit: int,
-    processes: int,
-) -> list[list[Piece]]:
-    """Cut an update's sub-batches and share the pieces out over forwards of about `limit` tokens and equal cost.
-
-    Without padding any rows may share a forward, and a unit's weight does not depend on where it is computed, so that
-    even one process per sub-batch waits little for the others. The number of forwards is a power of two: as long as the
-    processes divide it, the grouping is the same for any number of them.
-    """
-    count = 1 << (math.ceil(sum(batch.sizes.sum() for batch in batches) / limit) - 1).bit_length()
-    count = -(-count // processes) * processes
-    largest = sum(costs) / count / PIECES
-    pieces = []
-    for batch, weight, cost in zip(batches, weights, costs, strict=True):
-        each = cost * batch.sizes / batch.sizes.sum()
-        place = ((np.cumsum(each) - each) / largest).astype(np.int64)
-        cuts = np.flatnonzero(np.diff(place)) + 1
-        for units, share in zip(np.split(batch.units, cuts), np.split(each, cuts), strict=True):
-            pieces.append(Piece(part=batch.part, units=units, weight=weight, cost=float(share.sum())))
-    return [[pieces[i] for i in share] for share in assign([piece.cost for piece in pieces], count) if share]
-
-
-def assign(costs: Sequence[float], processes: int) -> list[list[int]]:
-    """Share out work of the given costs, longest first to the least loaded process; every process computes the same."""
-    load = [(0.0, rank) for rank in range(processes)]  # a heap: equal loads go to the lowest rank
-    shares: list[list[int]] = [[] for _ in range(processes)]
-    for index in sorted(range(len(costs)), key=lambda i: (-costs[i], i)):
-        least, rank = load[0]
-        heapq.heapreplace(load, (least + costs[index], rank))
-        shares[rank].append(index)
-    return shares
+def _ranks(labels: np.ndarray) -> np.ndarray:
+    """Of each entry, how many equal ones come before it."""
+    order = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    ranks = np.empty(len(labels), np.int64)
+    ranks[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return ranks

@@ -19,56 +19,22 @@ from muppet.errors import Stopped, UserError
 from muppet.families.encoded import Part
 from muppet.families.spec import HeadSpec
 from muppet.model import MultiTask, encoder
-from muppet.model.batch import Batch, make_batch
+from muppet.model.batch import Batch, Segment, make_batch
 from muppet.model.losses import Losses, scale
 from muppet.paths import write_text
-from muppet.runs import Recipe, digest
+from muppet.runs import R3F, Recipe, digest
 from muppet.runtime import checkpoint
 from muppet.runtime.device import Device, release_memory
 from muppet.runtime.distributed import Reducer, agree, anyone, together
 from muppet.runtime.live import live
 from muppet.runtime.rank import Processes
-from muppet.training.batching import Piece, Sampler, SubBatch, assign, micro_batches, packs, unit_weights
+from muppet.training.batching import Sampler, SubBatch
+from muppet.training.forwards import Piece, assign, micro_batches, packs, unit_weights
+from muppet.training.meter import Meter, Sums
 
 Progress = Callable[[dict[str, Any]], None]
-Sums = tuple[Tensor, Tensor]  # scaled losses and units, by dataset
 EMA = 0.99  # of the running loss that `loss_scaling="inverse_loss"` divides by
 RELEASE_SECONDS = 60.0  # between giving free memory back: at every update it would cost 8 % of the time
-ENDS = 0.2  # of a dataset's examples, at each end of the training
-BINS = 100  # of the loss curves that a run keeps
-
-
-class Meter:
-    """What training measured: sums of scaled losses by dataset over `BINS` stretches of the updates, tokens, time."""
-
-    def __init__(self, updates: int, datasets: int) -> None:
-        self.updates, self.bins = updates, min(updates, BINS)
-        self.losses = torch.zeros(self.bins, datasets, dtype=torch.float64)
-        self.units = torch.zeros(self.bins, datasets, dtype=torch.int64)
-        self.counts = {"real_tokens": 0.0, "padded_tokens": 0.0, "flops": 0.0, "seconds": 0.0, "cpu_seconds": 0.0}
-
-    def add(self, step: int, losses: Sequence[float], units: Sequence[int]) -> None:
-        """Count update `step`."""
-        place = step * self.bins // self.updates
-        self.losses[place] += torch.tensor(losses, dtype=torch.float64)
-        self.units[place] += torch.tensor(units)
-
-    def sums(self) -> Sums:
-        """Scaled losses and units by dataset, over all updates so far."""
-        return self.losses.sum(dim=0), self.units.sum(dim=0)
-
-    def ends(self, dataset: int | None, share: float = ENDS) -> tuple[float | None, float | None]:
-        """Mean scaled loss of a dataset, or of all, over the first and the last `share` of its own examples; None: it
-        had no example."""
-        columns = slice(None) if dataset is None else slice(dataset, dataset + 1)
-        losses, units = self.losses[:, columns].sum(dim=1), self.units[:, columns].sum(dim=1)
-        if not units.any():
-            return None, None
-        means = []
-        for order in (torch.arange(self.bins), torch.arange(self.bins).flip(0)):
-            enough = int((units[order].cumsum(0) < share * units.sum()).sum()) + 1
-            means.append(float(losses[order[:enough]].sum() / units[order[:enough]].sum()))
-        return means[0], means[1]
 
 
 @contextmanager
@@ -116,6 +82,14 @@ def make_optimizer(model: MultiTask, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
+def regularised(losses: Losses, segment: Segment, r3f: R3F | None) -> Tensor:
+    """The loss of each unit with R3F's divergence: of a unit's decisions the mean, or with `token_kl` their sum [U]."""
+    if r3f is None or losses.divergence is None:
+        return losses.loss
+    count = torch.bincount(segment.fields["unit"], minlength=len(losses.loss)) if r3f.token_kl == "sum" else 1
+    return losses.loss + r3f.weight * losses.divergence * count
+
+
 class Trainer:
     """The state of one training: model, optimiser, sampler and what has been measured."""
 
@@ -129,14 +103,15 @@ class Trainer:
         device: Device,
         processes: Processes,
     ) -> None:
-        self.device = model.fitted(device, recipe.max_tokens, 1 if recipe.r3f is None else 2)
+        self.sampler = Sampler(parts, recipe, seed)
+        largest = max(int((deck.rows * deck.length).max()) for deck in self.sampler.decks)  # tokens of one example
+        self.device = model.fitted(device, largest, 1 if recipe.r3f is None else 2)
         self.model, self.parts, self.specs, self.recipe, self.seed = model, parts, specs, recipe, seed
         self.processes = processes
         model.prepare(self.device)
         autocast = self.device.autocast(model.width)
         self.packed = device.packed is not False and encoder.enable(model, device.packed is True, autocast)
-        self.sampler = Sampler(parts, recipe, seed)
-        self.updates = recipe.updates if recipe.updates is not None else self.sampler.updates(recipe.epochs or 0)
+        self.updates = self.sampler.updates
         self.optimizer = make_optimizer(self.model, recipe)
         self.parameters = list(self.model.parameters())
         self.reducer = Reducer(processes, self.parameters, model.backbone.named_parameters())
@@ -146,7 +121,7 @@ class Trainer:
         self.step = 0
         examples = np.array([len(part.units) * part.weight for part in parts], dtype=float)
         self.size_factor = examples.sum() / (len(parts) * examples)  # mean over examples is 1
-        self._flops, self._attention = self.model.flops_per_token()
+        self._matrix, self._attention = self.model.flops_per_token()
 
     # -- one update
 
@@ -156,15 +131,15 @@ class Trainer:
         Each process computes its share of the forwards; the step and the loss are the same on all of them.
         """
         sub_batches = self.sampler.update(self.step)
-        weights = unit_weights(sub_batches, self.recipe.averaging)
-        costs = [self._cost(batch) for batch in sub_batches]
-        forwards = self._forwards(sub_batches, weights, costs)
-        shares = assign([sum(piece.cost for piece in pieces) for pieces in forwards], self.processes.count)
-        own = shares[self.processes.rank]
+        weights = unit_weights(sub_batches, self.recipe.averaging, self.parts)
+        forwards = self._forwards(sub_batches, weights)
+        costs = [sum(piece.cost for piece in pieces) for pieces in forwards]
+        own = assign(costs, self.processes.count)[self.processes.rank]
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
-        # Rows: scaled, unscaled, weighted losses of each dataset; last column: real tokens, padded tokens, CPU seconds.
-        totals = torch.zeros(3, len(self.parts) + 1, dtype=torch.float64, device=self.device.torch)
+        # Rows: scaled, unscaled, weighted losses of each dataset, its scaled weight; last column: real tokens, padded
+        # tokens, CPU seconds.
+        totals = torch.zeros(4, len(self.parts) + 1, dtype=torch.float64, device=self.device.torch)
         started = time.process_time()
         for number in own:
             if number == own[-1]:
@@ -172,30 +147,28 @@ class Trainer:
             self._accumulate(forwards[number], number, totals)
         totals[2, -1] = time.process_time() - started
         totals = self.reducer.finish(totals)
-        loss = self._measure(sub_batches, totals, sum(costs))
+        loss = self._measure(sub_batches, weights, totals, sum(costs))
         self._apply()
         self.step += 1
         return loss
 
-    def _cost(self, batch: SubBatch) -> float:
-        """Floating-point operations of a sub-batch, forward and backward."""
+    def _flops(self, tokens: float, length: float) -> float:
+        """Floating-point operations of `tokens` in rows of `length`, forward and backward."""
         copies = 2 if self.recipe.r3f is not None else 1
-        tokens = int(batch.sizes.sum()) if self.packed else batch.tokens
-        return copies * tokens * (self._flops + self._attention * batch.length)
+        return copies * tokens * (self._matrix + self._attention * length)
 
-    def _forwards(
-        self, batches: Sequence[SubBatch], weights: Sequence[float], costs: Sequence[float]
-    ) -> list[list[Piece]]:
+    def _forwards(self, batches: Sequence[SubBatch], weights: Sequence[np.ndarray]) -> list[list[Piece]]:
         """What goes through the model together, for all processes."""
         limit = self.device.micro_tokens
         if self.packed:
-            return packs(batches, weights, costs, limit, self.processes.count)
+            return packs(batches, weights, limit, self.processes.count, self._flops)
         kinds = ["rows" if self.specs[batch.part].has_weights else "summary" for batch in batches]
-        whole = [
-            Piece(part=batch.part, units=batch.units, weight=weight, cost=cost)
-            for batch, weight, cost in zip(batches, weights, costs, strict=True)
-        ]
-        return [[whole[i] for i in sorted(group)] for group in micro_batches(batches, kinds, limit)]
+        return micro_batches(batches, weights, kinds, limit, self._flops)
+
+    def _r3f(self, part: int) -> R3F | None:
+        """How a dataset's forwards are regularised; summaries never share one with rows."""
+        r3f = self.recipe.r3f
+        return r3f if r3f is None or self.specs[part].has_weights else r3f.summaries or r3f
 
     def _forward(self, pieces: Sequence[Piece], number: int) -> tuple[Batch, list[Losses]]:
         """The losses of the units of one forward. Dropout and noise depend on (seed, update, forward) alone."""
@@ -204,38 +177,40 @@ class Trainer:
         chosen = [(piece.part, piece.units) for piece in pieces]
         batch = make_batch(self.parts, self.specs, chosen, self.model.pad, self.device.torch, self.packed)
         with self.device.autocast(self.model.width):
-            return batch, self.model(batch, self.specs, self.recipe.r3f, self.recipe.label_smoothing or 0.0)
+            r3f = self._r3f(pieces[0].part)
+            return batch, self.model(batch, self.specs, r3f, self.recipe.label_smoothing or 0.0)
 
     def _accumulate(self, pieces: Sequence[Piece], number: int, totals: Tensor) -> None:
         """Forward, scale, and add the gradient of what these units have in the update's mean loss."""
         batch, predicted = self._forward(pieces, number)
         mean = torch.zeros((), device=self.device.torch)
         for segment, losses, piece in zip(batch.segments, predicted, pieces, strict=True):
-            loss = losses.loss
-            if losses.divergence is not None and self.recipe.r3f is not None:
-                loss = loss + self.recipe.r3f.weight * losses.divergence
-            scaled = self._scaled(segment.part, loss, losses.n).sum()
-            weighted = piece.weight * scaled
-            mean = mean + weighted
-            totals[:, segment.part] += torch.stack([scaled, losses.loss.sum(), weighted]).detach().double()
+            loss = regularised(losses, segment, self._r3f(segment.part))
+            factor = self._factor(segment.part, losses.n)
+            weight = torch.from_numpy(piece.weights).to(loss) * factor
+            mean = mean + (weight * loss).sum()
+            measured = (factor * loss, losses.loss, weight * loss, weight)
+            totals[:, segment.part] += torch.stack([value.detach().sum() for value in measured]).double()
         mean.backward()
         totals[0, -1] += batch.tokens
         totals[1, -1] += batch.ids.numel()
 
-    def _scaled(self, part: int, loss: Tensor, n: Tensor) -> Tensor:
-        """`loss` [U] by Eq. 1, or by what an ablation puts in its place."""
-        kind = self.recipe.loss_scaling
+    def _factor(self, part: int, n: Tensor) -> Tensor:
+        """What Eq. 1, or an ablation in its place, multiplies each unit's loss by [U]; `n` [U] is its count."""
+        kind, one = self.recipe.loss_scaling, torch.ones_like(n, dtype=torch.float32)
         if kind == "none":
-            return loss
+            return one
         if kind == "dataset_size":
-            return loss * float(self.size_factor[part])
+            return one * float(self.size_factor[part])
         if kind == "inverse_loss" and float(self.running[part]) > 0:
-            return loss / float(self.running[part])
-        return scale(loss, n)  # Eq. 1; also until a dataset's loss was first seen
+            return one / float(self.running[part])
+        return scale(one, n)  # Eq. 1; also until a dataset's loss was first seen
 
-    def _measure(self, sub_batches: Sequence[SubBatch], totals: Tensor, flops: float) -> float:
+    def _measure(
+        self, sub_batches: Sequence[SubBatch], weights: Sequence[np.ndarray], totals: Tensor, flops: float
+    ) -> float:
         """Take the update's `totals`, of all processes, into what is known of the training → the update's loss."""
-        (scaled, unscaled, weighted), used = totals[:, :-1].tolist(), totals[:, -1].tolist()
+        (scaled, unscaled, weighted, share), used = totals[:, :-1].tolist(), totals[:-1, -1].tolist()
         loss = sum(weighted)
         if not math.isfinite(loss):
             bad = [name for name, value in zip(self.names, weighted, strict=True) if not math.isfinite(value)]
@@ -243,8 +218,10 @@ class Trainer:
                 f"update {self.step + 1}: the loss of {', '.join(bad)} is not finite; a lower learning rate may help"
             )
         units = [0] * len(self.parts)
-        for batch in sub_batches:
+        for batch, weight in zip(sub_batches, weights, strict=True):
             units[batch.part] += len(batch.units)
+            self.meter.shares[0, batch.part] += weight.sum()
+        self.meter.shares[1] += torch.tensor(share, dtype=torch.float64)
         for part, (total, count) in enumerate(zip(unscaled, units, strict=True)):
             if count:
                 before, now = float(self.running[part]), total / count
@@ -267,6 +244,25 @@ class Trainer:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.clip_norm)
         self.optimizer.step()
 
+    @torch.no_grad()
+    def noise_divergence(self) -> dict[str, float]:
+        """The symmetric KL of R3F's noise alone, without dropout: of each dataset of the first update, the mean over
+        some units. Dropout moves predictions by far more, so this says what the noise by itself regularises."""
+        divergences: dict[str, float] = {}
+        self.model.eval()
+        for batch in self.sampler.update(0):
+            name, r3f = self.names[batch.part], self._r3f(batch.part)
+            if r3f is None or name in divergences:
+                continue
+            torch.manual_seed(self.seed)
+            pieces = self._forwards([batch], [np.ones(len(batch.units))])[0]
+            chosen = [(piece.part, piece.units) for piece in pieces]
+            rows = make_batch(self.parts, self.specs, chosen, self.model.pad, self.device.torch, self.packed)
+            found = [one.divergence for one in self.model(rows, self.specs, r3f) if one.divergence is not None]
+            if found:  # a regression has none
+                divergences[name] = float(torch.cat(found).mean())
+        return divergences
+
     # -- saving and resuming
 
     def state(self) -> dict[str, Any]:
@@ -276,7 +272,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "running": self.running,
-            "meter": {"losses": self.meter.losses, "units": self.meter.units, "counts": self.meter.counts},
+            "meter": self.meter.state(),
         }
 
     def plan(self) -> str:
@@ -293,8 +289,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.running, self.step = state["running"], step
-        meter = state["meter"]
-        self.meter.losses, self.meter.units, self.meter.counts = meter["losses"], meter["units"], meter["counts"]
+        self.meter.restore(state["meter"])
 
 
 def train(trainer: Trainer, run: str, folder: Path, progress: Progress | None = None) -> None:

@@ -196,8 +196,11 @@ def length(task: Task, run: Run) -> float:
         typical: float = TWIN_LENGTH.get(task.family, 25)
     else:
         typical = LENGTH.get(task.name, LENGTH[task.family])
-    many = 4 if task.family == "commonsense" else 1
-    return min(typical, run.recipe.max_length * many, run.recipe.max_tokens)
+    return min(typical, run.recipe.max_length * _choices(task))
+
+
+def _choices(task: Task) -> int:
+    return 4 if task.family == "commonsense" else 1
 
 
 def rows(task: Task, run: Run) -> float:
@@ -229,8 +232,11 @@ def _estimate(run: Run) -> Cost:
     size, recipe = model_size(run), run.recipe
     pieces = _pieces(run)
     tokens_per_epoch = sum(rows(task, run) * weight * length(task, run) for task, weight in pieces)
-    mean = tokens_per_epoch / sum(rows(task, run) * weight for task, weight in pieces)
-    examples = min(recipe.max_examples or float("inf"), max(1.0, recipe.max_tokens * FILL // mean))
+    per_epoch = sum(rows(task, run) * weight for task, weight in pieces)
+    mean = tokens_per_epoch / per_epoch
+    longest = sum(rows(t, run) * weight * length(t, run) / _choices(t) for t, weight in pieces) / per_epoch
+    # A sub-batch is so many examples, or what fits into its tokens by each example's longest choice (P55).
+    examples = recipe.max_examples or max(1.0, (recipe.max_tokens or 0) * FILL // longest)
     per_update = recipe.sub_batches * examples * mean
     updates = recipe.updates if recipe.updates is not None else tokens_per_epoch * (recipe.epochs or 0) / per_update
     tokens = per_update * updates

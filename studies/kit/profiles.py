@@ -60,6 +60,7 @@ def _smoke(run: Run) -> Run | None:
             updates=60,
             warmup_updates=6,
             max_tokens=512,
+            max_examples=None,
             max_length=128,
             sub_batches=8,
         )
@@ -70,7 +71,7 @@ def _smoke(run: Run) -> Run | None:
         dropout=0.0,
         updates=60,
         warmup_updates=4,
-        max_tokens=2048,
+        max_tokens=None,
         max_length=128,
         max_examples=32,
         sub_batches=1,
@@ -96,7 +97,14 @@ def _mini(run: Run) -> Run | None:
     if isinstance(run, Prefinetune):
         tasks = _mini_tasks(run.tasks)
         recipe = _small(
-            run.recipe, lr=2e-4, updates=80, warmup_updates=8, max_tokens=640, max_length=128, sub_batches=8
+            run.recipe,
+            lr=2e-4,
+            updates=80,
+            warmup_updates=8,
+            max_tokens=640,
+            max_examples=None,
+            max_length=128,
+            sub_batches=8,
         )
         return replace(run, model=model, tasks=tasks, recipe=recipe, train_rows=MINI_TRAIN) if tasks else None
     if run.task.name not in MINI_TASKS:
@@ -109,7 +117,7 @@ def _mini(run: Run) -> Run | None:
         lr=2e-4,
         updates=60,
         warmup_share=0.06,
-        max_tokens=1024,
+        max_tokens=None,
         max_length=128,
         max_examples=16,
         sub_batches=1,
