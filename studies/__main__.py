@@ -101,7 +101,7 @@ def dispatch(args: argparse.Namespace) -> int:
     if args.search not in (None, *SEARCHES):
         raise unknown("search (SEARCH)", args.search, SEARCHES)
     args.cells = None
-    if args.claim:
+    if args.claim and args.command != "claims":  # which shows them, and runs nothing
         from studies.claims import selection
 
         args.cells = selection.any_of(args.claim)

@@ -99,12 +99,12 @@ def judge(among: Sequence[Source]) -> Judged:
 
 
 def main(args: argparse.Namespace) -> int:
-    """`make claims`: print every claim with its verdicts (or, with ONLY=C9,C14, those in full) and write `claims.md`.
+    """`make claims`: print every claim with its verdicts (or, with CLAIM=C9,C14, those in full) and write `claims.md`.
 
     The file holds the committed profiles alone, so that it is the same on every machine; another profile's verdicts go
     to `<profile>/claims.md`. As a part of `make render` it only writes.
     """
-    asked = args.only if args.command == "claims" else None
+    asked = (getattr(args, "claim", None) or args.only) if args.command == "claims" else None
     chosen = [get(name) for name in (asked or "").replace(",", " ").split()]
     judged, path = judge(all_sources(COMMITTED)), TABLES / "claims.md"
     write_text(path, claims_markdown(judged))

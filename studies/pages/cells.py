@@ -1,0 +1,103 @@
+"""What the cells of a table say, whatever they are written in: their order, their marks, their intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from studies.kit import show
+from studies.kit.ledger.intervals import contrast, of_runs, with_items
+from studies.kit.study import Study
+
+SILENT = ("paper only", "not in this profile")  # states that a cell need not repeat
+METRICS = {"em": "EM", "f1": "F1", "matthews": "Matthews", "spearman": "Spearman", "pearson": "Pearson"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """How a cell's number stands out."""
+
+    bold: bool = False  # better than the base of its row
+    underline: bool = False  # the best of its column
+
+
+def blocks(study: Study) -> list[tuple[str, list[str]]]:
+    """(title, columns): the paper's own columns, then those beyond it."""
+    own = [column for column in study.columns if column not in study.beyond]
+    if not study.beyond:
+        return [("", own)]
+    beyond = [column for column in study.columns if column in study.beyond]
+    return [block for block in (("As the paper prints it", own), ("Beyond the paper", beyond)) if block[1]]
+
+
+def places(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:
+    """((row, column), its one or more lines of the frame)."""
+    yield from frame[frame["column"].isin(columns)].groupby(["row", "column"], sort=False)  # type: ignore[misc]
+
+
+def column_heads(study: Study, columns: Sequence[str]) -> list[tuple[str, str]]:
+    """(column, metric); the metric of a score key, unless the column's name holds it."""
+    metrics = {cell.column: cell.score.rsplit("/", 1)[-1] for cell in study.cells if cell.score}
+    shown = {column: METRICS.get(metric, metric) for column, metric in metrics.items()}
+    return [(column, "" if (m := shown.get(column, "")) in column else m) for column in columns]
+
+
+def spread_of(cell: pd.Series) -> str:
+    """The interval, or the scores of two runs, which have none."""
+    if pd.notna(cell["low"]):
+        return f"[{percent(cell['low'])}, {percent(cell['high'])}]"
+    return f"({', '.join(map(percent, cell['seeds']))})" if len(cell["seeds"]) > 1 else ""
+
+
+def counted(cell: pd.Series) -> str:
+    """How many seeds, and how much of the search is there."""
+    done, total = int(cell["seeds_done"]), int(cell["seeds_total"])
+    seeds = f"{total} seed{'s' * (total != 1)}" if done == total else f"{done} of {total} seeds"
+    partial = cell["runs_done"] < cell["runs_total"] and cell["runs_total"] > total
+    return seeds + (f", {cell['runs_done']} of {cell['runs_total']} runs" if partial else "")
+
+
+def percent(fraction: float) -> str:
+    """A fraction of 1 in percent, one decimal."""
+    return show.percent(fraction).replace("-", "−")
+
+
+def points(difference: float) -> str:
+    """A difference of fractions in points, always with its sign."""
+    return f"{100 * difference:+.1f}".replace("-", "−")
+
+
+def marked(study: Study, frame: pd.DataFrame, of: str = "value") -> dict[tuple[str, str], Mark]:
+    """Which cells are better than their row's base, and which best in their column: over `value` or over `paper`.
+
+    A measured cell is better when the interval of the difference lies above zero; a print, when it is higher.
+    """
+    lines = frame[frame[of].notna()].drop_duplicates(["row", "column"]).set_index(["row", "column"])
+    known = lines[of]
+    best = known.groupby("column").max() if len(known) else known
+    cells = {place: cell for place, cell in lines.iterrows()} if of == "value" else {}
+    marks = {}
+    for (row, column), value in known.items():
+        base = known.get((study.base.get(row, ""), column))
+        better = base is not None and value > base
+        if better and cells:
+            better = surely_above(cells[row, column], cells[study.base[row], column])
+        alone = (known.index.get_level_values("column") == column).sum() == 1
+        marks[row, column] = Mark(bold=bool(better), underline=bool(not alone and value == best[column]))
+    return marks
+
+
+def surely_above(upper: pd.Series, lower: pd.Series) -> bool:
+    """Whether the 95 % interval of the difference of two measured cells lies above zero; never below three runs."""
+    ends = [of_runs(cell["seeds"], _checkpoints(cell)) for cell in (upper, lower)]
+    if ends[0] is None or ends[1] is None:
+        return False
+    errors = [cell["item_error"] for cell in (upper, lower) if pd.notna(cell["item_error"])]
+    return with_items(contrast((1, -1), (ends[0], ends[1])), math.hypot(*errors)).interval().low > 0
+
+
+def _checkpoints(cell: pd.Series) -> tuple[str, ...]:
+    return cell["checkpoints"] if len(cell["checkpoints"]) == len(cell["seeds"]) else ()
