@@ -38,12 +38,13 @@ def missing(programs: Sequence[str] = PROGRAMS) -> list[str]:
 
 def install() -> str:
     """Install SLURM from Debian's packages; returns one line that says what was done, or what is skipped and why."""
-    if not missing():
+    wanted = (*PACKAGES, *DATABASE)
+    if not missing((*PROGRAMS, *ACCOUNTING)):
         return "slurm: already installed"
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         return "slurm: NOT installed (needs root and apt-get); the tests on a real cluster are skipped"
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-qy", "--no-install-recommends", *PACKAGES]):
+    for command in (["apt-get", "update", "-q"], ["apt-get", "install", "-qy", "--no-install-recommends", *wanted]):
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode and command[1] == "install":
             return f"slurm: NOT installed ({done.stderr.strip()[-200:]}); the tests on a real cluster are skipped"

@@ -139,6 +139,23 @@ def test_records_survive_the_disk_and_a_damaged_one_is_named(tmp_path: Path, mon
         submissions.read_all()
 
 
+def test_a_folder_of_another_user_says_why_nothing_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
+    (tmp_path / "submissions/1").mkdir(parents=True)
+    (tmp_path / "submissions/lock").touch()
+    (tmp_path / "submissions/1/submission.json").touch()
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "submissions/lock"))
+
+    monkeypatch.setattr(submissions, "lease", denied)
+    with pytest.raises(UserError, match=f"lock belongs to user {os.getuid()}, .*MUPPET_ARTIFACTS"), submissions.lock():
+        pass
+    monkeypatch.setattr(Path, "read_text", denied)
+    with pytest.raises(UserError, match=f"submissions/1 belongs to user {os.getuid()}"):
+        submissions.read_all()
+
+
 def test_squeues_lines_are_read_with_their_spaces() -> None:
     values = ("45_3", "48", "muppet-1-0", "PENDING", "launch failed requeued held", "2", "0:00", "")
     line = "".join(value.ljust(width) for value, (_, width) in zip(values, controller.FIELDS, strict=True))
