@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,6 +62,7 @@ class Grid:
     profile: str = "paper"  # it scales nothing
     slow: float = 0.0  # seconds that each update of the pre-finetuning takes longer; its last one waits for `go()`
     waits: bool = False  # every run waits for `go()` before it begins
+    confirm: float = 0.5  # seconds before a submission looks again; what a controller that dies has kept after six
     like: Grid | None = None  # an earlier grid, whose code, tiny models and token cache are taken over
     settings: str = ""  # further lines of cluster.toml
     env: dict[str, str] = field(default_factory=dict)
@@ -81,6 +83,8 @@ class Grid:
                 updates=self.updates, seeds=self.seeds, seed=self.seed, rows=self.rows, kinds=1 + self.plain
             )
             (self.code / "studies/ablations.py").write_text(text)
+        sender = self.code / "studies/kit/launch/slurm/submit.py"
+        sender.write_text(re.sub(r"CONFIRM_S = [\d.]+", f"CONFIRM_S = {self.confirm}", sender.read_text()))
         word = f"__import__('os').path.exists({str(self.word)!r})"
         if self.slow:
             update, last = "loss = trainer.update()\n", f"trainer.step == {self.updates - 1}"

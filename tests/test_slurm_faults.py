@@ -119,7 +119,7 @@ def test_other_ends_of_a_pre_finetuning_cost_nothing_but_time(
 
 
 def test_a_controller_killed_right_after_submission_loses_no_run(cluster: Cluster, grid: Make) -> None:
-    one = grid()
+    one = grid(confirm=6.0)
     process = one.start("ablations", "--launcher", "slurm")
     assert process.stdout is not None
     said = ""

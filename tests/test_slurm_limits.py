@@ -29,7 +29,6 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def test_what_a_site_takes_is_sent_and_the_rest_is_fed(limited: Cluster, tmp_path: Path) -> None:
     settings = "pack_minutes = 0\narray_parallelism = 4\n"
     one = Grid(folder=tmp_path / "1", cluster=limited, seeds=3, settings=settings, waits=True)
-    one.patch("studies/kit/launch/slurm/submit.py", "CONFIRM_S = 6.0", "CONFIRM_S = 0.2")  # nobody kills the controller
     limited.run("sacctmgr", "-i", "modify", "user", getpass.getuser(), "set", "maxsubmitjobs=3")
     said = one.submit()
     assert "3 runs in flight" in said and re.search(r"4 runs wait for room \(MaxSubmitJobs of account \w+ = 3\)", said)

@@ -216,6 +216,19 @@ def test_retry_keeps_the_launcher_that_sent_a_run(
     children = {name for name, run in study.runs().items() if isinstance(run, Finetune) and run.init == SMALL}
     assert started == {"slurm": {run_id(SMALL)} | children, "local": {here}}
 
+    def asks(*_: object) -> int:
+        raise UserError("YES=1 sends them")
+
+    record(here, "failure.json", error="no such luck", count=3)
+    monkeypatch.setattr(launch, "start", asks)
+    asked.launcher = "local"
+    with pytest.raises(UserError, match="YES=1"):
+        control.retry(asked)
+    asked.launcher = None
+    started.clear()
+    monkeypatch.setattr(launch, "start", lambda plan, args: started.setdefault(args.launcher, set(plan.to_do)) and 0)
+    assert control.retry(asked) == 0 and started["local"] == {here}
+
 
 def test_cancel_names_whole_arrays_once(look: Look) -> None:
     arrays = (Sent(name="m-0", runs=(("a",), ("b",)), job="7"), Sent(name="m-1", runs=(("c",), ("d",)), job="8"))

@@ -26,6 +26,7 @@ def retry(args: argparse.Namespace) -> int:
     """`make retry`: run failed runs, and what waits for them, again; let held jobs go. Without LAUNCHER, a run is tried
     by the launcher that sent it."""
     studies = chosen(args)
+    kept = folder.failures(runs_of(studies.values()))
     again = forget(runs_of(studies.values()), args.profile)
     if not again:
         return 0
@@ -41,7 +42,12 @@ def retry(args: argparse.Namespace) -> int:
                 theirs[name] = run
         if theirs:
             chosen_args = argparse.Namespace(**(vars(args) | {"launcher": launcher}))
-            status = max(status, launch.start(dataclasses.replace(planned, runs=theirs), chosen_args))
+            try:
+                status = max(status, launch.start(dataclasses.replace(planned, runs=theirs), chosen_args))
+            except UserError:  # nothing was begun: the next retry must know these failures still
+                for name in theirs.keys() & kept.keys():
+                    folder.remember(name, kept[name])
+                raise
     return status
 
 

@@ -194,6 +194,11 @@ def spend(name: str, seconds: float) -> None:
         write_text(_attempts(name), json.dumps({"count": count + 1, "seconds": round(before + seconds, 2)}) + "\n")
 
 
+def remember(name: str, failure: dict[str, Any]) -> None:
+    """Put a failure record back that `forget` took away."""
+    write_text(_failure(name), json.dumps(failure, indent=1, ensure_ascii=False) + "\n")
+
+
 def clear(name: str) -> None:
     """Take away what a run needs no more once its result is written."""
     shutil.rmtree(paths.run_dir(name) / "checkpoint", ignore_errors=True)
