@@ -1,5 +1,6 @@
 """Scaling: small runs have other ids, keep what an experiment varies, and form a whole Table 3."""
 
+import re
 from dataclasses import fields, replace
 
 import pytest
@@ -150,3 +151,14 @@ def test_fewer_seeds_and_the_published_point_are_the_same_runs_fewer_of_them() -
     assert before and before == after  # a fold is no repetition
     small = load_studies("smoke", ["table3"])["table3"]  # whose search is another: nothing is lost
     assert all(bool(cell.runs) == bool(kept.runs) for cell, kept in zip(small.cells, fewer(small, None, True).cells))
+
+
+def test_base_s_plan_says_hours_and_days_on_one_gpu(tmp_path, monkeypatch, capsys) -> None:
+    from studies.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+    assert main(["plan", "--profile", "base"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    said = re.search(r"on one GPU, a run after the other: ([\d,]+) GPU-hours, ([\d,.]+) days", out)
+    assert said and float(said[1].replace(",", "")) / 24 == pytest.approx(float(said[2].replace(",", "")), abs=0.1)

@@ -118,6 +118,9 @@ def show(planned: Plan, facts: Mapping[str, Any]) -> None:
         )
         wide = f": {amount(facts['low_seconds'], device)} to {amount(facts['high_seconds'], device)}"
         console.print(f"together {amount(facts['seconds'], device)}" + ("" if planned.calibration.runs else wide))
+        if facts["seconds"] >= 3600:
+            alone = f"{facts['seconds'] / 3600:,.0f} {device}-hours, {facts['seconds'] / 86400:,.1f} days"
+            console.print(f"on one {device}, a run after the other: {alone}")
         for line in authors(planned):
             console.print(line, highlight=False)
         console.print(
