@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 SHARDED = ".sharded"  # in a folder of many runs: what is new there lies a folder deeper
@@ -42,6 +44,25 @@ def mirror() -> Path | None:
     """`$MUPPET_HUB`, the folder in the Hub's layout that is looked into first."""
     value = os.environ.get("MUPPET_HUB")
     return Path(value) if value else None
+
+
+def file_digest(file: Path) -> str:
+    """SHA-256 of a file, read again when its size or time has changed."""
+    now = file.stat()
+    return _sha256(file, now.st_size, now.st_mtime_ns)
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 of the names and contents of a folder's files, without what only describes them: cards and results."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.name != "README.md")
+    kept = [file for file in files if not file.name.startswith((".", "finetune-", "prefinetune-"))]
+    return hashlib.sha256("\n".join(f"{f.relative_to(folder)} {file_digest(f)}" for f in kept).encode()).hexdigest()
+
+
+@lru_cache(maxsize=None)
+def _sha256(file: Path, _size: int, _time: int) -> str:
+    with open(file, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 from muppet.errors import UserError
@@ -105,6 +106,7 @@ class Prefinetune:
     seed: int = 0
     source: Source = "hub"
     train_rows: int | None = None  # cap per dataset; None: all, and the dataset must then be whole
+    model_digest: str | None = None  # of the files, when `model` is a folder: with other files it is another run
 
     stage = "prefinetune"
 
@@ -135,6 +137,7 @@ class Finetune:
     source: Source = "hub"
     train_rows: int | None = None
     evaluation_rows: int | None = None
+    model_digest: str | None = None  # as `Prefinetune.model_digest`, of `init`
 
     stage = "finetune"
 
@@ -188,10 +191,27 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, Callable):  # type: ignore[arg-type]
-        # A task's row function is a fact by this name: modules and functions of muppet.tasks keep theirs for ever.
-        return f"{value.__module__}.{value.__qualname__}"
+        return _function(value)
     assert value is None, type(value)
     return value
+
+
+def _function(rows: Any) -> str:
+    """A task's row function as a fact. Those of muppet.tasks are their names, which they keep for ever; one's own is
+    what stands in its file, and the plain values that it closes over."""
+    name = f"{rows.__module__}.{getattr(rows, '__qualname__', type(rows).__qualname__)}"
+    if rows.__module__.startswith("muppet.tasks."):
+        return name
+    import inspect
+    import marshal
+
+    try:
+        text = Path(inspect.getsourcefile(rows) or "").read_bytes()
+    except (TypeError, OSError):  # typed in, not read from a file
+        text = marshal.dumps(getattr(rows, "__code__", name))
+    cells = [cell.cell_contents for cell in getattr(rows, "__closure__", None) or ()]
+    values = [value for value in (*cells, getattr(rows, "__defaults__", None)) if not callable(value)]
+    return f"{name} {hashlib.sha256(text + repr(values).encode()).hexdigest()[:16]}"
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -108,7 +108,7 @@ def test_a_folder_without_a_header_is_read_by_its_names(alone):
 def test_a_damaged_mirror_is_named(alone):
     folder = put(alone, "nyu-mll/glue", "rte", train=rte(3))
     (folder / "rte" / "train.parquet").write_bytes(b"PAR1 not parquet")
-    with pytest.raises(UserError, match="rte: cannot be read as parquet"):
+    with pytest.raises(UserError, match="rte/train.parquet: cannot be read as parquet"):
         load_rows(get("rte"), "train", cap=1)
     (folder / "rte" / "train.parquet").unlink()
     with pytest.raises(UserError, match="names rte/train.parquet .* the mirror is damaged"):

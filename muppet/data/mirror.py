@@ -12,23 +12,22 @@ from pathlib import Path
 from typing import Any
 
 from muppet import paths
+from muppet.data.files import KINDS
 from muppet.errors import UserError
 from muppet.tasks.task import Task
 
 
 def folder(path: str) -> Path | None:
-    """The mirror's folder of the dataset `path`, if there is a mirror and it has one."""
+    """The mirror's folder of the dataset `path`, if there is a mirror and it has one, or `path` itself."""
     root = paths.mirror()
-    if root is None:
-        return None
-    if not root.is_dir():
+    if root is not None and not root.is_dir():
         raise UserError(f"MUPPET_HUB is {root}, which is no folder; point it at a mirror or unset it")
-    place = root / path
-    return place if place.is_dir() else None
+    places = [root / path] if root is not None else []
+    return next((place for place in (*places, Path(path)) if place.is_dir()), None)
 
 
 def files(path: str, config: str | None, split: str) -> list[Path]:
-    """The parquet files of one split, in order; an empty list when the mirror does not hold it."""
+    """The files of one split, in order; an empty list when the mirror does not hold it."""
     where = folder(path)
     if where is None:
         return []
@@ -94,7 +93,8 @@ def _header(readme: Path, _changed: int) -> dict[str, dict[str, list[str]]]:
 
 def _by_name(where: Path, config: str | None, split: str) -> list[Path]:
     for place in (where / config if config else where, where / "data", where):
-        for pattern in (f"{split}.parquet", f"{split}-*.parquet", f"{split}/*.parquet"):
-            if shards := sorted(place.glob(pattern)):
-                return shards
+        for suffix in KINDS:
+            for pattern in (f"{split}{suffix}", f"{split}-*{suffix}", f"{split}/*{suffix}"):
+                if shards := sorted(place.glob(pattern)):
+                    return shards
     return []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ import numpy as np
 
 from muppet import paths
 from muppet.data import mirror, treebank
+from muppet.data.files import read
 from muppet.errors import Absent, UserError
 from muppet.runs import TWIN_ROWS, Source, digest
 from muppet.tasks.task import PARQUET, Row, Task, dataset_name
@@ -52,7 +54,7 @@ def load_rows(task: Task, split: str, *, source: Source = "hub", cap: int | None
     table, where, fingerprint = read_split(task, original)
     if task.partition is not None:
         part = partition(task, split, table)
-        table, fingerprint = table.take(part), digest([fingerprint, split, task.partition])
+        table, fingerprint = _taken(table, part), digest([fingerprint, split, task.partition])
     total = len(table)
     if total == 0:
         raise UserError(f"{dataset_name(task)} split {split} is empty ({where}); nothing can be learnt or scored on it")
@@ -60,9 +62,9 @@ def load_rows(task: Task, split: str, *, source: Source = "hub", cap: int | None
         _whole(task, split, total, where)
     if cap is not None and cap < total:
         seed = int(hashlib.sha256(f"{task.path}/{task.config}/{split}".encode()).hexdigest()[:8], 16)
-        table = table.take(np.sort(np.random.default_rng(seed).permutation(total)[:cap]))
+        table = _taken(table, np.sort(np.random.default_rng(seed).permutation(total)[:cap]))
         fingerprint = digest([fingerprint, cap])
-    return Rows(rows=TableRows(table), found=where, fingerprint=fingerprint[:32], total=total)
+    return Rows(rows=_rows(table), found=where, fingerprint=fingerprint[:32], total=total)
 
 
 def _whole(task: Task, split: str, total: int, where: str) -> None:
@@ -85,11 +87,11 @@ def _whole(task: Task, split: str, total: int, where: str) -> None:
 def peek(task: Task, split: str, n: int = 200) -> Rows:
     """What `data check` reads: all rows of what is on this machine, the first `n` of the Hub's."""
     original = "train" if task.partition is not None else split
-    if task.path == "local/ptb" or mirror.files(task.path, task.config, original):
+    if task.path == "local/ptb" or task.files is not None or mirror.files(task.path, task.config, original):
         if task.partition is not None:
             return load_rows(task, split, cap=10**9)
         table, where, fingerprint = read_split(task, split)
-        return Rows(rows=TableRows(table), found=where, fingerprint=fingerprint, total=len(table))
+        return Rows(rows=_rows(table), found=where, fingerprint=fingerprint, total=len(table))
     rows = list(islice(_open_hub(task, original, streaming=True), n))
     return Rows(rows=rows, found="hub", fingerprint="", total=len(rows))
 
@@ -123,8 +125,21 @@ class TableRows(Sequence[Row]):
             yield from self.table.slice(start, 1000).to_pylist()
 
 
+def _rows(table: Any) -> Sequence[Row]:
+    return table if isinstance(table, list) else TableRows(table)
+
+
+def _taken(table: Any, indices: np.ndarray) -> Any:
+    return [table[index] for index in indices.tolist()] if isinstance(table, list) else table.take(indices)
+
+
 def read_split(task: Task, split: str) -> tuple[Any, str, str]:
-    """The split as an Arrow table, where it was found, and its fingerprint."""
+    """The split as an Arrow table, or as a list of rows; where it was found; and its fingerprint."""
+    if task.files is not None:
+        if split not in dict(task.files):
+            raise UserError(f"{task.name} has no file for split {split!r}; its files are {dict(task.files)}")
+        file = Path(dict(task.files)[split])
+        return read(file), "file", paths.file_digest(file)
     if task.path == "local/ptb":
         import pyarrow as pa
 
@@ -135,34 +150,31 @@ def read_split(task: Task, split: str) -> tuple[Any, str, str]:
         files, instead = mirror.files(task.path, task.config, split), False
     if not files:
         return _hub(task, split)
+    where = "mirror (carved)" if instead else "mirror" if paths.mirror() in files[0].parents else "folder"
+    return _united([read(file) for file in files], files), where, digest([paths.file_digest(f) for f in files])
+
+
+def _united(tables: list[Any], files: Sequence[Path]) -> Any:
+    if isinstance(tables[0], list):
+        return [row for rows in tables for row in rows]
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        tables = [pq.read_table(file) for file in files]
-    except (pa.ArrowInvalid, OSError) as error:
-        raise UserError(
-            f"{files[0].parent}: cannot be read as parquet ({str(error).splitlines()[0]}); get it again"
-        ) from None
-    table = pa.concat_tables(tables, promote_options="default")
-    return (
-        table,
-        "mirror (carved)" if instead else "mirror",
-        digest([_file_digest(f, f.stat().st_mtime_ns) for f in files]),
-    )
-
-
-@lru_cache(maxsize=None)
-def _file_digest(file: Path, _changed: int) -> str:
-    with open(file, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+        return pa.concat_tables(tables, promote_options="default")
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{files[0].parent}: its files differ in their columns ({error}); get them again") from None
 
 
 def _hub(task: Task, split: str) -> tuple[Any, str, str]:
     loaded = _open_hub(task, split, streaming=False)
-    checksums = loaded.info.download_checksums or {}  # names the commit and every file
-    plain = json.loads(json.dumps([checksums, task.path, task.config, split], default=str, sort_keys=True))
-    return loaded.with_format("arrow")[:], "hub", digest(plain)
+    if (folder := Path(task.path)).is_dir():
+        return loaded.with_format("arrow")[:], "folder", digest([paths.folder_digest(folder), task.config, split])
+    import datasets
+
+    # The library keeps a dataset in a folder that is called after the commit that was resolved, or after the files'.
+    base = Path(datasets.config.HF_DATASETS_CACHE).resolve()
+    commit = [os.path.relpath(Path(file["filename"]).resolve(), base) for file in loaded.cache_files]
+    return loaded.with_format("arrow")[:], "hub", digest([commit, task.path, task.config, split])
 
 
 def _open_hub(task: Task, split: str, *, streaming: bool) -> Any:
@@ -231,9 +243,7 @@ def partition(task: Task, split: str, table: Any) -> np.ndarray:
     Equal rows are neighbours in that order, so copies stay on one side of a cut (but for one row at each cut).
     """
     assert task.partition is not None
-    hashes = [
-        hashlib.sha256(json.dumps(row, sort_keys=True, default=str).encode()).digest() for row in TableRows(table)
-    ]
+    hashes = [hashlib.sha256(json.dumps(row, sort_keys=True, default=str).encode()).digest() for row in _rows(table)]
     order = np.array(sorted(range(len(hashes)), key=hashes.__getitem__), dtype=np.int64)
     edges = [len(order) * tenth // 10 for tenth in range(11)]
     kept = [order[edges[tenth] : edges[tenth + 1]] for tenth in dict(task.partition)[split]]

@@ -47,7 +47,10 @@ def examples(task: Task, split: str, rows: Sequence[Row], dropped: Counter[str])
             if not given:
                 raise Drop(family.no_example)
             for roles in given:
-                yield family.read(task, roles)
+                try:
+                    yield family.read(task, roles)
+                except KeyError as error:
+                    raise BadRow(f"it has no `{error.args[0]}`, which {family.name} rows need") from None
         except Drop as reason:
             dropped[str(reason)] += 1
         except BadRow as error:

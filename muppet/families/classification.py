@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar, TypeVar
@@ -30,22 +32,25 @@ class Classification(Labelled):
     def read(self, task: Task, row: Row) -> Example:
         assert task.classes is not None
         label = row["label"]
-        if label is None or label == -1 or label == "" or label == "-":
+        if label is None or label in task.unlabelled:
             raise Drop("no label")
+        if isinstance(label, (str, int)) and str(label) in task.classes:
+            label = task.classes.index(str(label))
         if isinstance(label, str):
-            if label not in task.classes:
+            if label.isdecimal():
+                label = int(label)
+            else:
                 near = difflib.get_close_matches(label, task.classes, n=1)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
                 classes = ", ".join(task.classes)
-                raise BadRow(f"label {label!r}{hint} is none of the classes {classes}; correct the row or the Task")
-            label = task.classes.index(label)
+                raise BadRow(f"label {label!r}{hint} is none of the classes {classes}; {_correct(label)}")
         if not isinstance(label, int):
             raise BadRow(
                 f"label {short(label)} is neither a class number nor a class name; correct the row or the Task"
             )
         if not 0 <= label < len(task.classes):
             last = len(task.classes) - 1
-            raise BadRow(f"label {label} is outside the classes 0..{last}; correct the row or the Task's classes")
+            raise BadRow(f"label {label} is outside the classes 0..{last}; {_correct(label)}")
         return {"text": text(row["text"], "text"), "pair": _pair(row), "label": int(label)}
 
     def rows(self, task: Task, example: Example) -> list[list[str]]:
@@ -91,9 +96,12 @@ class Regression(Classification):
 
     def read(self, task: Task, row: Row) -> Example:
         label = row["label"]
-        if label is None or label == -1:
+        if label is None or label in task.unlabelled:
             raise Drop("no label")
-        if isinstance(label, (str, bool)) or not isinstance(label, (int, float)) or label != label:
+        if isinstance(label, str):
+            with contextlib.suppress(ValueError):
+                label = float(label)
+        if isinstance(label, (str, bool)) or not isinstance(label, (int, float)) or not math.isfinite(label):
             raise BadRow(f"label {short(label)} is not a number; correct the row or the Task's columns")
         return {"text": text(row["text"], "text"), "pair": _pair(row), "label": float(label)}
 
@@ -121,6 +129,10 @@ class Regression(Classification):
 
     def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
         return {"score": round(self.predictions(encoded, spec, outputs, [example])[0], 4)}
+
+
+def _correct(label: Any) -> str:
+    return f"correct the row or the Task's classes, or say missing=({label!r},) where it means that there is none"
 
 
 def _pair(row: Row) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -9,9 +10,11 @@ import numpy as np
 
 from muppet.families.encoded import Encoded, Part
 from muppet.families.family import Labelled, Outputs, probabilities
-from muppet.families.roles import BadRow, Drop, Example, short, text, texts
+from muppet.families.roles import BadRow, Drop, Example, listed, short, text, texts
 from muppet.families.spec import HeadSpec
 from muppet.tasks.task import Row, Task
+
+CHOICE = re.compile(r"choice\d+")  # the roles of choices that have a column each, in the order of their numbers
 
 
 class Commonsense(Labelled):
@@ -28,13 +31,18 @@ class Commonsense(Labelled):
         if "choices" in row:
             choices = texts(row["choices"], "choices")
         else:
-            choices = [text(row[role], role) for role in sorted(role for role in row if role.startswith("choice"))]
+            numbered = sorted((role for role in row if CHOICE.fullmatch(role)), key=lambda role: int(role[6:]))
+            while numbered and row[numbered[-1]] is None:  # a question with fewer choices than columns
+                numbered.pop()
+            choices = [text(row[role], role) for role in numbered]
         if len(choices) < 2:
             raise Drop("fewer than two choices")
+        if row["label"] in task.unlabelled:
+            raise Drop("no label")
         label = _right(row["label"], len(choices), row.get("keys"))
         context, question = row.get("context"), row.get("question")
         if context and question:
-            choices = [_asked(question, choice) for choice in choices]
+            choices = [asked(text(question, "question"), choice, task.filled) for choice in choices]
             return {"text": text(context, "context"), "choices": choices, "label": label}
         return {"text": text(context or question, "question"), "choices": choices, "label": label}
 
@@ -77,17 +85,25 @@ class Commonsense(Labelled):
         return {"choice": int(np.argmax(scores)), "scores": probabilities(scores)}
 
 
-def _asked(question: Any, choice: str) -> str:
-    question = text(question, "question")
-    return question.replace("_", choice, 1) if "_" in question else f"{question} {choice}"
+def asked(question: str, choice: str, blank: str | None) -> str:
+    """A choice in the first `blank` of a question, however long it is drawn; behind a question without one.
+
+    What stands inside a word (`user_name`) is no blank; one that ends a word (RACE's "was written by_.") is a word.
+    """
+    line = f"(?:{re.escape(blank or ' ')})+(?!\\w)"
+    place = blank and (re.search(rf"(?<!\w){line}", question) or re.search(line, question))
+    if not place:
+        return f"{question} {choice}"
+    before, after = question[: place.start()], question[place.end() :]
+    return before + " " * before[-1:].isalnum() + choice + " " * after[:1].isalnum() + after
 
 
 def _right(label: Any, n: int, keys: Any) -> int:
     """The index of the right choice, from an index, a letter, or one of `keys`."""
-    if label is None or label == -1 or label == "":
+    if label is None:
         raise Drop("no label")
     if keys is not None:
-        keys = list(keys)
+        keys = list(listed(keys))
         if label not in keys or keys.index(label) >= n:
             raise BadRow(
                 f"answer key {label!r} names no choice; the choices are {', '.join(map(repr, keys))}; correct the row"

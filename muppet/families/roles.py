@@ -5,7 +5,7 @@ An example is a plain dict:
 * classification `text, pair, label` (int); regression `text, pair, label` (float)
 * commonsense `text, choices, label`: one model row is (text, choice)
 * span `id, question, context, spans` ((start, end) characters in the context; none: no answer), `gold` (list of texts,
-  or of lists of the texts that make up an answer together)
+  or of lists of the texts that make up an answer together), `several` (an answer without offset has several places)
 * summarization `source, target`
 * tagging `tokens, tags` (ints); parsing `tree` (bracketed)
 """
@@ -13,6 +13,7 @@ An example is a plain dict:
 from __future__ import annotations
 
 import difflib
+import json
 from typing import Any
 
 from muppet.tasks.task import Row, Task
@@ -32,14 +33,17 @@ def by_role(task: Task, row: Row) -> list[Row]:
     """The rows, with roles as keys, that `task` makes of one row of its dataset. Raises BadRow."""
     if task.rows is None:
         return [{role: _column(row, name) for role, name in task.columns}]
+    name = getattr(task.rows, "__name__", "its row function")
     try:
-        return task.rows(row)
+        given = task.rows(row)
     except KeyError as error:
         raise _absent(str(error.args[0]), row) from None
-    except (TypeError, AttributeError, ValueError, IndexError) as error:
-        raise BadRow(
-            f"its columns are not of the types that {task.rows.__name__} reads ({error}); row: {short(row)}"
-        ) from None
+    except Exception as error:  # anyone's code
+        why = str(error) if isinstance(error, (TypeError, AttributeError, ValueError, IndexError)) else repr(error)
+        raise BadRow(f"its columns are not of the types that {name} reads ({why}); row: {short(row)}") from None
+    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+        raise BadRow(f"{name} gives {short(given)}; return a list of rows with roles as keys, empty to leave it out")
+    return given
 
 
 def _column(row: Row, name: str) -> Any:
@@ -69,6 +73,10 @@ def text(value: Any, role: str) -> str:
         raise Drop("missing text")
     if not isinstance(value, str):
         raise BadRow(f"`{role}` is {short(value)}, not text; correct the data or the Task's columns")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise BadRow(
+            f"`{role}` holds half of a surrogate pair, which is no character: {short(value)}; correct the text"
+        )
     return value
 
 
@@ -76,9 +84,20 @@ def texts(value: Any, role: str) -> list[str]:
     """The same for a list of texts."""
     if value is None:
         raise Drop("missing text")
+    value = listed(value)
     if not isinstance(value, (list, tuple)):
         raise BadRow(f"`{role}` is {short(value)}, not a list of texts; correct the data or the Task's columns")
     return [text(item, role) for item in value]
+
+
+def listed(value: Any) -> Any:
+    """A list that is written as JSON, as in a cell of a CSV file, as a list; anything else as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
 
 
 def short(value: Any, width: int = 80) -> str:

@@ -10,10 +10,10 @@ import numpy as np
 from muppet.families.encoded import Encoded, Part
 from muppet.families.family import Family, Outputs
 from muppet.families.layout import Layout
-from muppet.families.roles import BadRow, Drop, Example, short, text, texts
+from muppet.families.roles import BadRow, Drop, Example, listed, short, text, texts
 from muppet.families.segments import Window
 from muppet.families.spec import HeadSpec
-from muppet.tasks.task import Row, Task
+from muppet.tasks.task import Row, Task, occurrences
 
 STRIDE = 128  # tokens that neighbouring windows of a context share (less where rows are short)
 LOST = (-1, -1)  # the span of a window whose example has an answer that none of its windows holds
@@ -33,7 +33,9 @@ class Span(Family):
 
     def read(self, task: Task, row: Row) -> Example:
         question, context = text(row["question"], "question").strip(), text(row["context"], "context")
-        answers = row["answers"]
+        answers = listed(row["answers"])
+        if isinstance(answers, str):
+            answers = {"text": [answers], "answer_start": [None]}
         if not isinstance(answers, dict) or not {"text", "answer_start"} <= answers.keys():
             raise BadRow(
                 f"`answers` is {short(answers)}, not {{'text': […], 'answer_start': […]}}; correct the Task's columns"
@@ -45,7 +47,12 @@ class Span(Family):
         spans = [span for answer, start in zip(given, starts) if (span := locate(context, answer, start)) is not None]
         if given and not spans:
             raise Drop(self.no_example)
-        return {"id": str(row.get("id", "")), "question": question, "context": context, "spans": spans, "gold": gold}
+        several = any(
+            (start is None or start < 0) and len(occurrences(context, answer.strip())) > 1
+            for answer, start in zip(given, starts)
+        )
+        example = {"id": str(row.get("id", "")), "question": question, "context": context, "spans": spans}
+        return example | {"gold": gold, "several": several}
 
     def rows(self, task: Task, example: Example) -> list[list[str]]:
         return [[example["question"], example["context"]]]  # before long contexts are cut into windows
@@ -58,6 +65,7 @@ class Span(Family):
         """One row, and one unit, per window: [CLS] question [SEP] a stretch of the context [SEP]."""
         windows = layout.segmenter.windows([e["question"] for e in batch], [e["context"] for e in batch], STRIDE)
         ids, first = [window.ids for window in windows], [window.first for window in windows]
+        layout.segmenter.notes["answers at several places"] += sum(example["several"] for example in batch)
         layout.add(ids, first, [1] * len(windows), [window.example for window in windows])
         spans = [_token_span(window, batch[window.example]["spans"]) for window in windows]
         held = {window.example for window, span in zip(windows, spans) if span != (0, 0)}
@@ -139,11 +147,16 @@ def _token_span(window: Window, spans: list[tuple[int, int]]) -> tuple[int, int]
 
 
 def locate(context: str, answer: str, start: int | None) -> tuple[int, int] | None:
-    """Where `answer` is in `context`, as characters (start, end): at `start`, or else nearest to it; None: nowhere."""
+    """Where `answer` is in `context`, as characters (start, end): at `start`, or else nearest to it; None: nowhere.
+
+    Without a `start` it is the first of its `occurrences`.
+    """
     answer, lead = answer.strip(), len(answer) - len(answer.lstrip())
     if not answer:
         return None
-    start = 0 if start is None or start < 0 else start + lead
+    if start is None or start < 0:
+        return next(((place, place + len(answer)) for place in occurrences(context, answer)), None)
+    start += lead
     if context[start : start + len(answer)] == answer:
         return start, start + len(answer)
     before, after = context.rfind(answer, 0, start + len(answer)), context.find(answer, start)

@@ -57,12 +57,14 @@ class Encoder(nn.Module):
     def positions(self) -> int | None:
         """Tokens that a row may have; None when positions are relative."""
         config = self.backbone.config
-        limit = getattr(config, "max_position_embeddings", None)
-        if limit is None or config.model_type in RELATIVE_POSITIONS:
+        if config.model_type in RELATIVE_POSITIONS:
             return None
-        # The positions of these start after the padding index, so the first rows of their table are never used.
-        skipped = config.pad_token_id + 1 if config.model_type in (*POSITIONS_AFTER_PAD, "mpnet") else 0
-        return int(limit) - skipped
+        limits = [limit for limit in [getattr(config, "max_position_embeddings", None)] if limit]
+        for name, table in self.backbone.named_modules():
+            if "position" in name and hasattr(table, "padding_idx") and getattr(table, "weight", None) is not None:
+                # A table with a padding index is read from the row after it on.
+                limits.append(len(table.weight) - (0 if table.padding_idx is None else table.padding_idx + 1))
+        return int(min(limits)) if limits else None
 
     def encode_rows(self, batch: Batch, r3f: R3F | None = None) -> Hidden:
         """States of the batch's R rows; with `r3f` of 2R rows, the second half noised, in one forward.

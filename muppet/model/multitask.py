@@ -26,6 +26,7 @@ from muppet.model.heads import Head, OutputLayer, make_head
 from muppet.model.losses import Losses
 from muppet.model.pretrained import HIDDEN_DROPOUT, open_pretrained, quiet
 from muppet.model.r3f import all_noised
+from muppet.paths import folder_digest
 from muppet.runs import R3F
 from muppet.runtime.device import Device
 from muppet.tasks.task import Generation
@@ -38,6 +39,7 @@ class MultiTask(Encoder):
         config, pad = backbone.config, backbone.config.pad_token_id
         super().__init__(backbone, int(tokenizer.pad_token_id if pad is None else pad), origin)
         self.tokenizer = tokenizer
+        self.content = folder_digest(Path(origin)) if Path(origin).is_dir() else None
         self.width = int(config.d_model if self.seq2seq else config.hidden_size)
         self.heads = nn.ModuleDict()
         self.output_layer = OutputLayer(summarization.SPEC, 0, 0.0)

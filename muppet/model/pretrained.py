@@ -73,10 +73,25 @@ def open_pretrained(name: str, hidden: float | None, attention: float | None) ->
             model, info = auto.from_pretrained(origin, config=config, dtype=torch.float32, output_loading_info=True)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise UserError(_not_loaded(name, error)) from None
+    _agree(name, model, tokenizer)
     missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in LEFT_OUT))
     if missing:
         raise UserError(f"model {name!r}: {len(missing)} weights such as {missing[0]!r} are not in {origin}")
     return model, tokenizer, origin, own
+
+
+def _agree(name: str, model: Any, tokenizer: Any) -> None:
+    """Raise UserError for a tokenizer without words (a folder without its files gives one), or of another model."""
+    words, rows = tokenizer.get_vocab(), model.get_input_embeddings().num_embeddings
+    if len(words) <= len(tokenizer.all_special_tokens):
+        raise UserError(
+            f"model {name!r}: no tokenizer is saved with it; put the files of its tokenizer into its folder"
+        )
+    if (largest := max(words.values())) >= rows:
+        raise UserError(
+            f"model {name!r}: its tokenizer numbers tokens up to {largest}, and it has embeddings of {rows};"
+            " give the tokenizer that it was trained with"
+        )
 
 
 def _set_dropout(config: Any, hidden: float | None, attention: float | None) -> dict[str, float]:

@@ -25,11 +25,28 @@ def wic(row: Row) -> list[Row]:
 
 
 def wsc(row: Row) -> list[Row]:
-    """The pronoun is marked in the text with asterisks; the candidate it may refer to is the second segment."""
-    words = row["text"].split(" ")
-    start, pronoun = row["span2_index"], row["span2_text"].split(" ")
-    marked = words[:start] + [f"*{' '.join(pronoun)}*"] + words[start + len(pronoun) :]
-    return [{"text": " ".join(marked), "pair": row["span1_text"], "label": row["label"]}]
+    """The pronoun is marked in the text with asterisks; the candidate it may refer to is the second segment.
+
+    Where the pronoun does not stand at its index, the nearest place at which it does is taken; a row whose text does
+    not hold it is left out.
+    """
+    words, start, pronoun = row["text"].split(" "), row["span2_index"], row["span2_text"]
+    length = len(pronoun.split(" "))
+    places = [i for i in range(len(words)) if pronoun.lower() in _bare(words[i : i + length])]
+    if not places:
+        return []
+    start = min(places, key=lambda place: abs(place - start))
+    said = " ".join(words[start : start + length])
+    begin = said.lower().index(pronoun.lower())
+    marked = f"{said[:begin]}*{said[begin : begin + len(pronoun)]}*{said[begin + len(pronoun) :]}"
+    text = " ".join([*words[:start], marked, *words[start + length :]])
+    return [{"text": text, "pair": row["span1_text"], "label": row["label"]}]
+
+
+def _bare(words: list[str]) -> tuple[str, ...]:
+    """Some words as they stand, and without the punctuation around them, in small letters."""
+    said = " ".join(words).lower()
+    return said, said.strip(".,;:!?\"'()")
 
 
 def fever(row: Row) -> list[Row]:

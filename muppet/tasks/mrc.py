@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from muppet.tasks.task import CARD, PARQUET, Row, Task
+from muppet.tasks.task import CARD, PARQUET, Row, Task, occurrences
 
 SQUAD = (("id", "id"), ("question", "question"), ("context", "context"), ("answers", "answers"))
 TRIVIA_WORDS = 800  # words of each document that are read, as the MRQA 2019 shared task does
@@ -103,10 +103,10 @@ def hotpot(row: Row) -> list[Row]:
     for title, sentences in zip(row["context"]["title"], row["context"]["sentences"]):
         context += ("\n" if context else "") + title + "\n"
         for number, sentence in enumerate(sentences):
-            if (title, number) in facts and row["answer"] in sentence:
-                starts.append(len(context) + sentence.index(row["answer"]))
+            if (title, number) in facts and (places := occurrences(sentence, row["answer"])):
+                starts.append(len(context) + places[0])
             context += sentence
-    starts = starts or [at for at in [context.find(row["answer"])] if at >= 0]
+    starts = starts or occurrences(context, row["answer"])[:1]
     if not starts:
         return []
     roles = {"id": row["id"], "question": row["question"], "context": context, "gold": [row["answer"]]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -16,6 +17,15 @@ PARQUET = "refs/convert/parquet"  # the branch of a repository that holds the Hu
 CARD = "card in github.com/huggingface/datasets, datasets/"  # where columns were confirmed
 TENTHS = (("train", tuple(range(8))), ("validation", (8,)), ("test", (9,)))  # 80/10/10, see Task.partition
 NO_IDENTITY: Mapping[str, Any] = MappingProxyType({"identity": False})
+# By dataset: the labels that say that a row has none, where `Task.missing` does not say.
+UNLABELLED: Mapping[str, tuple[Any, ...]] = MappingProxyType({
+    **dict.fromkeys((
+        "nyu-mll/glue", "aps/super_glue", "stanfordnlp/snli", "nyu-mll/multi_nli", "stanfordnlp/imdb", "allenai/swag",
+        "allenai/cosmos_qa", "ybisk/piqa",
+    ), (-1,)),
+    **dict.fromkeys(("Rowan/hellaswag", "tau/commonsense_qa", "allenai/winogrande", "pietrolesci/nli_fever"), ("",)),
+})
+BLANKS: Mapping[str, str] = MappingProxyType({"ehovy/race": "_", "allenai/sciq": "_"})  # the same of `Task.blank`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +75,12 @@ class Task:
     generation: Generation | None = None  # summarization: how its summaries are decoded; None: as `Generation` says
     # Where the only original split is `train`: our splits, each as tenths 0..9 of the rows in order of their hash.
     partition: tuple[tuple[str, tuple[int, ...]], ...] | None = None
+    missing: tuple[Any, ...] | None = None  # labels that say that a row has none; None: `UNLABELLED`'s
+    blank: str | None = None  # what a choice is put in the place of, in a question; None: `BLANKS`'s
+    # Rows of one's own: a .csv, .tsv, .jsonl or .parquet file for each split, instead of what `path` names, and the
+    # digest of these files and of a folder that `path` names, which the command line puts here.
+    files: tuple[tuple[str, str], ...] | None = None
+    content: str | None = None
     # What a reader wants to know; no part of the identity.
     hub: tuple[str, str, str] | None = field(default=None, metadata=NO_IDENTITY)  # path, config, revision to load
     train_rows: int | None = field(default=None, metadata=NO_IDENTITY)  # labelled rows of the original train split
@@ -73,6 +89,16 @@ class Task:
     licence: str = field(default="", metadata=NO_IDENTITY)
     checked: str = field(default="", metadata=NO_IDENTITY)  # where the columns were confirmed
     note: str = field(default="", metadata=NO_IDENTITY)
+
+    @property
+    def unlabelled(self) -> tuple[Any, ...]:
+        """The labels that say that a row has none, beside None."""
+        return UNLABELLED.get(self.path, ()) if self.missing is None else self.missing
+
+    @property
+    def filled(self) -> str | None:
+        """What a choice is put in the place of, in a question."""
+        return BLANKS.get(self.path) if self.blank is None else self.blank
 
     @property
     def metric(self) -> str:
@@ -84,6 +110,15 @@ class Task:
         return f"{self.name}/{split or self.evaluation[0]}/{metric or self.metric}"
 
 
+def occurrences(text: str, part: str) -> list[int]:
+    """Where `part` stands in `text`: as whole words, or where it does not, inside them."""
+    plain = re.escape(part)
+    words = ("\\b" if part[:1].isalnum() else "") + plain + ("\\b" if part[-1:].isalnum() else "")
+    return [one.start() for one in re.finditer(words, text)] or [one.start() for one in re.finditer(plain, text)]
+
+
 def dataset_name(task: Task) -> str:
     """`task (path, config)`, as messages name a dataset."""
+    if task.files is not None:
+        return f"{task.name} ({', '.join(file for _, file in task.files)})"
     return f"{task.name} ({task.path}{', ' + task.config if task.config else ''})"

@@ -276,15 +276,16 @@ class Trainer:
         }
 
     def plan(self) -> str:
-        """What must be the same for a checkpoint to be continued, beyond the run's id: the data that was read."""
+        """What must be the same for a checkpoint to be continued, beyond the run's id: data and initial model."""
         data = [[p.name, p.encoded.fingerprint, len(p.units), p.weight] for p in self.parts]
-        return digest([self.updates, data])
+        return digest([self.updates, data, self.model.content])
 
     def restore(self, step: int, state: dict[str, Any]) -> None:
         """Continue from a checkpoint; raises UserError when the data changed under the run."""
         if state["plan"] != self.plan():
             raise UserError(
-                "the checkpoint was made on other data (the data has changed since); delete it to start again"
+                "the checkpoint was made on other data or from another model (one has changed since); delete it to"
+                " start again"
             )
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

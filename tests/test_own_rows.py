@@ -1,0 +1,230 @@
+"""Rows of one's own: their columns, labels, blanks, answers and files, and that other content is another identity."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from muppet.data import files, sources
+from muppet.errors import UserError
+from muppet.families import examples
+from muppet.families.commonsense import asked
+from muppet.runs import Finetune, Recipe, digest, facts, run_id
+from muppet.tasks import Task, get
+from muppet.tasks.classification import wsc
+from muppet.tasks.mrc import hotpot
+from muppet.tasks.task import occurrences
+
+CHOICES = tuple((f"choice{k}", f"choice{k}") for k in range(1, 11))
+
+
+def read(task: Task, *rows: dict) -> tuple[list[dict], Counter[str]]:
+    dropped: Counter[str] = Counter()
+    return list(examples(task, "train", rows, dropped)), dropped
+
+
+def own(family: str = "classification", *roles: str, **more) -> Task:
+    return Task(name="mine", family=family, path="local/mine", columns=tuple((role, role) for role in roles), **more)
+
+
+# Columns and labels ---------------------------------------------------------------------------------------------------
+
+
+def test_numbered_choices_are_in_numeric_order():
+    task = replace(own("commonsense", "question", "label"), columns=(("question", "q"), *CHOICES, ("label", "label")))
+    row = {"q": "?", "label": 1} | {f"choice{k}": f"option {k}" for k in range(1, 11)}
+    ((example,), _) = read(task, row)
+    assert example["choices"] == [f"option {k}" for k in range(1, 11)]
+    assert example["choices"][example["label"]] == "option 2"
+    ((example,), _) = read(task, row | {f"choice{k}": None for k in range(5, 11)})
+    assert len(example["choices"]) == 4
+    assert read(task, row | {"choice3": None})[1] == {"missing text": 1}
+
+
+def test_only_what_a_task_says_is_missing_is_missing():
+    task = own("regression", "text", "label", metrics=("pearson",))
+    rows = [{"text": "a", "label": label} for label in (-1.0, 0.0, 1.0)]
+    assert [example["label"] for example in read(task, *rows)[0]] == [-1.0, 0.0, 1.0]
+    assert read(replace(task, missing=(-1,)), *rows)[1] == {"no label": 1}
+    task = own("classification", "text", "label", classes=("-", "+"))
+    assert [e["label"] for e in read(task, {"text": "a", "label": "-"}, {"text": "b", "label": "+"})[0]] == [0, 1]
+    with pytest.raises(UserError, match=r"label -1 is outside the classes 0..1; .*say missing=\(-1,\)"):
+        read(task, {"text": "a", "label": -1})
+    assert read(task, {"text": "a", "label": None})[1] == {"no label": 1}
+
+
+def test_a_label_that_is_a_classs_name_is_that_class():
+    stars = own("classification", "text", "label", classes=("1", "2", "3"))
+    assert [e["label"] for e in read(stars, *({"text": "a", "label": x} for x in (1, "1", 3, "3")))[0]] == [0, 0, 2, 2]
+    named = replace(stars, classes=("neg", "pos"))
+    assert [e["label"] for e in read(named, *({"text": "a", "label": x} for x in (1, "1", "neg")))[0]] == [1, 1, 0]
+    assert [e["label"] for e in read(own("regression", "text", "label"), {"text": "a", "label": "2.5"})[0]] == [2.5]
+
+
+@pytest.mark.parametrize(
+    ("question", "blank", "filled"),
+    [
+        ("user_name met _ today", "_", "user_name met tea today"),
+        ("He drinks _.", "_", "He drinks tea."),
+        ("He drinks_.", "_", "He drinks tea."),
+        ("____ is a drink", "_", "tea is a drink"),
+        ("_ and _", "_", "tea and _"),
+        ("What of user_name?", "_", "What of user_name? tea"),
+        ("What does _ mean?", None, "What does _ mean? tea"),
+        ("A [MASK] here", "[MASK]", "A tea here"),
+    ],
+)
+def test_a_blank_is_filled_once_where_the_dataset_has_blanks(question, blank, filled):
+    assert asked(question, "tea", blank) == filled
+    task = own("commonsense", "context", "question", "choices", "label", blank=blank)
+    ((example,), _) = read(task, {"context": "c", "question": question, "choices": ["tea", "x"], "label": 0})
+    assert example["choices"][0] == filled
+
+
+def test_an_answer_without_offset_is_a_whole_word_first_and_counted_when_there_are_several():
+    context = "Founded in 1952, it has 5 members."
+    assert occurrences(context, "5") == [24] and occurrences("1952", "5") == [2] and occurrences("a+b", "+") == [1]
+    row = {
+        "id": "1",
+        "question": "How many?",
+        "answer": "5",
+        "supporting_facts": {"title": ["A"], "sent_id": [0]},
+        "context": {"title": ["A"], "sentences": [[context]]},
+    }
+    (roles,) = hotpot(row)
+    assert roles["answers"]["answer_start"] == [2 + 24]
+    (roles,) = hotpot(row | {"supporting_facts": {"title": [], "sent_id": []}})
+    assert roles["answers"]["answer_start"] == [2 + 24]
+    task = own("span", "question", "context", "answers", no_answer=False)
+    one, two = ({"question": "q", "context": c, "answers": "5"} for c in (context, "5 of 5"))
+    first, second = read(task, one, two)[0]
+    assert first["spans"] == [(24, 25)] and not first["several"] and second["spans"] == [(0, 1)] and second["several"]
+
+
+def test_the_pronoun_of_wsc_stands_where_its_index_says_or_nearest():
+    row = {"text": "He said they might want to use it , as it was.", "span1_text": "x", "label": 0, "span2_text": "it"}
+    said = {index: wsc(row | {"span2_index": index})[0]["text"] for index in (7, 6, 9)}
+    assert said[7] == said[6] == "He said they might want to use *it* , as it was."
+    assert said[9] == "He said they might want to use it , as *it* was."
+    assert wsc(row | {"text": 'She said "to him," once.', "span2_text": "him", "span2_index": 3})[0]["text"] == (
+        'She said "to *him*," once.'
+    )
+    assert wsc(row | {"span2_text": "them", "span2_index": 7}) == []
+
+
+def test_a_row_function_that_fails_is_one_line():
+    task = replace(own("classification", classes=("a", "b")), rows=lambda row: 1 / 0)
+    with pytest.raises(UserError, match="row 0: .*ZeroDivisionError"):
+        read(task, {"x": 1})
+    with pytest.raises(UserError, match="gives None; return a list"):
+        read(replace(task, rows=lambda row: None), {"x": 1})
+    with pytest.raises(UserError, match="half of a surrogate pair"):
+        read(own("classification", "text", "label", classes=("a", "b")), {"text": "a \ud800", "label": 0})
+    with pytest.raises(UserError, match="row 0: it has no `label`, which classification rows need"):
+        read(replace(task, rows=lambda row: [{"text": "a"}]), {"x": 1})
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_file_gives_the_same_rows(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"text": 'a, "b"', "label": "x"}, {"text": "zwei\nZeilen", "label": None}, {"text": "NA", "label": "y"}]
+    (tmp_path / "a.jsonl").write_text(files.write(rows, "jsonl"))
+    (tmp_path / "a.csv").write_bytes(b"\xef\xbb\xbf" + files.write(rows, "csv").encode())
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    assert files.read(tmp_path / "a.jsonl") == files.read(tmp_path / "a.csv") == rows
+    assert list(sources.TableRows(files.read(tmp_path / "a.parquet"))) == rows
+    (tmp_path / "a.tsv").write_text('text\tlabel\nan open " quote\tx\n')
+    assert files.read(tmp_path / "a.tsv") == [{"text": 'an open " quote', "label": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.csv", b"text,label\nx,y\nz\n", "a.csv line 3: 1 cells, where the header has 2"),
+        ("a.csv", b'text,label\n"x,y\n', "a.csv line 2: not CSV"),
+        ("a.csv", b"text,text\nx,y\n", "a.csv line 1: column 'text' is without a name, or stands twice"),
+        ("a.csv", b"text,label\n", "a.csv: no rows"),
+        ("a.csv", b"", "a.csv: no rows"),
+        ("a.csv", b"text\ngr\xfcn\n", "a.csv line 2: not UTF-8 (byte 0xfc)"),
+        ("a.jsonl", b'{"a": 1}\n{"a": \n', "a.jsonl line 2: not JSON"),
+        ("a.jsonl", b"[1]\n", "a.jsonl line 1: list, not a JSON object"),
+        ("a.parquet", b"PAR1", "a.parquet: cannot be read as parquet"),
+        ("a.xlsx", b"", "a.xlsx: rows are read from .csv"),
+    ],
+)
+def test_a_bad_file_is_named_with_its_line(tmp_path, name, data, message):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UserError) as caught:
+        files.read(tmp_path / name)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+# Identity -------------------------------------------------------------------------------------------------------------
+
+
+def fingerprint(task: Task) -> tuple[int, str]:
+    rows = sources.load_rows(task, "train")
+    return rows.total, rows.fingerprint
+
+
+@pytest.mark.parametrize("way", ["files", "path"])
+def test_other_rows_in_the_same_file_are_other_data(tmp_path, monkeypatch, way):
+    monkeypatch.delenv("MUPPET_HUB", raising=False)
+    file = tmp_path / "train.jsonl"
+    task = own("classification", "text", "label", classes=("a", "b"))
+    task = replace(task, files=(("train", str(file)),)) if way == "files" else replace(task, path=str(tmp_path))
+
+    def put(count: int, text: str = "t") -> None:
+        file.write_text("".join(json.dumps({"text": f"{text} {i}", "label": i % 2}) + "\n" for i in range(count)))
+
+    put(400)
+    assert fingerprint(task)[0] == 400
+    before = fingerprint(task)[1]
+    put(50)
+    assert fingerprint(task)[0] == 50 and fingerprint(task)[1] != before
+    time = file.stat().st_mtime_ns
+    put(50, "u")  # of the same size
+    os.utime(file, ns=(time + 1, time + 1))
+    assert fingerprint(task)[0] == 50 and fingerprint(task)[1] != before
+    put(400)
+    assert fingerprint(task) == (400, before)
+
+
+def test_a_row_function_of_ones_own_is_its_source(tmp_path):
+    import runpy
+
+    def rows(text: str):
+        file = tmp_path / "mine.py"
+        file.write_text(text)
+        return runpy.run_path(str(file))["read"]
+
+    def id_of(text: str) -> str:
+        task = replace(own(classes=("a", "b")), rows=rows(text))
+        return run_id(Finetune(init="tiny/bert", task=task, recipe=Recipe(lr=1, max_tokens=9, updates=1)))
+
+    one = id_of("N = 1\ndef read(row):\n    return [row]\n")
+    assert one == id_of("N = 1\ndef read(row):\n    return [row]\n")
+    assert one != id_of("N = 1\ndef read(row):\n    return []\n") != id_of("N = 2\ndef read(row):\n    return [row]\n")
+    assert id_of("read = lambda row: 1/0\n") != id_of("read = lambda row: 2/0\n")
+
+    def taking(column: str):
+        return lambda row: [{"text": row[column]}]
+
+    assert digest(facts(replace(own(), rows=taking("a")))) != digest(facts(replace(own(), rows=taking("b"))))
+    assert facts(get("wic"))["rows"] == "muppet.tasks.classification.wic"
+
+
+def test_what_own_tasks_say_is_no_fact_of_the_catalogues():
+    for name in ("rte", "race", "snli"):
+        assert not {"missing", "blank", "files", "content"} & facts(get(name)).keys()
+        assert get(name).unlabelled or get(name).filled
+    assert not Path("local/mine").exists()
