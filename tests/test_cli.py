@@ -80,7 +80,7 @@ def test_a_pretrained_folder_has_model_heads_card_and_result(pretrained):
     ("task", "row", "keys"),
     [
         ("mnli", {"text": "a b", "pair": "c"}, {"label", "scores"}),
-        ("copa", {"question": "a b", "choices": ["c d", "e"]}, {"choice", "scores"}),
+        ("copa", {"context": "c", "question": "a b", "choices": ["c d", "e"]}, {"choice", "scores"}),
         ("squad_v2", {"question": "who is it ?", "context": "It was Bob who came ."}, {"answer", "no_answer_margin"}),
         ("stsb", {"text": "a b", "pair": "c d"}, {"score"}),
         ("aeslc", {"source": "hello there, we meet on monday"}, {"summary"}),
@@ -93,7 +93,7 @@ def test_finetune_then_predict_every_family(pretrained, home, capsys, monkeypatc
     given = ["finetune", "--model", str(pretrained), "--task", task, "--out", str(out), "--epochs", "1", *SMALL]
     assert main(given + (["--reuse-head"] if task in ("copa", "squad_v2") else [])) == 0
     assert "95 % item bootstrap" in capsys.readouterr().out
-    monkeypatch.setattr("sys.stdin", io.StringIO((json.dumps(row) + "\n") * 2))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(((json.dumps(row) + "\n") * 2).encode())))
     assert main(["predict", "--model", str(out)]) == 0
     first, second = map(json.loads, capsys.readouterr().out.splitlines())
     assert first == second and set(first) == keys
@@ -171,7 +171,7 @@ def test_export_copies_what_loads(pretrained, tmp_path, capsys):
 )
 def test_a_mistake_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys, given, message):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.stdin", io.StringIO('{"text": "a"}'))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b'{"text": "a"}')))
     assert main(given) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and message in errors[0]
@@ -192,7 +192,7 @@ def test_a_number_that_is_none_is_refused_by_name(capsys, value):
         ('{"text": ', "line 1: not JSON"),
         ("[1]", "line 1: list, not a JSON object"),
         ("", "no rows"),
-        ('{"pair": "c"}', "row 1: no 'text', which classification rows need"),
+        ('{"pair": "c"}', "rows.jsonl line 1: no 'text', which classification rows of this head need"),
     ],
 )
 def test_rows_that_are_none_are_named(home, pretrained, tmp_path, capsys, line, message):

@@ -346,7 +346,7 @@ def test_the_tokenizers_state_is_left_alone_and_no_part_of_its_identity(tokenize
     assert len(tokenizer("a " * 50)["input_ids"]) > 16
 
 
-@pytest.mark.parametrize("damage", ["tokens.bin", "meta.json", "gold.jsonl", "unit_rows.bin"])
+@pytest.mark.parametrize("damage", ["tokens.bin", "meta.json", "gold.jsonl", "unit_rows.bin", "spans.bin"])
 def test_a_damaged_cache_is_named_and_built_again(damage, tokenizers, capsys):
     given = dict(max_length=48, source="twins", cap=15, evaluation=True)
     first = encode(get("squad"), "train", tokenizers["roberta"], **given)
@@ -354,6 +354,8 @@ def test_a_damaged_cache_is_named_and_built_again(damage, tokenizers, capsys):
     file = first.folder / damage
     if damage == "unit_rows.bin":
         file.unlink()
+    elif damage == "spans.bin":  # of the same size
+        file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
     else:
         file.write_bytes(file.read_bytes()[:-3])
     again = encode(get("squad"), "train", tokenizers["roberta"], **given)

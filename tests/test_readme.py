@@ -13,6 +13,11 @@ TEXT = (ROOT / "README.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 
+def test_the_section_on_own_models_fits_one_screen() -> None:
+    section = TEXT.partition("## Your own model\n")[2].partition("\n## ")[0]
+    assert 5 < len(section.splitlines()) <= 24 and "docs/own-task.md" in section
+
+
 def test_every_make_target_exists() -> None:
     for target in re.findall(r"(?:^|`)make ([a-z]+[0-9]?)\b", TEXT, flags=re.MULTILINE):
         assert re.search(rf"^{target}:", MAKEFILE, flags=re.MULTILINE), target

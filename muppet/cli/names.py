@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -48,7 +49,22 @@ def _here() -> tuple[Task, ...]:
 def _defined(file: str) -> tuple[Task, ...]:
     if not Path(file).is_file():
         raise UserError(f"{file}: no such file")
-    defined = tuple(value for value in runpy.run_path(file).values() if isinstance(value, Task))
-    if not defined:
-        raise UserError(f"{file} defines no Task; assign a muppet.tasks.Task(...) to a name in it")
-    return defined
+    from muppet.cli.own import identified
+    from muppet.families.check import check
+
+    try:
+        values = runpy.run_path(file)
+        defined = {id(value): value for name, value in values.items() if isinstance(value, Task) and name[0] != "_"}
+        for task in defined.values():
+            check(task)
+        if not defined:
+            raise UserError(f"{file} defines no Task; assign a muppet.tasks.Task(...) to a name in it")
+        return tuple(task if ALL.get(task.name) == task else identified(task) for task in defined.values())
+    except UserError as error:
+        raise error if str(error).startswith(file) else UserError(f"{file}: {error}") from None
+    except (Exception, SystemExit) as error:  # anyone's code
+        frames = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        line = error.lineno if isinstance(error, SyntaxError) else frames[-1] if frames else None
+        why = str(error.msg if isinstance(error, SyntaxError) else error).strip().split("\n")[0]
+        where = file if line is None else f"{file} line {line}"
+        raise UserError(f"{where}: {type(error).__name__}: {why}; correct the file") from None

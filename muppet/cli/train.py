@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +19,8 @@ from typing import Any
 
 from muppet import paths
 from muppet.cli.names import named, single
-from muppet.errors import UserError, unknown
+from muppet.cli.own import task_of
+from muppet.errors import Stopped, UserError, unknown
 from muppet.result import Result, write
 from muppet.runs import Finetune, Prefinetune, Recipe, run_id
 from muppet.runtime.hold import hold
@@ -25,7 +29,7 @@ from muppet.runtime.rank import is_first
 
 def prefinetune(args: argparse.Namespace) -> int:
     """Train on the named datasets, print the loss of each, and put the model into `--out`."""
-    _free(args.out)
+    _free(args.out, args.overwrite)
     recipe = Recipe(
         lr=args.lr,
         max_tokens=args.max_tokens,
@@ -35,27 +39,38 @@ def prefinetune(args: argparse.Namespace) -> int:
         max_length=args.max_length,
         label_smoothing=0.1,
     )
+    own = task_of(args)
+    names = args.tasks.split(",") if args.tasks else []
     run = Prefinetune(
         model=args.model,
-        tasks=tuple(task for name in args.tasks.split(",") for task in named(name.strip())),
+        tasks=(*(task for name in names for task in named(name.strip())), *([own] if own else ())),
         recipe=recipe,
         seed=args.seed,
         source="twins" if args.twins else "hub",
         train_rows=args.rows,
+        model_digest=_digest(args.model),
     )
+    if not run.tasks:
+        raise UserError("nothing to train on: give --tasks, --train-file, or both")
     from muppet.stages import prefinetune as stage
 
     with hold(run_id(run)):
         with _bar("pre-finetuning") as progress:
             result = stage.prefinetune(run, progress=progress)
         _print_losses(result.training)
+        _print_dropped(result)
         return _deliver(result, None, args.out)
 
 
 def finetune(args: argparse.Namespace) -> int:
     """Train on one dataset, print its scores, and put the model into `--out`."""
-    _free(args.out)
-    task = single(args.task, "--task", "fine-tuning")
+    _free(args.out, args.overwrite)
+    own = task_of(args)
+    if (own is None) == (args.task is None):
+        raise UserError("fine-tuning takes one task: give --task or --train-file")
+    task = own or single(args.task, "--task", "fine-tuning")
+    if not task.evaluation:
+        raise UserError(f"{task.name}: there is nothing to score it on; give --eval-file")
     recipe = Recipe(
         lr=args.lr,
         epochs=args.epochs,
@@ -79,6 +94,7 @@ def finetune(args: argparse.Namespace) -> int:
         source="twins" if args.twins else "hub",
         train_rows=args.rows,
         evaluation_rows=args.rows,
+        model_digest=_digest(args.model),
     )
     from muppet.stages import finetune as stage
 
@@ -91,7 +107,20 @@ def finetune(args: argparse.Namespace) -> int:
             trivial = result.training["trivial"].get(key)
             beside = f"; without learning {100 * trivial:.1f}" if trivial is not None else ""
             print(f"{key}: {100 * score.value:.1f} (95 % item bootstrap {low} to {high}, n = {score.n}{beside})")
+        _print_dropped(result)
         return _deliver(result, model, args.out)
+
+
+def _digest(model: str) -> str | None:
+    """Of the files of a model folder: overwritten, it is another model."""
+    return paths.folder_digest(Path(model))[:32] if Path(model).is_dir() else None
+
+
+def _print_dropped(result: Result) -> None:
+    """How many rows were left out, and why."""
+    for name, data in result.data.items():
+        for why, count in data["dropped"].items():
+            print(f"{name}: {count} of {data['rows']} rows left out: {why}")
 
 
 def _print_losses(training: Any) -> None:
@@ -108,22 +137,25 @@ def _print_losses(training: Any) -> None:
 
 
 def predict(args: argparse.Namespace) -> int:
-    """Print an answer, as JSON, for each row of a file or of standard input."""
-    from muppet.stages.predict import predictions, read_rows
+    """Print an answer for each row of a file or of standard input."""
+    from muppet.data import files
+    from muppet.stages.predict import predictions
 
-    if args.file is None:
-        rows = read_rows(sys.stdin, "standard input")
+    name = str(args.file or "standard input")
+    if args.file is not None and files.KINDS.get(args.file.suffix.lower()) == "parquet":
+        rows = list(enumerate(files.read(args.file).to_pylist(), start=1))
     else:
-        with open(args.file, encoding="utf-8") as file:
-            rows = read_rows(file, str(args.file))
-    for answer in predictions(args.model, rows, args.head):
-        print(json.dumps(answer, ensure_ascii=False))
+        data = sys.stdin.buffer.read() if args.file is None else args.file.read_bytes()
+        guess = "jsonl" if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[", b"") else "csv"
+        rows = files.parse(data, name, files.KINDS.get(args.file.suffix.lower(), guess) if args.file else guess)
+    answers = list(predictions(args.model, rows, name, args.head))
+    print(files.write(answers, args.to), end="")
     return 0
 
 
 def export(args: argparse.Namespace) -> int:
     """Copy a finished run's model, once it is seen to load, into `--out`."""
-    _free(args.out)
+    _free(args.out, args.overwrite)
     source = Path(args.run) if Path(args.run).is_dir() else paths.model_dir(args.run)
     if not (source / "config.json").is_file():
         raise unknown(
@@ -139,10 +171,26 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _free(out: Path) -> None:
-    """Refuse an output folder that holds something else than a model of ours."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "heads.json").is_file())):
+def _free(out: Path, overwrite: bool) -> None:
+    """Refuse an output folder that cannot be written, that exists unless it may be replaced, or that holds anything
+    else than what this program wrote there."""
+    above = next(place for place in out.absolute().parents if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise UserError(f"--out {out}: nothing can be written into {above}; give another folder")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not out.is_dir() or not (out / "heads.json").is_file():
         raise UserError(f"--out {out} exists and is no model folder of this program; give a new folder")
+    if not overwrite:
+        raise UserError(f"--out {out} exists; give --overwrite to replace the model in it, or a new folder")
+    try:
+        ours = set(json.loads((out / "heads.json").read_text(encoding="utf-8"))["files"])
+    except (ValueError, KeyError, TypeError):
+        ours = set()
+    written = re.compile(r"(pre)?finetune-.*\.json")
+    for place in sorted(out.iterdir()):
+        if place.name not in ours and not written.fullmatch(place.name):
+            raise UserError(f"--out {out} also holds {place.name}, which this program did not write; move it away")
 
 
 def _copy(source: Path, out: Path) -> None:
@@ -166,6 +214,33 @@ def _deliver(result: Result, model: Path | None, out: Path) -> int:
         shutil.rmtree(paths.run_dir(result.id) / "checkpoint", ignore_errors=True)
         print(f"{out}: model, heads and card; result in {result.id}.json")
     return 0
+
+
+def interruptible(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """Do a command; Ctrl-C ends it as SIGTERM does, with a checkpoint, one line and status 130. A second one ends it
+    at once."""
+    caught: list[int] = []
+
+    def once(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGINT, before)
+        caught.append(number)
+        end = signal.getsignal(signal.SIGTERM)
+        if not callable(end):  # nothing is trained yet, or any more
+            raise KeyboardInterrupt
+        end(signal.SIGTERM, frame)
+
+    before = signal.signal(signal.SIGINT, once)
+    try:
+        return command(args)
+    except Stopped as stopped:
+        if not caught:
+            raise
+        print(stopped, file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted; run it again to start from the last checkpoint, if there is one", file=sys.stderr)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return 130
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 import tempfile
+import zlib
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,7 @@ from muppet.families.encoded import Encoded
 from muppet.families.layout import Layout, Writer
 from muppet.families.segments import Segmenter, tokenizer_identity
 from muppet.runs import Source, digest, facts
+from muppet.runtime.rank import is_first
 from muppet.tasks.task import Task, dataset_name
 
 VERSION = 2  # of the preprocessing: a change of its meaning raises it, and old caches are left behind
@@ -87,19 +89,22 @@ def _open(place: Path, task: Task, split: str) -> Encoded:
     try:
         meta = json.loads((place / "meta.json").read_text(encoding="utf-8"))
         arrays = {name: _map(place / f"{name}.bin", *spec) for name, spec in meta.pop("arrays").items()}
-        if (place / "gold.jsonl").stat().st_size != meta.pop("gold_bytes"):
-            raise _Damaged("gold.jsonl has another size")
+        size, checksum = meta.pop("gold")
+        _map(place / "gold.jsonl", "u1", [size], checksum)
         return Encoded(task=task, split=split, folder=place, **meta, **arrays)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _Damaged(str(error)) from None
 
 
-def _map(file: Path, dtype: str, shape: list[int]) -> np.ndarray:
+def _map(file: Path, dtype: str, shape: list[int], checksum: int) -> np.ndarray:
     if file.stat().st_size != np.dtype(dtype).itemsize * int(np.prod(shape)):
         raise _Damaged(f"{file.name} has another size")
     if not all(shape):
         return np.zeros(shape, dtype)
-    return np.memmap(file, dtype=dtype, mode="r", shape=tuple(shape))
+    array = np.memmap(file, dtype=dtype, mode="r", shape=tuple(shape))
+    if is_first() and zlib.crc32(array) != checksum:  # one of a run's processes looks, for all of them
+        raise _Damaged(f"{file.name} has other bytes than were written")
+    return array
 
 
 def _remove(place: Path) -> None:
@@ -117,10 +122,11 @@ def _build(place: Path, task: Task, split: str, rows: Rows, tokenizer: Any, max_
     building = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
         dropped: Counter[str] = Counter()
+        seen: set[str] = set()
         writer = Writer(building, np.uint16 if len(tokenizer) < 2**16 else np.int32)
         segmenter = Segmenter(tokenizer, max_length)
         family, layout = FAMILIES[task.family], Layout(task, segmenter, writer, evaluation)
-        stream = examples(task, split, rows.rows, dropped)
+        stream = examples(task, split, rows.rows, dropped, seen)
         try:
             while batch := list(islice(stream, BATCH)):
                 family.lay_out(layout, batch)
@@ -139,6 +145,7 @@ def _build(place: Path, task: Task, split: str, rows: Rows, tokenizer: Any, max_
             dropped=dict(dropped),
             notes=dict(segmenter.notes),
             n_examples=layout.n_examples,
+            roles=sorted(seen),
             tag_names=layout.tag_names,
         )
         try:

@@ -34,8 +34,11 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-def examples(task: Task, split: str, rows: Sequence[Row], dropped: Counter[str]) -> Iterator[Example]:
-    """Yield the examples of `rows` in order; `dropped` counts by reason those that are left out.
+def examples(
+    task: Task, split: str, rows: Sequence[Row], dropped: Counter[str], seen: set[str] | None = None
+) -> Iterator[Example]:
+    """Yield the examples of `rows` in order; `dropped` counts by reason those that are left out, `seen` takes the roles
+    that the others have.
 
     Raises UserError naming dataset, split, row and fix: a column that is absent or of another type, a label outside the
     classes, an answer key that names no choice.
@@ -48,9 +51,12 @@ def examples(task: Task, split: str, rows: Sequence[Row], dropped: Counter[str])
                 raise Drop(family.no_example)
             for roles in given:
                 try:
-                    yield family.read(task, roles)
+                    example = family.read(task, roles)
                 except KeyError as error:
                     raise BadRow(f"it has no `{error.args[0]}`, which {family.name} rows need") from None
+                if seen is not None:
+                    seen.update(role for role, value in roles.items() if value is not None)
+                yield example
         except Drop as reason:
             dropped[str(reason)] += 1
         except BadRow as error:

@@ -31,10 +31,7 @@ class Commonsense(Labelled):
         if "choices" in row:
             choices = texts(row["choices"], "choices")
         else:
-            numbered = sorted((role for role in row if CHOICE.fullmatch(role)), key=lambda role: int(role[6:]))
-            while numbered and row[numbered[-1]] is None:  # a question with fewer choices than columns
-                numbered.pop()
-            choices = [text(row[role], role) for role in numbered]
+            choices = [text(choice, "choice") for choice in numbered(row)]
         if len(choices) < 2:
             raise Drop("fewer than two choices")
         if row["label"] in task.unlabelled:
@@ -83,6 +80,14 @@ class Commonsense(Labelled):
     def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
         scores = outputs[encoded.unit(example)]
         return {"choice": int(np.argmax(scores)), "scores": probabilities(scores)}
+
+
+def numbered(row: Row) -> list[Any]:
+    """The choices that have a column each, in the order of their numbers, without the empty ones at the end."""
+    choices = [row[role] for role in sorted(filter(CHOICE.fullmatch, row), key=lambda role: int(role[6:]))]
+    while choices and choices[-1] is None:  # a question with fewer choices than there are columns
+        choices.pop()
+    return choices
 
 
 def asked(question: str, choice: str, blank: str | None) -> str:

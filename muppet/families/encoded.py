@@ -39,6 +39,7 @@ class Encoded:
     words: np.ndarray | None = None  # flat int32: index in the row of each word's first sub-word; -1: cut off
     tags: np.ndarray | None = None  # flat int32
     word_offsets: np.ndarray | None = None  # [U+1] int64
+    roles: list[str] | None = None  # that the rows had
     tag_names: list[str] | None = None  # what the numbers in `tags` stand for; of parsing: the tags of this split
 
     def cost(self) -> tuple[np.ndarray, np.ndarray]:

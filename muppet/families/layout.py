@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ class Writer:
     def __init__(self, folder: Path, token_dtype: Any) -> None:
         self.folder, self.token_dtype = folder, token_dtype
         self.open: dict[str, tuple[Any, np.dtype, list[int]]] = {}
+        self.checksums: dict[str, int] = {}
         self.ends: dict[str, int] = {}  # the last of each array of offsets
         self.gold = open(folder / "gold.jsonl", "w", encoding="utf-8")
 
@@ -34,7 +36,8 @@ class Writer:
         file, kept, shape = self.open[name]
         array = np.asarray(values, dtype=kept).reshape(-1 if width is None else (-1, width))
         shape[0] += len(array)
-        file.write(array.tobytes())
+        self.checksums[name] = zlib.crc32(data := array.tobytes(), self.checksums.get(name, 0))
+        file.write(data)
 
     def append_ends(self, name: str, lengths: Any) -> None:
         """Add where some lists end, given their lengths, to array `name` of offsets, which begins with 0."""
@@ -44,20 +47,22 @@ class Writer:
 
     def add_gold(self, value: dict[str, Any]) -> None:
         """One example's gold line."""
-        self.gold.write(json.dumps(value, ensure_ascii=False) + "\n")
+        line = json.dumps(value, ensure_ascii=False) + "\n"
+        self.checksums["gold"] = zlib.crc32(line.encode(), self.checksums.get("gold", 0))
+        self.gold.write(line)
 
     def finish(self, **meta: Any) -> None:
         """Flush everything, then write meta.json."""
         self.gold.flush()
         os.fsync(self.gold.fileno())
-        meta["gold_bytes"] = self.gold.tell()
+        meta["gold"] = [self.gold.tell(), self.checksums.get("gold", 0)]
         self.gold.close()
         meta["arrays"] = {}
         for name, (file, dtype, shape) in self.open.items():
             file.flush()
             os.fsync(file.fileno())
             file.close()
-            meta["arrays"][name] = [dtype.str, shape]
+            meta["arrays"][name] = [dtype.str, shape, self.checksums[name]]
         with open(self.folder / "meta.json", "w", encoding="utf-8") as out:
             json.dump(meta, out)
             out.flush()

@@ -32,7 +32,7 @@ class BadRow(Exception):
 def by_role(task: Task, row: Row) -> list[Row]:
     """The rows, with roles as keys, that `task` makes of one row of its dataset. Raises BadRow."""
     if task.rows is None:
-        return [{role: _column(row, name) for role, name in task.columns}]
+        return [{role: column(row, name) for role, name in task.columns}]
     name = getattr(task.rows, "__name__", "its row function")
     try:
         given = task.rows(row)
@@ -46,11 +46,12 @@ def by_role(task: Task, row: Row) -> list[Row]:
     return given
 
 
-def _column(row: Row, name: str) -> Any:
+def column(row: Row, name: str) -> Any:
+    """The value of a column, as a Task writes it (see `Task`). Raises BadRow when there is none."""
     if name in row:
         return row[name]
     if " + " in name:
-        return " ".join(text(_column(row, part), part) for part in name.split(" + "))
+        return " ".join(text(column(row, part), part) for part in name.split(" + "))
     value: Any = row
     for part in name.split("."):
         if not isinstance(value, dict) or part not in value:

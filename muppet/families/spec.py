@@ -27,6 +27,34 @@ class HeadSpec:
         return self.outputs > 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class RowFormat:
+    """How the rows were read that a head was trained on: what rows to come must be like."""
+
+    max_length: int  # tokens
+    roles: tuple[str, ...]  # those that were read
+    columns: tuple[tuple[str, str], ...] = ()  # (role, column) of its dataset
+    blank: str | None = None  # see `Task.blank`
+
+
+def row_formats(trained: Sequence[tuple[str, Task, Sequence[str]]], max_length: int) -> dict[str, RowFormat]:
+    """The format of each head, given (its key, a task that trains it, the roles of that task's rows).
+
+    What several tasks do not share is left out.
+    """
+    formats: dict[str, RowFormat] = {}
+    for key, task, roles in trained:
+        known = formats.get(key)
+        same = known is None or known.columns == task.columns
+        formats[key] = RowFormat(
+            max_length=max_length,
+            roles=tuple(sorted({*roles, *(known.roles if known else ())})),
+            columns=task.columns if same else (),
+            blank=task.filled if known is None or known.blank == task.filled else None,
+        )
+    return formats
+
+
 def spec_of_classes(task: Task, key: str, classes: Sequence[str] | None) -> HeadSpec:
     """A head with one output per class; raises UserError when there are none, ValueError when there is one."""
     if not classes:

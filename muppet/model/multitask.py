@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from muppet.errors import UserError
 from muppet.families import summarization
-from muppet.families.spec import HeadSpec
+from muppet.families.spec import HeadSpec, RowFormat
 from muppet.families.summarization import IGNORED
 from muppet.model.batch import Batch
 from muppet.model.encoder import Encoder, row_mask
@@ -39,6 +39,7 @@ class MultiTask(Encoder):
         config, pad = backbone.config, backbone.config.pad_token_id
         super().__init__(backbone, int(tokenizer.pad_token_id if pad is None else pad), origin)
         self.tokenizer = tokenizer
+        self.row_formats: dict[str, RowFormat] = {}  # by the key of a head
         self.content = folder_digest(Path(origin)) if Path(origin).is_dir() else None
         self.width = int(config.d_model if self.seq2seq else config.hidden_size)
         self.heads = nn.ModuleDict()
@@ -64,9 +65,10 @@ class MultiTask(Encoder):
 
     def _load_heads(self, folder: Path) -> None:
         try:
-            specs = json.loads((folder / "heads.json").read_text(encoding="utf-8"))["heads"]
+            saved = json.loads((folder / "heads.json").read_text(encoding="utf-8"))
             weights = load_file(folder / "heads.safetensors")
-            for plain in specs:
+            self.row_formats = {key: _row_format(plain) for key, plain in saved.get("rows", {}).items()}
+            for plain in saved["heads"]:
                 spec = HeadSpec(**(plain | {"classes": plain["classes"] and tuple(plain["classes"])}))
                 self.add_head(spec, seed=0)
             self.heads.load_state_dict(weights)
@@ -76,7 +78,10 @@ class MultiTask(Encoder):
             ) from None
 
     def add_head(self, spec: HeadSpec, seed: int) -> None:
-        """Add a head with fresh weights; they depend on (seed, key) only."""
+        """Add a head with fresh weights; they depend on (seed, key) only. Raises UserError for a key that torch keeps
+        for itself."""
+        if spec.key not in self.heads and hasattr(self.heads, spec.key):
+            raise UserError(f"a head cannot be called {spec.key!r}; give the task another name")
         config = self.backbone.config
         std = float(getattr(config, "initializer_range", None) or getattr(config, "init_std", None) or 0.02)
         self.heads[spec.key] = make_head(spec, self.width, self.hidden_dropout, std, seed)
@@ -102,13 +107,17 @@ class MultiTask(Encoder):
             with quiet():
                 self.backbone.save_pretrained(temporary)
                 self.tokenizer.save_pretrained(temporary)
-            plain = [asdict(spec) for spec in self.specs().values()]
-            (temporary / "heads.json").write_text(json.dumps({"heads": plain}, indent=1) + "\n", encoding="utf-8")
             save_file(
                 {key: value.contiguous() for key, value in self.heads.state_dict().items()},
                 temporary / "heads.safetensors",
             )
             (temporary / "README.md").write_text(card, encoding="utf-8")
+            plain = {
+                "heads": [asdict(spec) for spec in self.specs().values()],
+                "rows": {key: asdict(one) for key, one in self.row_formats.items()},
+                "files": sorted({"heads.json", *(file.name for file in temporary.iterdir())}),  # what may be replaced
+            }
+            (temporary / "heads.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(temporary, folder)
         except BaseException:
@@ -117,6 +126,12 @@ class MultiTask(Encoder):
         finally:
             for name, value in as_trained.items():
                 setattr(config, name, value)
+
+    def check_finite(self, when: str) -> None:
+        """Raise UserError when a weight is not finite."""
+        for name, weight in self.named_parameters():
+            if not bool(torch.isfinite(weight).all()):
+                raise UserError(f"{when} the weights {name!r} are not finite; a lower learning rate may help")
 
     # -- what others ask about the model
 
@@ -140,6 +155,7 @@ class MultiTask(Encoder):
         names = ("num_hidden_layers", "decoder_layers", "num_decoder_layers")
         layers = sum(int(getattr(config, name, 0) or 0) for name in names) or 1
         weights = sum(p.numel() for p in self.parameters())
+        device.check_holds(weights)
         return device.fitted(weights=weights, layers=layers, width=self.width, tokens=tokens, copies=copies)
 
     def prepare(self, device: Device) -> None:
@@ -242,3 +258,8 @@ class MultiTask(Encoder):
                 batch.ids, attention_mask=row_mask(batch.ids, batch.lengths), generation_config=self._settings(how)
             )
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+
+def _row_format(plain: dict[str, Any]) -> RowFormat:
+    columns = tuple((role, column) for role, column in plain["columns"])
+    return RowFormat(**(plain | {"roles": tuple(plain["roles"]), "columns": columns}))

@@ -74,6 +74,14 @@ class Device:
         limit = max(tokens, recomputing if chosen else plain)
         return replace(self, micro_tokens=min(self.micro_tokens, limit), gradient_checkpointing=chosen)
 
+    def check_holds(self, weights: int) -> None:
+        """Raise UserError when so many weights cannot be trained, however small the forwards."""
+        if STATE * weights > self.memory:
+            raise UserError(
+                f"training {weights:,} weights takes {STATE * weights / 1e9:.1f} GB, and this {self.kind} has"
+                f" {self.memory / 1e9:.1f} GB; take a smaller model or a larger machine"
+            )
+
     def precision(self, width: int) -> Literal["fp32", "bf16"]:
         """Of the matrix products of a model of this width."""
         return "bf16" if self.bf16 and width >= self.bf16_width else "fp32"

@@ -108,6 +108,7 @@ def predict(model: MultiTask, part: Part, spec: HeadSpec, device: Device, proces
     """Unit → what the model says of it: class logits [K], a number, choice scores [choices], a tag number per word
     that is in the row, (best score, first token, last token, score of no answer) of a window, or a summary's text."""
     model.to(device.torch).eval()
+    model.check_finite(f"{part.name}: nothing can be predicted:")
     outputs: dict[int, Any] = {}
     generation = part.encoded.task.generation or Generation()
     beams = 1 if spec.has_weights else generation.beams
@@ -120,6 +121,11 @@ def predict(model: MultiTask, part: Part, spec: HeadSpec, device: Device, proces
                 said: list[Any] = model.generate(batch, generation)
             else:
                 ((logits,),) = model.predictions(batch, [spec])
+                if bool(logits.isnan().any()) or bool((logits == torch.inf).any()):  # -inf: no candidate
+                    raise UserError(
+                        f"{part.name}: what the model says is not finite (head {spec.key!r}, a forward of units"
+                        f" {units.min()} to {units.max()}): its weights are too large; a lower learning rate may help"
+                    )
                 said = model.head(spec).by_unit(logits.float(), batch.segments[0].fields)
         outputs.update(zip(units.tolist(), said, strict=True))
     return {unit: one for share in gather(processes, outputs) for unit, one in share.items()}

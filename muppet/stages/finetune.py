@@ -39,11 +39,14 @@ def finetune(
     folder = paths.run_dir(name)
     processes = distributed.join(device.kind)
     with together(processes):
+        opening.check_tasks((run.task, *(run.evaluate_on or ())))
         for task in (run.task, *(run.evaluate_on or ())):
             check_metrics(task)
         model = opening.load(_start(run), run.recipe, run.seed)
     parts, held_out = _parts(run, model, processes)
     spec = _head(run, model, parts[0].encoded.task, opening.make_spec(run.task, parts[0].encoded, run.recipe.heads))
+    opening.check_evaluation(run, model, processes)
+    model.row_formats = opening.row_formats(run, [(spec, part) for part in parts])
     trainer = Trainer(model, parts, [spec] * len(parts), run.recipe, run.seed, device, processes)
     train(trainer, name, folder, progress)
     read = [(opening.train_split(part.encoded.task), part) for part in parts]
@@ -149,7 +152,11 @@ def _head(run: Finetune, model: MultiTask, task: Task, spec: HeadSpec) -> HeadSp
                 f" {', '.join(sorted(have)) or 'none'}"
             )
         kept = have[keys[0]]
-        if kept.outputs != spec.outputs or (kept.classes and kept.classes != spec.classes):
+        if (
+            kept.family != spec.family
+            or kept.outputs != spec.outputs
+            or (kept.classes and kept.classes != spec.classes)
+        ):
             raise UserError(
                 f"reuse_head: the head {kept.key!r} of {model.origin} has other classes than {run.task.name}"
             )

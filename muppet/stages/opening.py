@@ -11,10 +11,12 @@ import numpy as np
 from muppet.data.cache import encode
 from muppet.errors import UserError
 from muppet.families import FAMILIES, head_key
+from muppet.families.check import check
 from muppet.families.encoded import Encoded, Part
-from muppet.families.spec import HeadSpec
+from muppet.families.spec import HeadSpec, RowFormat
+from muppet.families.spec import row_formats as spec_formats
 from muppet.model import MultiTask
-from muppet.runs import Recipe, Run
+from muppet.runs import Finetune, Recipe, Run
 from muppet.runtime.distributed import together
 from muppet.runtime.rank import Processes
 from muppet.tasks.task import Task
@@ -41,6 +43,37 @@ def open_split(
                     )
                 )
     return opened[0]
+
+
+def check_tasks(tasks: Sequence[Task]) -> None:
+    """Raise UserError for a task that cannot be (see `families.check`)."""
+    for task in tasks:
+        check(task)
+
+
+def check_heads(tasks: Sequence[Task], heads: Literal["shared", "per_dataset"]) -> None:
+    """Raise UserError where two tasks would train one head although their families share none."""
+    owners: dict[str, Task] = {}
+    for task in tasks:
+        other = owners.setdefault(head_key(task, heads), task)
+        shared = heads == "shared" and FAMILIES[task.family].shared_head and other.family == task.family
+        if other is not task and not shared:
+            raise UserError(
+                f"tasks {other.name!r} and {task.name!r} would train one head, {head_key(task, heads)!r}; rename one"
+            )
+
+
+def check_evaluation(run: Finetune, model: MultiTask, processes: Processes) -> None:
+    """Open all that is scored after training, so that what cannot be is said before it."""
+    for task in (run.task, *(run.evaluate_on or ())):
+        for split in task.evaluation:
+            open_split(run, task, split, model, processes, cap=run.evaluation_rows, evaluation=True)
+
+
+def row_formats(run: Run, trained: Sequence[tuple[HeadSpec, Part]]) -> dict[str, RowFormat]:
+    """How the rows of each head were read, to be kept beside the model."""
+    heads = [(spec.key, part.encoded.task, part.encoded.roles or ()) for spec, part in trained]
+    return spec_formats(heads, run.recipe.max_length)
 
 
 def train_split(task: Task) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,10 @@ from muppet.data.cache import encode_rows
 from muppet.data.sources import Rows
 from muppet.errors import UserError, unknown
 from muppet.families import FAMILIES, Family, summarization
+from muppet.families.commonsense import numbered
 from muppet.families.encoded import Part
-from muppet.families.spec import HeadSpec
+from muppet.families.roles import BadRow, Drop, column, listed, texts
+from muppet.families.spec import HeadSpec, RowFormat
 from muppet.model import MultiTask
 from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
@@ -23,52 +26,41 @@ from muppet.stages.evaluate import predict
 from muppet.tasks.task import Row, Task
 
 
-def read_rows(file: TextIO, name: str) -> list[dict[str, Any]]:
-    """JSON lines → rows; raises UserError naming file and line."""
-    rows = []
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{name} line {number}: not JSON ({error.msg}); give one JSON object a line") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{name} line {number}: {type(row).__name__}, not a JSON object")
-        rows.append(row)
-    if not rows:
-        raise UserError(f"{name}: no rows; give one JSON object a line")
-    return rows
+def predictions(
+    folder: str, rows: Sequence[tuple[int, Row]], name: str, head: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """One answer per (line, row) of the file called `name`, in order, by the head called `head` (by default the only
+    one that the folder has).
 
-
-def predictions(folder: str, rows: Sequence[dict[str, Any]], head: str | None = None) -> Iterator[dict[str, Any]]:
-    """One answer per row, in order, by the head called `head` (by default the only one that the folder has).
-
-    Rows hold `text` and perhaps `pair` (classification, regression), `choices` and perhaps `context` or `question`
-    (commonsense), `question` and `context` (span), `tokens` (tagging, parsing), `source` (summarization).
+    Rows have the roles of the head's family (see `muppet predict --help`), or the columns that the head was trained on.
+    Raises UserError naming the line of a row that the head cannot read.
     """
     model = MultiTask.load(folder)
     spec = _head(model, folder, head)
     family = FAMILIES[spec.family]
-    given = _given(family, rows)
+    limit = model.positions() or 512
+    like = model.row_formats.get(spec.key) or _unknown(family, rows, min(512, limit))
     task = Task(
         name="input",
         family=family.name,
         path="input",
-        columns=tuple((role, role) for role in given[0]),
         classes=spec.classes,
         no_answer=family.no_answer,
+        blank=like.blank or "",
         generation=None if spec.has_weights else model.generation,
     )
-    length = min(512, model.positions() or 512)
+    given = []
+    for line, row in rows:
+        try:
+            given.append(family.unanswered(_roles(family, like, row)))
+            family.read(task, given[-1])
+        except (BadRow, Drop) as error:
+            raise UserError(f"{name} line {line}: {error}") from None
+    task = replace(task, columns=tuple((role, role) for role in given[0]))
     with tempfile.TemporaryDirectory() as scratch:
         read = Rows(rows=given, found="input", fingerprint="input", total=len(given))
-        encoded = encode_rows(task, read, model.tokenizer, max_length=length, folder=Path(scratch) / "rows")
-        if encoded.n_examples != len(rows):
-            raise UserError(
-                f"{len(rows) - encoded.n_examples} rows give no example ({encoded.dropped}); correct them or leave"
-                " them out"
-            )
+        encoded = encode_rows(task, read, model.tokenizer, max_length=like.max_length, folder=Path(scratch) / "rows")
+        assert encoded.n_examples == len(rows)
         part = Part(encoded=encoded, units=np.arange(len(encoded.unit_example)))
         outputs = predict(model, part, spec, Device.detect(), Processes())
         yield from (family.answer(encoded, spec, outputs, example) for example in range(len(rows)))
@@ -89,12 +81,31 @@ def _head(model: MultiTask, folder: str, head: str | None) -> HeadSpec:
     return next(iter(specs.values()))
 
 
-def _given(family: Family, rows: Sequence[Row]) -> list[Row]:
-    """What the family reads of each row, with something in the place of the answer."""
-    names = [*family.asks, *(role for role in family.may_ask if any(role in row for row in rows))]
-    for number, row in enumerate(rows, start=1):
-        if lacking := sorted(set(names) - set(row)):
-            raise UserError(
-                f"row {number}: no {', '.join(map(repr, lacking))}, which {family.name} rows need; it has {sorted(row)}"
-            )
-    return [family.unanswered({name: row[name] for name in names}) for row in rows]
+def _unknown(family: Family, rows: Sequence[tuple[int, Row]], length: int) -> RowFormat:
+    """The format of a head that is saved without one: the roles that any row has."""
+    roles = (role for role in family.may_ask if any(row.get(role) is not None for _, row in rows))
+    return RowFormat(max_length=length, roles=tuple(roles))
+
+
+def _roles(family: Family, like: RowFormat, row: Row) -> Row:
+    """What the head reads of a row, by role or by its dataset's columns. Raises BadRow for a row of another kind."""
+    columns = dict(like.columns)
+    wanted = [*family.asks, *(role for role in family.may_ask if role in like.roles)]
+    given: Row = {}
+    for role in wanted:
+        value = row.get(role)
+        if value is None and role in columns:
+            with contextlib.suppress(BadRow, Drop):
+                value = column(row, columns[role])
+        if value is None and role == "choices":
+            value = numbered(row) or numbered({r: row.get(c) for r, c in columns.items()}) or None
+        if value is None:
+            raise BadRow(f"no {role!r}, which {family.name} rows of this head need; it has {sorted(row)}")
+        given[role] = listed(value) if role in ("choices", "tokens") else value
+    if extra := [role for role in family.may_ask if role not in wanted and row.get(role) is not None]:
+        raise BadRow(f"it has {extra[0]!r}, and this head was trained on {', '.join(wanted)} alone; leave it out")
+    if "tokens" in given and any(
+        not word.strip() or word.split() != [word] for word in texts(given["tokens"], "tokens")
+    ):
+        raise BadRow("`tokens` holds one that is empty or has a space in it; give words")
+    return given

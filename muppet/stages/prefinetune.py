@@ -27,6 +27,8 @@ def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: D
     twice = [task for task, count in Counter(task.name for task in run.tasks).items() if count > 1]
     if twice or not run.tasks:
         raise UserError(f"a pre-finetuning takes each task once, and at least one; twice: {', '.join(twice) or 'none'}")
+    opening.check_tasks(run.tasks)
+    opening.check_heads(run.tasks, run.recipe.heads)
     processes = distributed.join(device.kind)
     with together(processes):
         model = opening.load(run.model, run.recipe, run.seed)
@@ -40,6 +42,7 @@ def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: D
         specs.append(opening.make_spec(task, encoded, run.recipe.heads))
     opening.add_missing_heads(model, specs, run.seed)
     trainer = Trainer(model, parts, specs, run.recipe, run.seed, device, processes)
+    model.row_formats = opening.row_formats(run, list(zip(specs, parts, strict=True)))
     train(trainer, name, paths.run_dir(name), progress)
     result = Result(
         id=name,

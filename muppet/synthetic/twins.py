@@ -26,13 +26,62 @@ TOPICS = tuple(f"topic{k}" for k in range(6))
 
 def rows(task: Task, split: str, n: int, seed: int = 0) -> list[Row]:
     """The first `n` rows of the twin of `split`, in the dataset's own columns."""
-    if task.name not in MAKERS:
-        raise UserError(
-            f"task {task.name!r} has no synthetic twin; use source='hub', or add one to muppet/synthetic/twins.py"
-        )
     rng = random.Random(f"{task.path}/{task.config}/{split}/{seed}")
-    make = MAKERS[task.name]
+    make = MAKERS.get(task.name) or _own(task)
     return [make(rng, index) for index in range(n)]
+
+
+def _own(task: Task) -> Maker:
+    """Rows in the columns of a task of one's own, made as those of a dataset of its family are."""
+    if task.rows is not None:
+        raise UserError(
+            f"task {task.name!r} has no synthetic twin: what its row function reads cannot be made up; declare"
+            " `columns` instead, or try it on a few rows of its own (--rows)"
+        )
+    choices = sorted((role for role, _ in task.columns if role[6:].isdecimal()), key=lambda role: int(role[6:]))
+
+    def make(rng: random.Random, index: int) -> Row:
+        row: Row = {}
+        roles = _roles(task.family, task.classes or (), len(choices) or 4, rng, index)
+        roles |= dict(zip(choices, roles.get("choices", ())))
+        for role, column in task.columns:
+            for part in column.split(" + "):  # joined columns all say it
+                outer, *inner = part.split(".")
+                row[outer] = _nested(row.get(outer), inner, roles[role])
+        return row
+
+    return make
+
+
+def _nested(outer: object, names: list[str], value: object) -> object:
+    """`value` as the field that `names` lead to, beside the other fields of `outer`."""
+    if not names:
+        return value
+    inside = outer if isinstance(outer, dict) else {}
+    return inside | {names[0]: _nested(inside.get(names[0]), names[1:], value)}
+
+
+def _roles(family: str, classes: tuple[str, ...], n: int, rng: random.Random, index: int) -> Row:
+    """One made-up row by role; `n` is its number of choices."""
+    if family == "classification":
+        row = _single("text", tuple(TOPICS[k % len(TOPICS)] for k in range(len(classes))))(rng, index)
+        return row | {"pair": sentence(rng, []), "label": classes[row["label"]]}
+    if family == "regression":
+        row = _similarity(rng, index)
+        return {"text": row["sentence1"], "pair": row["sentence2"], "label": row["label"]}
+    if family == "commonsense":
+        answers, right = _choices(rng, n)
+        asked = {"context": sentence(rng, []), "question": "what then ?"}
+        return asked | {"choices": answers, "label": right, "keys": list(range(n))}
+    if family == "span":
+        row = texts.squad(1.0)(rng, index)
+        return row | {"gold": row["answers"]["text"]}
+    if family == "summarization":
+        return texts.summary("source", "target")(rng, index)
+    if family == "tagging":
+        words = sentence(rng, []).split(" ")
+        return {"tokens": words, "tags": [classes[len(word) % len(classes)] for word in words]}
+    return texts.treebank()(rng, index)
 
 
 def corpus() -> Iterator[str]:

@@ -337,6 +337,7 @@ def train(trainer: Trainer, run: str, folder: Path, progress: Progress | None = 
                 saved = time.monotonic()
             if stop and not done:
                 raise Stopped(f"{run} stopped after update {trainer.step} of {trainer.updates}; run it again to go on")
+    trainer.model.check_finite(f"after the last update ({trainer.updates})")
 
 
 def _row(trainer: Trainer, state: Mapping[str, Any], since: Sums, now: Sums) -> dict[str, Any]:

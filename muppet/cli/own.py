@@ -1,0 +1,126 @@
+"""`--train-file` and its like: a Task from files of one's own and the columns that play its roles."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from muppet import paths
+from muppet.cli.options import ROLES
+from muppet.data.files import read
+from muppet.data.sources import TableRows
+from muppet.errors import UserError
+from muppet.families.check import MAY, NEEDED, check
+from muppet.families.roles import listed, short
+from muppet.runs import digest
+from muppet.tasks import ALL, Task
+from muppet.tasks.task import Row
+
+TOLD_BY = (  # the role that tells the family
+    ("tree", "parsing"), ("tags", "tagging"), ("target", "summarization"), ("answers", "span"),
+    ("choices", "commonsense"), ("label", "classification"),
+)  # fmt: skip
+METRICS: dict[str, tuple[str, ...]] = {
+    "regression": ("pearson", "spearman"),
+    "span": ("f1", "em"),
+    "summarization": ("rouge1", "rouge2", "rougeL", "rougeLsum"),
+    "parsing": ("bracket_f1",),
+}
+
+
+def task_of(args: argparse.Namespace) -> Task | None:
+    """The Task that the options describe; None when they name no file. Raises UserError naming file and column."""
+    if args.train_file is None:
+        given = [name for name in ("eval_file", "family", "metrics", "name", *ROLES) if getattr(args, name) is not None]
+        if given:
+            raise UserError(f"--{given[0].replace('_', '-')} goes with --train-file")
+        return None
+    table = read(args.train_file)
+    rows: Any = table if isinstance(table, list) else TableRows(table)
+    columns = _columns(args, rows[0])
+    roles = {re.sub(r"\d+$", "", role) if role.startswith("choice") else role for role, _ in columns}
+    roles = {"choices" if role == "choice" else role for role in roles}
+    labels = [row.get(dict(columns).get("label", ""), None) for row in rows]
+    family = args.family or _family(args.train_file, roles, labels)
+    known = {*NEEDED[family], *MAY.get(family, ())}
+    named = {role for role in ROLES if getattr(args, role) is not None}
+    columns = tuple(pair for pair in columns if pair[0] in known | named or pair[0].startswith("choice"))
+    files = [("train", str(args.train_file))] + ([("validation", str(args.eval_file))] if args.eval_file else [])
+    classes = _classes(family, dict(columns), rows)
+    task = Task(
+        name=_name(args), family=family, path=f"local/{_name(args)}", files=tuple(files), columns=columns,
+        evaluation=("validation",) if args.eval_file else (), classes=classes,
+        metrics=tuple(args.metrics.split(",")) if args.metrics else _metrics(family, classes),
+        no_answer=any(not row.get(dict(columns)["answers"]) for row in rows) if family == "span" else None,
+    )  # fmt: skip
+    check(task)
+    return identified(task)
+
+
+def identified(task: Task) -> Task:
+    """A task of one's own with the digest of the files that it reads on this machine."""
+    if task.files is not None:  # one that is not there is told when its rows are asked for: twins need none
+        there = [Path(file) for _, file in task.files if Path(file).is_file()]
+        return replace(task, content=digest([paths.file_digest(file) for file in there])[:32])
+    folder = Path(task.path)
+    return replace(task, content=paths.folder_digest(folder)[:32]) if folder.is_dir() else task
+
+
+def _columns(args: argparse.Namespace, row: Row) -> tuple[tuple[str, str], ...]:
+    """(role, column): those given, and the columns that are called like a role."""
+    columns: list[tuple[str, str]] = []
+    for role in ROLES:
+        name = getattr(args, role)
+        several = name.split(",") if name and role == "choices" and "," in name else []
+        if name is None and role == "choices" and role not in row:
+            several = sorted((c for c in row if re.fullmatch(r"choice\d+", c)), key=lambda c: int(c[6:]))
+        pairs = [(f"choice{number}", one.strip()) for number, one in enumerate(several, 1)] or [(role, name or role)]
+        if name is None and not several and role not in row:
+            continue
+        for _, column in pairs:
+            if column not in row:
+                raise UserError(
+                    f"--{role} {column}: {args.train_file} has no such column; it has {', '.join(map(str, row))}"
+                )
+        columns += pairs
+    return tuple(columns)
+
+
+def _family(file: Path, roles: set[str], labels: list[Any]) -> Any:
+    family = next((family for role, family in TOLD_BY if role in roles), None)
+    if family is None:
+        raise UserError(f"{file}: which column is the label? give --label, --choices, --answers, --target or --tags")
+    fractions = [x for x in labels if isinstance(x, float) or (isinstance(x, str) and re.fullmatch(r"-?\d*\.\d+", x))]
+    return "regression" if family == "classification" and any(float(x) % 1 for x in fractions) else family
+
+
+def _classes(family: str, columns: dict[str, str], rows: Iterable[Row]) -> tuple[str, ...] | None:
+    """The labels or tags that occur in training, in order: of numbers, or of letters."""
+    if family not in ("classification", "tagging"):
+        return None
+    found: set[str] = set()
+    for number, row in enumerate(rows):
+        value = row[columns["label" if family == "classification" else "tags"]]
+        for label in (listed(value) or []) if family == "tagging" else [value]:
+            if not isinstance(label, (str, int, type(None))):
+                raise UserError(f"row {number}: label {short(label)} is no class; give texts or whole numbers")
+            found |= {str(label)} if label is not None else set()
+    numbers = all(re.fullmatch(r"-?\d+", label) for label in found)
+    return tuple(sorted(found, key=int if numbers else str))
+
+
+def _metrics(family: str, classes: tuple[str, ...] | None) -> tuple[str, ...]:
+    if family == "tagging" and all(tag == "O" or tag[:2] in ("B-", "I-") for tag in classes or ()):
+        return ("chunk_f1",)
+    return METRICS.get(family, ("accuracy",))
+
+
+def _name(args: argparse.Namespace) -> str:
+    name = args.name or "own-" + re.sub(r"[^\w.-]+", "_", args.train_file.stem)
+    if name in ALL:
+        raise UserError(f"{name!r} is the name of a dataset of the catalogue; give --name")
+    return name

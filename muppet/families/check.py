@@ -1,0 +1,94 @@
+"""A Task of one's own, looked at before anything is read: what would fail later is one line now."""
+
+from __future__ import annotations
+
+import re
+
+from muppet.errors import UserError, unknown
+from muppet.families import FAMILIES
+from muppet.families.commonsense import CHOICE
+from muppet.tasks.task import Task
+
+NEEDED: dict[str, tuple[str, ...]] = {  # the roles of each family's training rows
+    "classification": ("text", "label"),
+    "regression": ("text", "label"),
+    "commonsense": ("choices", "label"),
+    "span": ("question", "context", "answers"),
+    "summarization": ("source", "target"),
+    "tagging": ("tokens", "tags"),
+    "parsing": ("tree",),
+}
+MAY: dict[str, tuple[str, ...]] = {  # and those that they may have
+    "classification": ("pair",),
+    "regression": ("pair",),
+    "commonsense": ("context", "question", "keys"),
+    "span": ("id", "gold"),
+}
+CLASSED = ("classification", "tagging")  # the families whose tasks declare classes
+TUPLES = ("evaluation", "metrics", "columns", "classes", "files", "missing", "partition")
+
+
+def check(task: Task) -> None:
+    """Raise UserError naming the first field that cannot be: a type, a name, a family, its roles or its classes."""
+    try:
+        _check(task)
+    except UserError as error:
+        raise UserError(f"task {task.name!r}: {error}") from None
+
+
+def _check(task: Task) -> None:
+    for name in ("name", "path"):
+        if not isinstance(getattr(task, name), str):
+            raise UserError(f"`{name}` is {getattr(task, name)!r}; give a text")
+    if not re.fullmatch(r"[\w.-]+", task.name):
+        raise UserError("`name` is part of file names and scores; give letters, digits, `.`, `-` and `_`")
+    for name in TUPLES:
+        value = getattr(task, name)
+        if value is not None and not isinstance(value, tuple):
+            raise UserError(
+                f"`{name}` is {value!r}; write a tuple, as ({value!r},)"
+                if isinstance(value, str)
+                else f"`{name}` is a {type(value).__name__}; write a tuple"
+            )
+    for name in ("columns", "files", "partition"):
+        for pair in getattr(task, name) or ():
+            if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
+                raise UserError(f"`{name}` holds {pair!r}; write pairs, as (('a', 'b'), ('c', 'd'))")
+    if task.family not in FAMILIES:
+        raise unknown("family", str(task.family), FAMILIES)
+    if not task.metrics:
+        raise UserError("`metrics` is empty; name one at least")
+    _check_classes(task)
+    _check_roles(task)
+    splits = [split for split in (task.train, *task.evaluation) if split is not None]
+    declared = task.partition or task.files
+    if declared is not None and (lacking := [split for split in splits if split not in dict(declared)]):
+        raise UserError(f"split {lacking[0]!r} is none of its {'partition' if task.partition else 'files'}")
+
+
+def _check_classes(task: Task) -> None:
+    classes = task.classes
+    if task.family not in CLASSED:
+        if classes is not None:
+            raise UserError(f"a {task.family} task has no `classes`; leave them out")
+    elif classes is None or len(classes) < 2 or not all(isinstance(name, str) for name in classes):
+        raise UserError(f"`classes` is {classes!r}; a {task.family} task declares the names of two classes or more")
+    elif len(set(classes)) < len(classes):
+        twice = next(name for name in classes if classes.count(name) > 1)
+        raise UserError(f"`classes` holds {twice!r} twice")
+
+
+def _check_roles(task: Task) -> None:
+    if task.rows is not None:
+        if not callable(task.rows) or task.columns:
+            raise UserError("`rows` is a function of one row, and takes the place of `columns`")
+        return
+    roles = [role for role, _ in task.columns]
+    needed = NEEDED[task.family]
+    known = [*needed, *MAY.get(task.family, ())]
+    numbered = [role for role in roles if task.family == "commonsense" and CHOICE.fullmatch(role)]
+    for role in roles:
+        if role not in (*known, *numbered):
+            raise unknown(f"role in `columns` of a {task.family} task", role, known)
+    if lacking := [role for role in needed if role not in roles and not (role == "choices" and numbered)]:
+        raise UserError(f"`columns` names no {lacking[0]!r}, which {task.family} rows need")

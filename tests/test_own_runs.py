@@ -1,0 +1,444 @@
+"""Runs with one's own model and data: refused before the first step or right to the end, and the next time the same."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from muppet import tasks
+from muppet.__main__ import main
+from muppet.errors import UserError
+from muppet.model.multitask import MultiTask
+from muppet.runs import Finetune, Prefinetune
+from muppet.stages import opening
+from muppet.stages.finetune import finetune
+from muppet.synthetic import models
+from muppet.tasks import Task
+from tests.core import artifacts, finish, launch, recipe, shared_artifacts  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("artifacts")
+SMALL = ("--rows", "24", "--max-length", "64", "--lr", "1e-3", "--epochs", "1")
+
+
+def text_rows(count: int) -> list[dict]:
+    return [
+        {"text": f"the {'good' if i % 2 else 'bad'} thing {i}", "label": ("no", "yes")[i % 2]} for i in range(count)
+    ]
+
+
+def put(file: Path, rows: list[dict]) -> Path:
+    with open(file, "w", newline="", encoding="utf-8") as out:
+        table = csv.DictWriter(out, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    return file
+
+
+def one_error(capsys) -> str:
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+def trained_examples(out: Path) -> dict:
+    (file,) = out.glob("finetune-*.json")
+    return json.loads(file.read_text())
+
+
+@pytest.fixture
+def never_trained(monkeypatch):
+    """Whatever is refused is refused before the first step."""
+    monkeypatch.setattr("muppet.training.train.Trainer.update", lambda *_: pytest.fail("an update was made"))
+
+
+# Files of one's own ---------------------------------------------------------------------------------------------------
+
+
+def test_a_csv_is_trained_on_predicted_and_other_rows_are_another_run(tmp_path, capsys):
+    rows = [*text_rows(40), {"text": "", "label": "no"}]
+    train, dev = put(tmp_path / "train.csv", rows), put(tmp_path / "dev.csv", text_rows(8))
+    given = ["finetune", "--model", "tiny/roberta", "--train-file", str(train), "--eval-file", str(dev)]
+    small = [*SMALL[2:], "--out", str(tmp_path / "out")]
+    assert main([*given, *small]) == 0
+    said = capsys.readouterr().out
+    assert "own-train/validation/accuracy" in said and "own-train/train: 1 of 41 rows left out: missing text" in said
+    first = trained_examples(tmp_path / "out")
+    assert first["training"]["datasets"]["own-train"]["examples"] == 40
+    put(train, text_rows(10))
+    assert main([*given, *small]) == 2
+    assert "give --overwrite" in one_error(capsys)
+    assert main([*given, *small, "--overwrite"]) == 0
+    again = trained_examples(tmp_path / "out")
+    assert again["training"]["datasets"]["own-train"]["examples"] == 10 and again["id"] != first["id"]
+    capsys.readouterr()
+    assert main(["predict", "--model", str(tmp_path / "out"), str(dev), "--to", "csv"]) == 0
+    answers = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert len(answers) == 8 and all(answer["label"] in ("no", "yes") for answer in answers)
+
+
+def test_a_file_joins_a_mixture_and_each_family_is_told_by_its_roles(tmp_path, capsys):
+    ranked = [{"q": "?", "a": "x y", "b": "z", "right": k % 2} for k in range(24)]
+    file = put(tmp_path / "ranked.csv", ranked)
+    given = ["prefinetune", "--model", "tiny/roberta", "--tasks", "rte", "--twins", "--train-file", str(file)]
+    more = ["--question", "q", "--choices", "a,b", "--label", "right", "--updates", "1", *SMALL[:6]]
+    assert main([*given, *more, "--out", str(tmp_path / "out")]) == 0
+    heads = {spec["key"] for spec in json.loads((tmp_path / "out" / "heads.json").read_text())["heads"]}
+    assert heads == {"rte", "commonsense"}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--label", "labl"], "train.csv has no such column; it has text, label"),
+        (["--metrics", "acuracy"], "did you mean 'accuracy'"),
+        (["--eval-file", "none.csv"], "none.csv: no such file"),
+        (["--eval-file", "empty.csv"], "empty.csv: no rows"),
+        (["--eval-file", "odd.csv"], "label 'maybe'"),
+        (["--eval-file", "unlabelled.csv"], "not one example"),
+        (["--out", "train.csv/out"], "nothing can be written into"),
+        (["--task", "rte"], "give --task or --train-file"),
+        (["--name", "rte"], "the name of a dataset of the catalogue"),
+        (["--max-length", "600"], "512 positions"),
+    ],
+)
+def test_what_cannot_be_is_said_before_the_first_step(tmp_path, monkeypatch, capsys, never_trained, more, message):
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "train.csv", text_rows(8))
+    put(tmp_path / "odd.csv", [{"text": "a", "label": "maybe"}])
+    put(tmp_path / "unlabelled.csv", [{"text": "a", "label": ""}])
+    (tmp_path / "empty.csv").write_text("text,label\n")
+    given = ["finetune", "--model", "tiny/roberta", "--train-file", "train.csv", "--eval-file", "train.csv"]
+    assert main([*given, "--out", "out", *SMALL, *more]) == 2
+    assert message in one_error(capsys)
+    assert not (tmp_path / "out").exists()
+
+
+# Tasks of one's own ---------------------------------------------------------------------------------------------------
+
+GOOD = 'name="mine", family="classification", path="local/mine", columns=(("text", "t"), ("label", "l"))'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = (", "mine.py line 1: SyntaxError"),
+        ("\nimport nothing_like_it", "mine.py line 2: ModuleNotFoundError"),
+        ("raise SystemExit(3)", "mine.py line 1: SystemExit"),
+        (f'T = Task({GOOD}, klasses=("a", "b"))', "mine.py line 2: TypeError"),
+        (f'T = Task({GOOD}, classes=["a", "b"])', "`classes` is a list; write a tuple"),
+        (f'T = Task({GOOD}, classes=("a",))', "declares the names of two classes or more"),
+        (f'T = Task({GOOD}, classes=("a", "b", "a"))', "`classes` holds 'a' twice"),
+        (
+            f'T = Task({GOOD}, classes=("a", "b"), evaluation="dev")',
+            "`evaluation` is 'dev'; write a tuple, as ('dev',)",
+        ),
+        (f"T = Task({GOOD.replace('classification', 'clasification')})", "did you mean 'classification'"),
+        (f'T = Task({GOOD.replace("label", "labl")}, classes=("a", "b"))', "did you mean 'label'"),
+        (f'T = Task({GOOD.replace("mine", "my/task", 1)}, classes=("a", "b"))', "`name` is part of file names"),
+        (f'T = Task({GOOD}, classes=("a", "b"), metrics=("acuracy",))', "did you mean 'accuracy'"),
+        (f'T = Task({GOOD.replace("mine", "items", 1)}, classes=("a", "b"))', "cannot be called 'items'"),
+        (
+            f'T = Task({GOOD}, classes=("a", "b"), files=(("train", "no.csv"),))',
+            "split 'validation' is none of its files",
+        ),
+    ],
+)
+def test_a_mistake_in_a_tasks_file_is_one_line(tmp_path, monkeypatch, capsys, never_trained, text, message):
+    monkeypatch.chdir(tmp_path)
+    start = "from muppet.tasks import Task\n" if "Task(" in text else ""
+    (tmp_path / "mine.py").write_text(start + text + "\n")
+    assert main(["finetune", "--model", "tiny/roberta", "--task", "mine.py", "--twins", "--out", "out", *SMALL]) == 2
+    assert message in one_error(capsys)
+
+
+def test_the_tasks_file_of_the_docs_is_checked_shown_and_trained(tmp_path, monkeypatch, capsys):
+    text = (Path(__file__).parents[1] / "docs" / "own-task.md").read_text()
+    program = next(block for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL) if "Task(" in block)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(program)
+    queues = ("billing", "bug", "question", "unknown")
+    lines = [json.dumps({"subject": f"s {i}", "body": "some text", "queue": queues[i % 4]}) for i in range(40)]
+    for name in ("train.jsonl", "dev.jsonl"):
+        (tmp_path / name).write_text("\n".join(lines))
+    small = ["--epochs", "1", "--max-length", "32"]
+    for command in re.findall(r"^muppet (.*mine\.py.*)$", text, flags=re.MULTILINE):
+        given = command.split()
+        assert main(given + (small if given[0] == "finetune" else [])) == 0, command
+    said = capsys.readouterr().out
+    assert "as declared" in said and "→ bug" in said and "tickets/validation/macro_f1" in said
+    assert "tickets/train: 10 of 40 rows left out: no label" in said
+    (tmp_path / "train.jsonl").unlink()
+    assert main(["finetune", "--model", "tiny/roberta", "--task", "mine.py", "--out", "again", *small]) == 2
+    assert "train.jsonl: no such file" in one_error(capsys)
+
+
+def test_two_tasks_never_train_one_head_unseen():
+    rte = replace(tasks.get("rte"), name="my.set")
+    other = replace(tasks.get("mnli"), name="my_set")
+    with pytest.raises(UserError, match="'my.set' and 'my_set' would train one head, 'my_set'"):
+        opening.check_heads((rte, other), "shared")
+    with pytest.raises(UserError, match="'squad' and 'span' would train one head"):
+        opening.check_heads((tasks.get("squad"), replace(rte, name="span")), "shared")
+    opening.check_heads((tasks.get("squad"), tasks.get("squad_v2"), tasks.get("race"), rte), "shared")
+    opening.check_heads((tasks.get("squad"), replace(rte, name="span")), "per_dataset")
+
+
+# Models of one's own --------------------------------------------------------------------------------------------------
+
+
+def test_a_model_without_its_tokenizer_or_with_anothers_is_refused(tmp_path):
+    shutil.copytree(models.folder("tiny/roberta"), tmp_path / "model")
+    for file in (tmp_path / "model").iterdir():
+        if file.name not in ("config.json", "model.safetensors"):
+            file.unlink()
+    with pytest.raises(UserError, match="no tokenizer is saved with it"):
+        MultiTask.load(str(tmp_path / "model"))
+    shutil.copytree(models.folder("tiny/bert"), tmp_path / "other")
+    for file in models.folder("tiny/roberta").iterdir():
+        if file.name.startswith(("tokenizer", "vocab", "merges")):
+            shutil.copy(file, tmp_path / "other")
+    (tmp_path / "other" / "vocab.txt").unlink(missing_ok=True)
+    with pytest.raises(UserError, match="its tokenizer numbers tokens up to 1707, and it has embeddings of 816"):
+        MultiTask.load(str(tmp_path / "other"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit"),
+    [("Data2VecText", 512), ("RobertaPreLayerNorm", 512), ("XLMRobertaXL", 512), ("Longformer", 512), ("Bert", 514)],
+)
+def test_positions_are_read_off_the_table(tmp_path, kind, limit):
+    """A table of 514 rows holds 512 positions when they begin after a padding index of 1."""
+    import transformers
+
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=1708, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=514, pad_token_id=1,
+    )  # fmt: skip
+    shutil.copytree(models.folder("tiny/roberta"), tmp_path / "model")
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(tmp_path / "model")
+    model = MultiTask.load(str(tmp_path / "model"))
+    assert model.positions() == limit
+    longest = torch.full((1, limit), 5)
+    model.backbone(input_ids=longest, attention_mask=torch.ones_like(longest))  # one more does not fit the table
+    with pytest.raises((IndexError, RuntimeError)):
+        longer = torch.full((1, limit + 1), 5)
+        model.backbone(input_ids=longer, attention_mask=torch.ones_like(longer))
+
+
+def test_another_model_in_the_same_folder_is_another_run_and_no_checkpoint_of_the_first_goes_on(tmp_path):
+    from muppet.cli.train import _digest
+    from muppet.runtime.rank import Processes  # noqa: F401
+    from tests.core import make_trainer, mixture
+
+    folder = tmp_path / "model"
+    shutil.copytree(models.folder("tiny/roberta"), folder)
+    before, trainer = _digest(str(folder)), make_trainer(mixture("rte", str(folder)))
+    trainer.update()
+    state = trainer.state()
+    make_trainer(mixture("rte", str(folder))).restore(1, state)
+    shutil.copy(models.folder("tiny/muppet-roberta") / "model.safetensors", folder)
+    assert _digest(str(folder)) != before is not None
+    with pytest.raises(UserError, match="made on other data or from another model"):
+        make_trainer(mixture("rte", str(folder))).restore(1, state)
+    from muppet.runs import run_id
+
+    runs = [
+        Prefinetune(model="m", tasks=(tasks.get("rte"),), recipe=recipe(), model_digest=d) for d in (None, "a", "b")
+    ]
+    assert len({run_id(run) for run in runs}) == 3
+
+
+def test_numbers_that_are_none_end_training_evaluation_and_prediction(tmp_path, capsys):
+    given = ["finetune", "--model", "tiny/roberta", "--task", "rte", "--rows", "64", "--epochs", "0.5", "--twins"]
+    assert main([*given, "--lr", "1e38", "--out", str(tmp_path / "out")]) == 2
+    assert "not finite" in one_error(capsys)
+    assert not (tmp_path / "out").exists()
+    model = MultiTask.load("tiny/roberta")
+    with torch.no_grad():
+        next(model.backbone.parameters())[0] = float("nan")
+    with pytest.raises(UserError, match="after it the weights .* are not finite"):
+        model.check_finite("after it")
+
+
+def test_too_large_a_model_is_said_before_it_is_trained(monkeypatch, never_trained):
+    monkeypatch.setattr("muppet.runtime.device.Device.memory", 10**6)
+    run = Finetune(init="tiny/roberta", task=tasks.get("rte"), recipe=recipe(), source="twins", train_rows=20)
+    with pytest.raises(UserError, match="weights takes 0.0 GB, and this cpu has 0.0 GB"):
+        finetune(replace(run, evaluation_rows=20))
+
+
+# Folders --------------------------------------------------------------------------------------------------------------
+
+
+def test_what_another_put_into_a_folder_stays(tmp_path, capsys):
+    out = tmp_path / "out"
+    given = ["finetune", "--model", "tiny/roberta", "--task", "rte", "--twins", *SMALL, "--out", str(out)]
+    assert main(given) == 0
+    assert main(["export", str(out), "--out", str(tmp_path / "copy")]) == 0
+    (tmp_path / "copy" / "notes.txt").write_text("mine")
+    capsys.readouterr()
+    for command in (
+        ["export", str(out), "--out", str(tmp_path / "copy"), "--overwrite"],
+        [*given[:-1], str(tmp_path / "copy"), "--overwrite"],
+    ):
+        assert main(command) == 2
+        assert "also holds notes.txt, which this program did not write" in one_error(capsys)
+    assert (tmp_path / "copy" / "notes.txt").read_text() == "mine"
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    assert main(["export", str(out), "--out", str(tmp_path / "notes"), "--overwrite"]) == 2
+    assert "is no model folder of this program" in one_error(capsys)
+    (tmp_path / "copy" / "notes.txt").unlink()
+    assert main(["export", str(out), "--out", str(tmp_path / "copy"), "--overwrite"]) == 0
+
+
+# Prediction -----------------------------------------------------------------------------------------------------------
+
+
+def test_predictions_are_the_evaluations(tmp_path, capsys):
+    """Rows longer than the run's max_length, and blanks in questions: both are read as in training."""
+    row = {"article": "good thing . " * 60, "options": ["a _ good one", "bad", "some", "what else"]}
+    rows = [row | {"question": f"it was _ {i} .", "answer": "ABCD"[i % 4]} for i in range(24)]
+    (tmp_path / "all").mkdir()
+    for name in ("train.jsonl", "validation.jsonl"):
+        (tmp_path / "all" / name).write_text("".join(json.dumps(one | {"n": i}) + "\n" for i, one in enumerate(rows)))
+    race = replace(tasks.get("race"), name="race2", path=str(tmp_path / "all"), blank="_", train_rows=None)
+    made = recipe(updates=3, sub_batches=1, max_length=48, max_tokens=2048)
+    result = finetune(Finetune(init="tiny/roberta", task=race, recipe=made), save=tmp_path / "model")
+    from muppet import paths
+
+    lines = (paths.run_dir(result.id) / "predictions.jsonl").read_text().splitlines()
+    evaluated = [json.loads(line)["prediction"] for line in lines]
+    for as_in in ("roles", "columns"):
+        asked = [
+            {"context": one["article"], "question": one["question"], "choices": one["options"]}
+            if as_in == "roles"
+            else one
+            for one in rows
+        ]
+        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in asked))
+        capsys.readouterr()
+        assert main(["predict", "--model", str(tmp_path / "model"), str(tmp_path / "rows.jsonl")]) == 0
+        answers = [json.loads(line)["choice"] for line in capsys.readouterr().out.splitlines()]
+        assert answers == evaluated
+
+
+@pytest.fixture(scope="module")
+def rte_model(tmp_path_factory, shared_artifacts) -> Path:  # noqa: F811
+    out = tmp_path_factory.mktemp("models") / "rte"
+    before = os.environ.get("MUPPET_ARTIFACTS")
+    os.environ["MUPPET_ARTIFACTS"] = str(shared_artifacts)
+    try:
+        assert main(["finetune", "--model", "tiny/roberta", "--task", "rte", "--twins", *SMALL, "--out", str(out)]) == 0
+    finally:
+        if before is not None:
+            os.environ["MUPPET_ARTIFACTS"] = before
+    return out
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        (
+            "a.jsonl",
+            b'{"text": "a", "pair": "b"}\n\n{"text": "a"}\n',
+            "a.jsonl line 3: no 'pair', which classification",
+        ),
+        ("a.csv", b"text,pair\na,b\nc,\n", "a.csv line 3: no 'pair'"),
+        ("a.jsonl", b'{"text": 5, "pair": "b"}\n', "a.jsonl line 1: `text` is 5, not text"),
+        ("a.jsonl", b'{"text": "\\ud800", "pair": "b"}\n', "a.jsonl line 1: `text` holds half of a surrogate pair"),
+        ("a.jsonl", b'{"text": "\xff", "pair": "b"}\n', "a.jsonl line 1: not UTF-8"),
+        ("a.csv", b"text;pair\na;b\n", "a.csv line 2: no 'pair', 'text'"),
+    ],
+)
+def test_a_row_that_the_head_cannot_read_is_named_by_file_and_line(rte_model, tmp_path, capsys, name, data, message):
+    (tmp_path / name).write_bytes(data)
+    assert main(["predict", "--model", str(rte_model), str(tmp_path / name)]) == 2
+    error = one_error(capsys)
+    assert message in error or "line 2: no 'text'" in error
+
+
+def test_a_byte_order_mark_and_the_columns_of_training_are_read(rte_model, tmp_path, capsys):
+    (tmp_path / "a.jsonl").write_bytes(
+        b'\xef\xbb\xbf{"sentence1": "a", "sentence2": "b"}\n{"text": "a", "pair": "b"}\n'
+    )
+    assert main(["predict", "--model", str(rte_model), str(tmp_path / "a.jsonl")]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == second
+
+
+def test_a_role_that_the_head_was_not_trained_on_is_refused(tmp_path, capsys):
+    out = str(tmp_path / "cola")
+    assert main(["finetune", "--model", "tiny/roberta", "--task", "cola", "--twins", *SMALL, "--out", out]) == 0
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "pair": "b"}\n')
+    capsys.readouterr()
+    assert main(["predict", "--model", out, str(tmp_path / "a.jsonl")]) == 2
+    assert "line 1: it has 'pair', and this head was trained on text alone" in one_error(capsys)
+
+
+# Signals and processes ------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(tmp_path):
+    given = ["finetune", "--model", "tiny/roberta", "--task", "rte", "--twins", "--rows", "400", "--max-length", "64"]
+    command = [
+        sys.executable,
+        "-m",
+        "muppet",
+        *given,
+        "--epochs",
+        "400",
+        "--batch",
+        "8",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    environment = {**os.environ, "MUPPET_ARTIFACTS": str(tmp_path / "a"), "OMP_NUM_THREADS": "1"}
+    started = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 300
+        while not list(tmp_path.glob("a/runs/*/progress.json")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        started.send_signal(signal.SIGINT)
+        _, errors = started.communicate(timeout=120)
+    finally:
+        started.kill()
+    assert started.returncode == 130 and "stopped after update" in errors and "Traceback" not in errors, errors[-1500:]
+    (saved,) = tmp_path.glob("a/runs/*/checkpoint/step-*")
+    assert int(saved.name.removeprefix("step-")) > 0
+
+
+def test_two_processes_may_be_the_first_to_need_a_tiny_model(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "a"))
+    for code, _, errors in finish(launch(2, "rte", "tiny/bert", str(tmp_path / "out.pt"), "updates=1"), timeout=300):
+        assert code == 0, errors[-1500:]
+    (built,) = tmp_path.glob("a/tiny/*/bert")
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {file.name for file in built.iterdir()}
+
+
+def test_whoever_builds_builds_the_whole(tmp_path, monkeypatch):
+    """transformers saves in the first of a run's processes alone; another may be the one that builds."""
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
+    monkeypatch.setattr("transformers.PreTrainedModel.should_save_on_this_rank", lambda *_: False)
+    assert {"config.json", "model.safetensors"} <= {file.name for file in models.folder("tiny/bert").iterdir()}
+
+
+def test_a_task_is_a_value_of_the_catalogue_or_checked():
+    from muppet.families.check import check
+
+    for task in tasks.ALL.values():
+        check(task)
+    with pytest.raises(UserError, match="task 'x': `columns` names no 'context', which span rows need"):
+        check(Task(name="x", family="span", path="a", columns=(("question", "q"),)))
