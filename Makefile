@@ -21,6 +21,10 @@ export MUPPET_DECIDE := $(DECIDE)
 endif
 
 PYTHON ?= python3
+KNOWN := PROFILE LAUNCHER ONLY YES SEEDS SEARCH RUN JOBS ARTEFACT CLAIM BUDGET DECIDE PYTHON
+GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
+$(if $(filter-out $(KNOWN),$(GIVEN)),$(error unknown variable $(filter-out $(KNOWN),$(GIVEN)); choose one of: $(KNOWN)))
+$(if $(filter-out 0 1,$(YES)),$(error YES=$(YES) says nothing; YES=1 spends what the plan says))
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready

@@ -6,6 +6,8 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable
 
+LISTED = 80  # names that a message lists at most
+
 
 class UserError(ValueError):
     """Bad input. The message names the file, the field and what to do; the command lines print it and exit with 2."""
@@ -23,7 +25,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is none of `known`; it offers the nearest, or lists them when none is near."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "choose one of: " + ", ".join(names)
+    listed = ", ".join(names[:LISTED]) + (f", … ({len(names)} in all)" if len(names) > LISTED else "")
+    hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {listed}"
     return UserError(f"unknown {kind} {name!r}: {hint}")
 
 

@@ -103,6 +103,7 @@ def test_an_answer_without_offset_is_a_whole_word_first_and_counted_when_there_a
     task = own("span", "question", "context", "answers", no_answer=False)
     one, two = ({"question": "q", "context": c, "answers": "5"} for c in (context, "5 of 5"))
     first, second = read(task, one, two)[0]
+    assert read(replace(task, no_answer=True), one | {"answers": ""}, two | {"answers": None})[0][1]["spans"] == []
     assert first["spans"] == [(24, 25)] and not first["several"] and second["spans"] == [(0, 1)] and second["several"]
 
 

@@ -109,6 +109,8 @@ def test_a_file_joins_a_mixture_and_each_family_is_told_by_its_roles(tmp_path, c
         (["--eval-file", "unlabelled.csv"], "not one example"),
         (["--out", "train.csv/out"], "nothing can be written into"),
         (["--task", "rte"], "give --task or --train-file"),
+        (["--family", "span"], "`columns` names no 'question', which span rows need"),
+        (["--train-file", "semi.csv"], "which column is the answer? give --label"),
         (["--name", "rte"], "the name of a dataset of the catalogue"),
         (["--max-length", "600"], "512 positions"),
     ],
@@ -118,6 +120,7 @@ def test_what_cannot_be_is_said_before_the_first_step(tmp_path, monkeypatch, cap
     put(tmp_path / "train.csv", text_rows(8))
     put(tmp_path / "odd.csv", [{"text": "a", "label": "maybe"}])
     put(tmp_path / "unlabelled.csv", [{"text": "a", "label": ""}])
+    (tmp_path / "semi.csv").write_text("text;label\na;b\n")
     (tmp_path / "empty.csv").write_text("text,label\n")
     given = ["finetune", "--model", "tiny/roberta", "--train-file", "train.csv", "--eval-file", "train.csv"]
     assert main([*given, "--out", "out", *SMALL, *more]) == 2

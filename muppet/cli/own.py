@@ -42,10 +42,9 @@ def task_of(args: argparse.Namespace) -> Task | None:
     table = read(args.train_file)
     rows: Any = table if isinstance(table, list) else TableRows(table)
     columns = _columns(args, rows[0])
-    roles = {re.sub(r"\d+$", "", role) if role.startswith("choice") else role for role, _ in columns}
-    roles = {"choices" if role == "choice" else role for role in roles}
-    labels = [row.get(dict(columns).get("label", ""), None) for row in rows]
-    family = args.family or _family(args.train_file, roles, labels)
+    roles = {"choices" if role.startswith("choice") else role for role, _ in columns}
+    labels = [row.get(dict(columns).get("label")) for row in rows]
+    family = args.family or _family(args.train_file, roles, labels, rows[0])
     known = {*NEEDED[family], *MAY.get(family, ())}
     named = {role for role in ROLES if getattr(args, role) is not None}
     columns = tuple(pair for pair in columns if pair[0] in known | named or pair[0].startswith("choice"))
@@ -55,7 +54,7 @@ def task_of(args: argparse.Namespace) -> Task | None:
         name=_name(args), family=family, path=f"local/{_name(args)}", files=tuple(files), columns=columns,
         evaluation=("validation",) if args.eval_file else (), classes=classes,
         metrics=tuple(args.metrics.split(",")) if args.metrics else _metrics(family, classes),
-        no_answer=any(not row.get(dict(columns)["answers"]) for row in rows) if family == "span" else None,
+        no_answer=any(not row.get(dict(columns).get("answers")) for row in rows) if family == "span" else None,
     )  # fmt: skip
     check(task)
     return identified(task)
@@ -90,21 +89,25 @@ def _columns(args: argparse.Namespace, row: Row) -> tuple[tuple[str, str], ...]:
     return tuple(columns)
 
 
-def _family(file: Path, roles: set[str], labels: list[Any]) -> Any:
+def _family(file: Path, roles: set[str], labels: list[Any], row: Row) -> Any:
     family = next((family for role, family in TOLD_BY if role in roles), None)
     if family is None:
-        raise UserError(f"{file}: which column is the label? give --label, --choices, --answers, --target or --tags")
+        raise UserError(
+            f"{file}: which column is the answer? give --label, --choices, --answers, --target or --tags; it has"
+            f" {', '.join(map(repr, row))}"
+        )
     fractions = [x for x in labels if isinstance(x, float) or (isinstance(x, str) and re.fullmatch(r"-?\d*\.\d+", x))]
     return "regression" if family == "classification" and any(float(x) % 1 for x in fractions) else family
 
 
 def _classes(family: str, columns: dict[str, str], rows: Iterable[Row]) -> tuple[str, ...] | None:
     """The labels or tags that occur in training, in order: of numbers, or of letters."""
-    if family not in ("classification", "tagging"):
+    role = {"classification": "label", "tagging": "tags"}.get(family)
+    if role not in columns:
         return None
     found: set[str] = set()
     for number, row in enumerate(rows):
-        value = row[columns["label" if family == "classification" else "tags"]]
+        value = row.get(columns[role])
         for label in (listed(value) or []) if family == "tagging" else [value]:
             if not isinstance(label, (str, int, type(None))):
                 raise UserError(f"row {number}: label {short(label)} is no class; give texts or whole numbers")

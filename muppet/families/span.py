@@ -34,8 +34,8 @@ class Span(Family):
     def read(self, task: Task, row: Row) -> Example:
         question, context = text(row["question"], "question").strip(), text(row["context"], "context")
         answers = listed(row["answers"])
-        if isinstance(answers, str):
-            answers = {"text": [answers], "answer_start": [None]}
+        if answers is None or isinstance(answers, str):
+            answers = {"text": [answers] if answers else [], "answer_start": [None]}
         if not isinstance(answers, dict) or not {"text", "answer_start"} <= answers.keys():
             raise BadRow(
                 f"`answers` is {short(answers)}, not {{'text': […], 'answer_start': […]}}; correct the Task's columns"

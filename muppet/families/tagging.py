@@ -13,7 +13,7 @@ from muppet.families.classification import majority
 from muppet.families.encoded import Encoded, Part, ranges
 from muppet.families.family import Family, Outputs
 from muppet.families.layout import Layout
-from muppet.families.roles import BadRow, Drop, Example, short, texts
+from muppet.families.roles import BadRow, Drop, Example, listed, short, texts
 from muppet.families.spec import HeadSpec, spec_of_classes
 from muppet.tasks.task import FamilyName, Row, Task, dataset_name
 
@@ -28,7 +28,7 @@ class Tagging(Family):
 
     def read(self, task: Task, row: Row) -> Example:
         assert task.classes is not None
-        tokens, tags = texts(row["tokens"], "tokens"), row["tags"]
+        tokens, tags = texts(row["tokens"], "tokens"), listed(row["tags"])
         if not tokens:
             raise Drop("empty sentence")
         if not isinstance(tags, (list, tuple)) or len(tags) != len(tokens):

@@ -120,5 +120,5 @@ def occurrences(text: str, part: str) -> list[int]:
 def dataset_name(task: Task) -> str:
     """`task (path, config)`, as messages name a dataset."""
     if task.files is not None:
-        return f"{task.name} ({', '.join(file for _, file in task.files)})"
+        return f"{task.name} ({', '.join(dict.fromkeys(file for _, file in task.files))})"
     return f"{task.name} ({task.path}{', ' + task.config if task.config else ''})"
