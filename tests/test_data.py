@@ -234,7 +234,7 @@ def test_twins_need_no_data_at_all(monkeypatch):
     rows = load_rows(get("mnli"), "train", source="twins", cap=7)
     assert (rows.found, rows.total, len(rows.rows)) == ("twins", 7, 7)
     with pytest.raises(UserError, match="no synthetic twin"):
-        load_rows(replace(get("mnli"), name="mine"), "train", source="twins")
+        load_rows(replace(get("wic"), name="mine"), "train", source="twins")
 
 
 def test_the_treebanks_folder(tmp_path, monkeypatch):
