@@ -27,6 +27,9 @@ ROWS = """one row a line, as JSON or CSV; what the head's family reads of it:
   tagging, parsing             {"tokens": ["…", "…"]}
 The columns that the head was trained on serve too. In CSV, a list is written as JSON."""
 
+LARGEST = 2**32 - 1  # whole number: products of seeds and of counts stay within 64 bits
+MOST_EPOCHS = 1e6  # passes; the schedule of more overflows
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do one command → its exit status."""
@@ -73,7 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     fine = commands.add_parser("finetune", help="train on one dataset and score it (paper §4)")
     fine.add_argument("--task", help="a dataset's name, or a .py file that defines one Task")
     fine.add_argument(
-        "--epochs", type=_positive(float), default=10.0, help="passes over the training rows (default 10)"
+        "--epochs",
+        type=_positive(float, most=MOST_EPOCHS),
+        default=10.0,
+        help="passes over the training rows (default 10)",
     )
     fine.add_argument("--batch", type=_positive(int), default=32, help="examples of an update (default 32)")
     fine.add_argument("--reuse-head", action="store_true", help="start from the pre-finetuned head")
@@ -114,12 +120,14 @@ def _add_overwrite(command: argparse.ArgumentParser) -> None:
     command.add_argument("--overwrite", action="store_true", help="replace a model of this program in --out")
 
 
-def _positive(kind: Callable[[str], Any], least: int | None = None) -> Callable[[str], Any]:
-    """A number above 0, or with `least` from that on; finite."""
+def _positive(kind: Callable[[str], Any], least: int | None = None, most: float | None = None) -> Callable[[str], Any]:
+    """A number above 0, or with `least` from that on; finite, and at most `most`."""
+
+    limit = most or (LARGEST if kind is int else sys.float_info.max)
 
     def read(text: str) -> Any:
         value = kind(text)
-        if not (value > 0 if least is None else value >= least) or value == float("inf"):
+        if not (value > 0 if least is None else value >= least) or value > limit:
             raise ValueError(text)
         return value
 

@@ -165,6 +165,7 @@ def test_export_copies_what_loads(pretrained, tmp_path, capsys):
             "copa: one example takes",
         ),
         (["predict", "--model", "no/such", "rows.jsonl"], "rows.jsonl"),
+        (["finetune", "--model", "tiny/roberta", "--task", "rte", "--out", "/", "--overwrite"], "--out /"),
         (["export", "prefinetune-nosuch-1", "--out", "x"], "unknown finished run with a model"),
         (["prefinetune", "--model", "tiny/roberta", "--tasks", "mine.py", "--out", "x"], "mine.py: no such file"),
     ],
@@ -178,7 +179,15 @@ def test_a_mistake_is_one_line_and_exit_2(tmp_path, monkeypatch, capsys, given, 
     assert not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "abc"])
+@pytest.mark.parametrize(("option", "value"), [("--seed", str(2**32)), ("--epochs", "1e300"), ("--lr", "inf")])
+def test_a_number_that_would_overflow_is_refused_by_name(capsys, option, value):
+    with pytest.raises(SystemExit) as end:
+        main(["finetune", "--model", "m", "--task", "rte", "--out", "x", option, value])
+    assert end.value.code == 2
+    assert f"{option}: invalid" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "abc", "9" * 30])
 def test_a_number_that_is_none_is_refused_by_name(capsys, value):
     with pytest.raises(SystemExit) as end:
         main(["prefinetune", "--model", "m", "--tasks", "rte", "--out", "x", "--updates", value])

@@ -169,6 +169,21 @@ def test_a_bad_file_is_named_with_its_line(tmp_path, name, data, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_cell_nested_too_deeply_is_one_line():
+    deep = "[" * 100_000
+    with pytest.raises(UserError, match=r"row 0: `choices` is '\[\["):
+        read(own("commonsense", "question", "choices", "label"), {"question": "q", "choices": deep, "label": 0})
+
+
+def test_a_parquet_file_without_rows_is_named(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="a.parquet: no rows"):
+        files.read(tmp_path / "a.parquet")
+
+
 # Identity -------------------------------------------------------------------------------------------------------------
 
 

@@ -305,6 +305,11 @@ def test_what_another_put_into_a_folder_stays(tmp_path, capsys):
     assert "is no model folder of this program" in one_error(capsys)
     (tmp_path / "copy" / "notes.txt").unlink()
     assert main(["export", str(out), "--out", str(tmp_path / "copy"), "--overwrite"]) == 0
+    (tmp_path / "link").symlink_to("copy")  # of a link, the folder that it names is replaced
+    (tmp_path / "copy" / "config.json").write_text("{}")
+    assert main(["export", str(out), "--out", str(tmp_path / "link"), "--overwrite"]) == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "copy" / "config.json").read_text() == (out / "config.json").read_text()
 
 
 # Prediction -----------------------------------------------------------------------------------------------------------

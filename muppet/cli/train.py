@@ -174,7 +174,7 @@ def export(args: argparse.Namespace) -> int:
 def _free(out: Path, overwrite: bool) -> None:
     """Refuse an output folder that cannot be written, that exists unless it may be replaced, or that holds anything
     else than what this program wrote there."""
-    above = next(place for place in out.absolute().parents if place.exists())
+    above = next(place for place in (*out.absolute().parents, Path("/")) if place.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise UserError(f"--out {out}: nothing can be written into {above}; give another folder")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
@@ -194,9 +194,10 @@ def _free(out: Path, overwrite: bool) -> None:
 
 
 def _copy(source: Path, out: Path) -> None:
-    """Copy a model folder; `out` appears whole or not at all."""
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.absolute().with_name(f".{out.absolute().name}.writing")
+    """Copy a model folder; `out` appears whole or not at all. Where it is a link, the folder that it names does."""
+    out = out.resolve()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.writing")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         shutil.copytree(source, temporary)

@@ -35,9 +35,12 @@ def read(file: Path) -> Any:
         import pyarrow.parquet as pq
 
         try:
-            return pq.read_table(file)
+            table = pq.read_table(file)
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{file}: cannot be read as parquet ({str(error).splitlines()[0]}); get it again") from None
+        if not table.num_rows:
+            raise UserError(f"{file}: no rows; give a table with rows")
+        return table
     return [row for _, row in parse(file.read_bytes(), str(file), what)]
 
 

@@ -96,7 +96,7 @@ def listed(value: Any) -> Any:
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         try:
             return json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):  # nested too deeply: no list of texts either
             return value
     return value
 
