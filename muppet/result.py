@@ -16,7 +16,7 @@ from muppet.errors import UserError
 from muppet.paths import write_text
 from muppet.runs import Run, digest, facts, run_id
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class ResultError(UserError):
@@ -35,17 +35,49 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Point:
+    """One evaluation along a fine-tuning: after how many updates, what its weights were judged by (the higher the
+    better), and its scores; summaries are decoded for the best and the last point only, others have none."""
+
+    update: int
+    judged: float
+    scores: dict[str, Score]
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Point:
+        """The point that `dataclasses.asdict` made plain."""
+        return cls(**{**plain, "scores": {key: Score(**value) for key, value in plain["scores"].items()}})
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """All that is kept of one run."""
 
     id: str
     facts: dict[str, Any]
-    scores: dict[str, Score]  # `task/split/metric`
+    scores: dict[str, Score]  # `task/split/metric`, of the best point of the curve
     data: dict[str, dict[str, Any]]  # `task/split` → rows, fingerprint, found, dropped
     training: dict[str, Any]  # updates, loss per task, epochs per dataset, …
     cost: dict[str, Any]  # seconds, tokens, flops, device, processes, peak_memory_bytes
     environment: dict[str, Any]  # versions, commit, dirty, hardware
+    curve: list[Point] = field(default_factory=list)  # the evaluations of a fine-tuning, in order
     schema: int = field(default=SCHEMA)
+
+    @property
+    def last(self) -> dict[str, Score]:
+        """The scores of the weights that the training ended with."""
+        ended_best = not self.curve or best(self.curve) == len(self.curve) - 1
+        return self.scores if ended_best else self.curve[-1].scores
+
+
+def best(curve: Sequence[Point]) -> int:
+    """The place of the best point; of equals the latest, as fairseq's `checkpoint_best` is the latest."""
+    return max(range(len(curve)), key=lambda place: (curve[place].judged, place))
+
+
+def without_items(scores: Mapping[str, Score]) -> dict[str, Score]:
+    """`scores` without those of single examples."""
+    return {key: dataclasses.replace(score, items=None) for key, score in scores.items()}
 
 
 def pack_items(items: Sequence[float]) -> str:
@@ -66,7 +98,8 @@ def unpack_items(text: str) -> list[float]:
 def write(result: Result, path: Path) -> None:
     """Write `result` to `path` whole: a temporary file, flushed to disk, then renamed over it."""
     plain = dataclasses.asdict(result)
-    plain["scores"] = {k: {f: v for f, v in s.items() if v is not None} for k, s in plain["scores"].items()}
+    for holder in (plain, *plain["curve"]):
+        holder["scores"] = {k: {f: v for f, v in s.items() if v is not None} for k, s in holder["scores"].items()}
     plain["checksum"] = digest(plain)
     write_text(path, json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -92,9 +125,10 @@ def read(path: Path, run: Run | None = None) -> Result:
         raise ResultError(f"{path}: fields {sorted(names ^ set(plain))} are missing or unknown; run again")
     try:
         scores = {key: Score(**value) for key, value in plain["scores"].items()}
-    except (TypeError, AttributeError) as error:
-        raise ResultError(f"{path}: field `scores`: {error}; run again") from None
-    for key, score in scores.items():
+        curve = [Point.of(point) for point in plain["curve"]]
+    except (TypeError, AttributeError, KeyError) as error:
+        raise ResultError(f"{path}: fields `scores` and `curve`: {error}; run again") from None
+    for key, score in [*scores.items(), *(pair for point in curve for pair in point.scores.items())]:
         if why := _check_score(score):
             raise ResultError(f"{path}: score `{key}` {why}; run again")
     name = plain["id"]
@@ -103,7 +137,8 @@ def read(path: Path, run: Run | None = None) -> Result:
     if name != path.stem:
         raise ResultError(f"{path}: field `id` is {name}, not the file's name: a renamed copy; delete it or rename it")
     try:
-        foreign = sorted(scores.keys() - _scored(plain["facts"], scores))
+        keys = {*scores, *(key for point in curve for key in point.scores)}
+        foreign = sorted(keys - _scored(plain["facts"], keys))
     except (TypeError, KeyError, AttributeError) as error:
         raise ResultError(f"{path}: field `facts` is not a run's ({error}); run again") from None
     if foreign:
@@ -111,7 +146,7 @@ def read(path: Path, run: Run | None = None) -> Result:
     if run is not None and plain["id"] != run_id(run):
         field_name = _difference(plain["facts"], facts(run))
         raise ResultError(f"{path}: field `{field_name}` is not the declared run's; run again")
-    return Result(**(plain | {"scores": scores}))
+    return Result(**(plain | {"scores": scores, "curve": curve}))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from muppet.values import hash_once
 # what is drawn and in which order, dropout's random stream, a loss, the optimiser, the layout of rows. Rounding alone
 # (another grouping of the same sums) does not count. tests/test_numerics.py recomputes a small run, so that none passes
 # unseen; results of an older version stay what they were, under ids that nothing declares any more.
-NUMERICS = 1
+NUMERICS = 2
 
 Order = Literal["heterogeneous", "batch_homogeneous", "dataset_homogeneous"]
 Source = Literal["hub", "twins"]
@@ -44,6 +44,10 @@ class R3F:
     fp32_noise: bool = True
     token_kl: Literal["mean", "sum"] = "mean"  # of the divergences of one example's decisions
     summaries: R3F | None = None  # how summaries are regularised, when otherwise than the rest (P27)
+
+    def __post_init__(self) -> None:
+        if self.eps < 0 or self.weight < 0:
+            raise UserError(f"R3F: `eps` is {self.eps} and `weight` {self.weight}; neither may be below 0")
 
 
 @hash_once
@@ -69,6 +73,7 @@ class Recipe:
     clip_norm: float | None = None
     dropout: float | None = None  # None: the model's own
     attention_dropout: float | None = None
+    activation_dropout: float | None = None  # after the activation of feed-forward layers, where the model has it
     max_length: int = 512  # tokens of one row
     sub_batches: int = 64  # of one update, whatever the number of processes (paper §3.2: 64 workers)
     batching: Order = "heterogeneous"
@@ -93,6 +98,8 @@ class Recipe:
             raise UserError("a recipe takes at most one of `warmup_updates` and `warmup_share`")
         if (self.sampling == "temperature") != (self.temperature is not None):
             raise UserError("`temperature` goes with `sampling='temperature'`")
+        if self.weight_decay < 0:
+            raise UserError(f"a recipe's `weight_decay` is {self.weight_decay}; it may not be below 0")
 
 
 @hash_once
@@ -132,6 +139,7 @@ class Finetune:
     fraction: float | None = None  # of the training rows; nested subsets within one `draw` (paper §5.3)
     draw: int | None = None
     held_out: float | None = None  # share of the training rows set aside, and scored as split `held_out`
+    evaluations: int | None = None  # at equal distances, the last at the end; the best is kept (None: at the end alone)
     train_on: tuple[tuple[Task, int], ...] | None = None  # (task, weight) when other than `task` alone (paper Table 6)
     evaluate_on: tuple[Task, ...] | None = None  # further tasks scored with the same head
     source: Source = "hub"
@@ -143,6 +151,15 @@ class Finetune:
 
     def __post_init__(self) -> None:
         _check_seed(self.seed)
+        for task, weight in self.train_on or ():
+            if weight < 1:
+                raise UserError(
+                    f"{task.name} has weight {weight} in `train_on`; a weight is a whole number of passes, 1 or more"
+                )
+        if self.evaluations is not None and self.evaluations < 1:
+            raise UserError(f"`evaluations` is {self.evaluations}; give 1 or more, of which the last is at the end")
+        if self.recipe.updates is not None:
+            check_evaluations(self, self.recipe.updates)
 
     @property
     def label(self) -> str:
@@ -152,6 +169,15 @@ class Finetune:
 
 
 Run = Prefinetune | Finetune
+
+
+def check_evaluations(run: Finetune, updates: int) -> None:
+    """Raise UserError when a training has fewer updates than evaluations."""
+    if (run.evaluations or 1) > updates:
+        raise UserError(
+            f"{run.task.name}: {run.evaluations} evaluations of a training of {updates} updates;"
+            " lower `evaluations`, or train longer"
+        )
 
 
 def _check_seed(seed: int) -> None:

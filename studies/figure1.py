@@ -5,8 +5,9 @@
     make figure1 PROFILE=paper LAUNCHER=slurm
 
 RoBERTa-base pre-finetuned on 10, 16, 22, 28, 34, 40 and all datasets, each set holding the ones before (P18, P35),
-against no pre-finetuning; then 12 points × 5 seeds on five sets, all of which every mixture has seen (P19): 7
-pre-finetunings and 2,400 fine-tunings, of which the first point of four sets is Table 3's and 4's.
+against no pre-finetuning; then 12 points × 5 seeds on five sets, all of which every mixture has seen (P19): 9
+pre-finetunings (the last point has the tables' three seeds, P60) and 2,400 fine-tunings, of which the first point of
+four sets is Table 3's and 4's. A point lies where its mixture has distinct datasets: "40 sets" at 38 (P35).
 What to expect: below 10 to 25 datasets worse than no pre-finetuning, for all but one set; past that a linear rise. The
 paper prints no number, so the claims (C23-C25) are judged on our points alone.
 """
@@ -22,9 +23,9 @@ from studies.recipes import ROBERTA_B, five, measured, scales
 def study() -> Study:
     """A curve per dataset, a point per mixture."""
     cells = [
-        replace(measured(row, name, init, task, metric), x=x)
+        replace(measured(row, name, start, task, metric), x=x)
         for row, (task, metric) in five().items()
-        for name, (x, init) in scales(ROBERTA_B).items()
+        for name, (x, start) in scales(ROBERTA_B).items()
     ]
     return Study(
         name="figure1",

@@ -4,8 +4,8 @@
     make figure2 PROFILE=paper LAUNCHER=slurm
 
 Three pre-finetunings of RoBERTa-base on 35 datasets, the five evaluation sets among them (P33), alike but for the order
-of their sub-batches; then 12 points × 5 seeds on each set: 900 fine-tunings. The base model's line is Figure 1's first
-point.
+of their sub-batches, each with three seeds (P60); then 12 points × 5 seeds on each set: 900 fine-tunings. The base
+model's line is Figure 1's first point.
 What to expect: the paper shows heterogeneous batches ahead "by a significant margin" on all five, and prints no number.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from muppet.runs import Order
 from studies.kit.study import Study
-from studies.recipes import ROBERTA_B, five, measured, prefinetuning, scale_order
+from studies.recipes import ROBERTA_B, Start, five, measured, prefinetuning, repeated, scale_order
 
 DATASETS = 35
 POLICIES: dict[str, Order] = {
@@ -28,12 +28,12 @@ POLICIES: dict[str, Order] = {
 def study() -> Study:
     """A row per policy, and the base model's."""
     run = prefinetuning(ROBERTA_B, scale_order(ROBERTA_B)[:DATASETS])
-    rows = {"RoBERTa-B": ROBERTA_B} | {
-        row: replace(run, recipe=replace(run.recipe, batching=policy)) for row, policy in POLICIES.items()
-    }
+    rows: dict[str, Start] = {"RoBERTa-B": ROBERTA_B}
+    for row, policy in POLICIES.items():
+        rows[row] = repeated(replace(run, recipe=replace(run.recipe, batching=policy)))
     cells = [
-        replace(measured(row, column, init, task, metric), x=0 if init == ROBERTA_B else DATASETS)
-        for row, init in rows.items()
+        replace(measured(row, column, start, task, metric), x=0 if start == ROBERTA_B else DATASETS)
+        for row, start in rows.items()
         for column, (task, metric) in five().items()
     ]
     return Study(

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from muppet.runs import Prefinetune
 from muppet.tasks import get
 from muppet.tasks.task import Task
 from studies.kit.decisions import option
 from studies.kit.study import Cell, Study
-from studies.recipes import ROBERTA_B, finetuning, finetunings, scales
+from studies.recipes import ROBERTA_B, Start, finetuning, finetunings, scales
 
 FRACTIONS = (0.1, 0.2125, 0.325, 0.4375, 0.55, 0.6625, 0.775, 0.8875, 1.0)
 
@@ -31,9 +30,9 @@ def study() -> Study:
     datasets |= {} if third == "none" else {{"wnli": "WNLI", "stsb": "STS-B"}[third]: get(third)}
     unseen = tuple(task.name for task in datasets.values()) if option("scale_last") == "exclude_held_out" else ()
     cells = [
-        cell(f"{name} | {scale}", task, init, fraction)
+        cell(f"{name} | {scale}", task, start, fraction)
         for name, task in datasets.items()
-        for scale, (_, init) in scales(ROBERTA_B, unseen).items()
+        for scale, (_, start) in scales(ROBERTA_B, unseen).items()
         for fraction in FRACTIONS
     ]
     return Study(
@@ -45,10 +44,10 @@ def study() -> Study:
     )
 
 
-def cell(row: str, task: Task, init: str | Prefinetune, fraction: float) -> Cell:
+def cell(row: str, task: Task, start: Start, fraction: float) -> Cell:
     """One recipe with each seed as a draw of rows; at 100 % there is nothing to draw, and the runs are a table's."""
     recipe = finetuning(task, "roberta")
-    runs = [run for run in finetunings(init, task) if run.recipe == recipe]
+    runs = [run for run in finetunings(start, task) if run.recipe == recipe]
     if fraction < 1:
         runs = [replace(run, fraction=fraction, draw=run.seed) for run in runs]
     metric = "spearman" if task.family == "regression" else "accuracy"

@@ -7,13 +7,17 @@ that the same codebase publishes.
 Fine-tuning (§4: "a fixed hyper-parameter search … learning rate, Adam ε … and dropout"). The paper gives no grid
 (P37). Ours, settled once for every table: the learning rates of the codebase's published GLUE recipes (RoBERTa 1e-5
 and 2e-5, BART 5e-6 to 2e-5) and a third above RoBERTa's, Adam ε of those recipes (1e-6) and of Tables 7 and 8 (1e-8),
-dropout 0.1 and none: 12 points. Each point runs with 5 seeds, and the same runs serve both protocols. All else is
-fixed per dataset, after the published recipes where there is one: 10 epochs, 6 % warm-up (QQP 25 %), β₂ 0.98, decay
-0.1 (BART 0.01), no clipping; SQuAD: 2 epochs of 48 (ours, there is no published recipe in that codebase).
+dropout 0.1 and none: 12 points. Each point runs with 5 seeds on all training rows, evaluated at each epoch's end
+(P58); with a part held out for the honest protocol, these are other runs (P59). All else is fixed per dataset, after
+the published recipes where there is one: 10 epochs, 6 % warm-up (RoBERTa's QQP 25 %), β₂ 0.98, decay 0.1 (BART 0.01),
+no clipping; SQuAD: 2 epochs of 48 (ours, there is no published recipe in that codebase).
+
+Seeds of pre-finetuning (P60): `PRE_SEEDS` where base-size arms are compared with each other, 1 elsewhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from itertools import product
@@ -28,6 +32,7 @@ from studies.kit.decisions import option
 from studies.kit.study import Cell
 
 Kind = Literal["roberta", "bart"]
+Start = str | Prefinetune | tuple[Prefinetune, ...]  # of fine-tuning; several: one pre-finetuning with several seeds
 
 ROBERTA_B, ROBERTA_L, BART = "FacebookAI/roberta-base", "FacebookAI/roberta-large", "facebook/bart-large"
 RELEASED_B, RELEASED_L = "facebook/muppet-roberta-base", "facebook/muppet-roberta-large"
@@ -35,7 +40,7 @@ RELEASED_B, RELEASED_L = "facebook/muppet-roberta-base", "facebook/muppet-robert
 TABLE7 = Recipe(
     optimizer="adam", adam_betas=(0.9, 0.999), adam_eps=1e-8, lr=6e-5, schedule="polynomial", dropout=0.1,
     weight_decay=0.01, warmup_updates=5_000, updates=200_000, max_tokens=1024,
-    max_length=1024, attention_dropout=0.1, label_smoothing=0.1, clip_norm=0.1,
+    max_length=1024, attention_dropout=0.1, activation_dropout=0.0, label_smoothing=0.1, clip_norm=0.1,
 )
 TABLE8 = Recipe(
     optimizer="adam", adam_betas=(0.9, 0.999), adam_eps=1e-8, lr=3e-5, schedule="polynomial", dropout=0.1,
@@ -50,6 +55,8 @@ RELEASED_R3F: dict[Kind, R3F] = {
 }
 
 SEEDS = range(5)
+PRE_SEEDS = range(3)  # fine-tuning seed s starts from pre-finetuning seed s modulo 3: no fine-tuning more for it
+EVALUATIONS = 10  # of a recipe in updates; one in epochs is evaluated at the end of each
 SEARCH = {"roberta": (1e-5, 2e-5, 3e-5), "bart": (5e-6, 1e-5, 2e-5)}  # learning rates
 SUMMARIES = (1e-5, 3e-5, 6e-5)  # of summarization: the published 3e-5 and Table 7's, nothing else searched
 SQUAD = {  # answers to the decision `squad`: task, metric
@@ -98,11 +105,16 @@ def prefinetuning(model: str, tasks: tuple[Task, ...] | None = None, *, seed: in
     return Prefinetune(model=model, tasks=tasks or mixture(model), recipe=recipe, seed=seed)
 
 
-def rows() -> dict[str, str | Prefinetune]:
+def repeated(run: Prefinetune) -> tuple[Prefinetune, ...]:
+    """`run` with each of the seeds of pre-finetuning."""
+    return tuple(replace(run, seed=seed) for seed in PRE_SEEDS)
+
+
+def rows() -> dict[str, Start]:
     """The measured rows of Tables 3 to 5: what each starts from."""
     return {
         "RoBERTa-B": ROBERTA_B,
-        "RoBERTa-B + MUPPET": prefinetuning(ROBERTA_B),
+        "RoBERTa-B + MUPPET": repeated(prefinetuning(ROBERTA_B)),
         "RoBERTa-B + MUPPET (released)": RELEASED_B,
         "RoBERTa-L": ROBERTA_L,
         "RoBERTa-L + MUPPET": prefinetuning(ROBERTA_L),
@@ -127,6 +139,7 @@ def finetuning(task: Task, family: Kind) -> Recipe:
             adam_betas=(0.9, 0.999),
             dropout=0.1,
             attention_dropout=0.1,
+            activation_dropout=0.0,
             updates=15_000 if task.name == "xsum" else 20_000,
             warmup_updates=500,
             max_tokens=2048,
@@ -143,10 +156,11 @@ def finetuning(task: Task, family: Kind) -> Recipe:
         adam_eps=EPSILONS[0],
         dropout=DROPOUTS[0],
         attention_dropout=0.1,
+        activation_dropout=0.0 if family == "bart" else None,  # RoBERTa's layers have none
         adam_betas=(0.9, 0.98),
         weight_decay=0.01 if family == "bart" or span else 0.1,
         epochs=2 if span else 10,
-        warmup_share=0.25 if task.name == "qqp" else 0.06,
+        warmup_share=0.25 if (family, task.name) == ("roberta", "qqp") else 0.06,
         max_examples=SENTENCES[family].get(task.name, 16),
         max_length=384 if span else 512,
         sub_batches=1,
@@ -171,48 +185,66 @@ def reuses_head(init: str | Prefinetune, task: Task) -> bool:
     return {"paper": small, "always": True, "never": False}[str(option("reuse_head"))]
 
 
-def finetunings(init: str | Prefinetune, task: Task) -> tuple[Finetune, ...]:
-    """Every run behind one cell: each point of the search with each seed, part of the training rows held out."""
-    family = kind(init if isinstance(init, str) else init.model)
-    held_out = 0.1 if (task.train_rows or SMALL) < SMALL else 0.02
-    reuse = reuses_head(init, task)
+def finetunings(start: Start, task: Task) -> tuple[Finetune, ...]:
+    """Every run behind one cell: each point of the search with each seed, on all training rows."""
+    starts = start if isinstance(start, tuple) else (start,)
+    family = kind(starts[0] if isinstance(starts[0], str) else starts[0].model)
+    reuse = reuses_head(starts[0], task)
     return tuple(
-        Finetune(init=init, task=task, recipe=recipe, seed=seed, reuse_head=reuse, held_out=held_out)
+        Finetune(
+            init=starts[seed % len(starts)],
+            task=task,
+            recipe=recipe,
+            seed=seed,
+            reuse_head=reuse,
+            evaluations=round(recipe.epochs) if recipe.epochs else EVALUATIONS,
+        )
         for recipe in search(finetuning(task, family), family)
         for seed in SEEDS
     )
 
 
+def apart(runs: Iterable[Finetune]) -> tuple[Finetune, ...]:
+    """`runs` with a part of the training rows held out: a tenth, of large sets a fiftieth."""
+    return tuple(
+        replace(run, held_out=0.1 if (run.task.train_rows or SMALL) < SMALL else 0.02) for run in runs
+    )
+
+
 def measured(
-    row: str, column: str, init: str | Prefinetune, task: Task, metric: str, printed: str = "", split: str | None = None
+    row: str, column: str, start: Start, task: Task, metric: str, printed: str = "", split: str | None = None
 ) -> Cell:
-    """The cell of `task` fine-tuned from `init`: its search × seeds, scored by `metric`, in the paper `printed`."""
+    """The cell of `task` fine-tuned from `start`: its search × seeds, scored by `metric`, in the paper `printed`."""
+    runs = finetunings(start, task)
     return Cell(
         row=row,
         column=column,
         metric=printed or metric,
-        runs=finetunings(init, task),
+        runs=runs,
+        honest=apart(runs),
         score=task.key(split, metric),
-        select=task.key("held_out", metric),
+        judge=task.key(split),
+        select=task.key("held_out"),
     )
 
 
-def summarized(row: str, column: str, init: str | Prefinetune, task: Task) -> list[Cell]:
+def summarized(row: str, column: str, start: Start, task: Task) -> list[Cell]:
     """The three ROUGE scores of one set of runs, on the test split (P42)."""
     scores = {"R1": "rouge1", "R2": "rouge2", "RL": str(option("rouge"))}
-    return [measured(row, column, init, task, metric, name, "test") for name, metric in scores.items()]
+    return [measured(row, column, start, task, metric, name, "test") for name, metric in scores.items()]
 
 
-def folded(row: str, column: str, init: str | Prefinetune, task: Task, metric: str) -> Cell:
+def folded(row: str, column: str, start: Start, task: Task, metric: str) -> Cell:
     """Ten-fold cross-validation for a set without an evaluation split (P15): fold i holds out tenth i, with seed i."""
-    runs = []
+    runs: list[Finetune] = []
     for fold in range(10):
         rest = tuple(tenth for tenth in range(10) if tenth != fold)
         part = replace(task, partition=(("train", rest), ("validation", (fold,))), evaluation=("validation",))
-        runs += [replace(run, seed=fold) for run in finetunings(init, part) if run.seed == 0]
+        starts = start[fold % len(start)] if isinstance(start, tuple) else start
+        runs += [replace(run, seed=fold) for run in finetunings(starts, part) if run.seed == 0]
     return Cell(
-        row=row, column=column, metric=metric, runs=tuple(runs), score=task.key("validation", metric),
-        select=task.key("held_out", metric), folds=True,
+        row=row, column=column, metric=metric, runs=tuple(runs), honest=apart(runs),
+        score=task.key("validation", metric), judge=task.key("validation"), select=task.key("held_out"), folds=True,
     )
 
 
@@ -237,7 +269,7 @@ def scale_order(model: str) -> tuple[Task, ...]:
     return tuple(task for task in order if kind(model) == "bart" or task.family != "summarization")
 
 
-def scales(model: str, unseen: tuple[str, ...] = ()) -> dict[str, tuple[int, str | Prefinetune]]:
+def scales(model: str, unseen: tuple[str, ...] = ()) -> dict[str, tuple[int, Start]]:
     """The checkpoints of Figures 1 and 3 by name, as (number of datasets, what fine-tuning starts from).
 
     The last is the tables' own pre-finetuning, but for the datasets named `unseen`. It holds each dataset once, while
@@ -245,9 +277,9 @@ def scales(model: str, unseen: tuple[str, ...] = ()) -> dict[str, tuple[int, str
     """
     order = scale_order(model)
     last = tuple(task for task in mixture(model) if task.name not in unseen)
-    points: dict[str, tuple[int, str | Prefinetune]] = {"0 sets": (0, model)}
+    points: dict[str, tuple[int, Start]] = {"0 sets": (0, model)}
     points |= {f"{k} sets": (k, prefinetuning(model, order[:k])) for k in SCALES if k <= len(order)}
     if unseen:
         return points | {f"{len(last)} sets (each once)": (len(last), prefinetuning(model, last))}
     entries = len({*order, *last})
-    return points | {f"{entries} sets (all)": (entries, prefinetuning(model, last))}
+    return points | {f"{entries} sets (all)": (entries, repeated(prefinetuning(model, last)))}

@@ -30,11 +30,11 @@ REFERENCE = {  # rows that the paper takes from elsewhere, and the columns they 
 def study() -> Study:
     """Accuracy columns for every row, ROUGE for BART, and the rows that are the paper's alone."""
     cells: list[Cell] = []
-    for row, init in rows().items():
-        cells += [measured(row, column, init, get(name), "accuracy") for column, name in ACCURACY.items()]
+    for row, start in rows().items():
+        cells += [measured(row, column, start, get(name), "accuracy") for column, name in ACCURACY.items()]
         if row.startswith("BART"):
             for column, name in SUMMARIES.items():
-                cells += summarized(row, column, init, get(name))
+                cells += summarized(row, column, start, get(name))
     for row, columns in REFERENCE.items():
         for column in columns:
             metrics = ("R1", "R2", "RL") if column in SUMMARIES else ("accuracy",)

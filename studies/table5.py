@@ -30,13 +30,13 @@ def study() -> Study:
     """Every row has the first four columns, BART the summaries; Pegasus is the paper's numbers alone."""
     cells: list[Cell] = []
     hyperpartisan = folded if option("hyperpartisan") == "cv" else measured
-    for row, init in rows().items():
-        cells.append(hyperpartisan(row, "Hyperpartisan", init, get("hyperpartisan"), "accuracy"))
+    for row, start in rows().items():
+        cells.append(hyperpartisan(row, "Hyperpartisan", start, get("hyperpartisan"), "accuracy"))
         for column, (name, metric, printed) in STRUCTURED.items():
-            cells.append(measured(row, column, init, get(name), metric, printed))
+            cells.append(measured(row, column, start, get(name), metric, printed))
         if row.startswith("BART"):
             for column, name in SUMMARIES.items():
-                cells += summarized(row, column, init, get(name))
+                cells += summarized(row, column, start, get(name))
     for column in SUMMARIES:
         cells += [Cell(row="Pegasus", column=column, metric=metric, why="paper only") for metric in ("R1", "R2", "RL")]
     return Study(

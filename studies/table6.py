@@ -17,7 +17,7 @@ from muppet.runs import Finetune, Prefinetune, Recipe
 from muppet.tasks import get
 from studies.kit.decisions import option
 from studies.kit.study import Cell, Study
-from studies.recipes import ROBERTA_L, SEEDS, prefinetuning
+from studies.recipes import EVALUATIONS, ROBERTA_L, SEEDS, prefinetuning
 
 ROUNDS = {"A1": "anli_r1", "A2": "anli_r2", "A3": "anli_r3"}
 PLAIN = {"snli": 1, "mnli": 1}
@@ -55,7 +55,15 @@ def study() -> Study:
         for name, weights in MIXTURES.items():
             mixture = tuple((get(task), weight) for task, weight in weights.items())
             runs = tuple(
-                Finetune(init=init, task=first, recipe=RECIPE, seed=seed, train_on=mixture, evaluate_on=tuple(others))
+                Finetune(
+                    init=init,
+                    task=first,
+                    recipe=RECIPE,
+                    seed=seed,
+                    evaluations=EVALUATIONS,  # the script evaluates every 2,000 updates
+                    train_on=mixture,
+                    evaluate_on=tuple(others),
+                )
                 for seed in SEEDS
             )
             keys = {column: get(task).key(get(task).evaluation[place]) for column, task in ROUNDS.items()}

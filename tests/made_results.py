@@ -18,8 +18,8 @@ def wanted(studies: dict[str, Study]) -> dict[str, set[str]]:
     keys: dict[str, set[str]] = defaultdict(set)
     for study in studies.values():
         for cell in study.cells:
-            for run in cell.runs:
-                keys[run_id(run)] |= {*cell.score.split(" + "), *([cell.select] if cell.select else [])}
+            for run in (*cell.runs, *cell.honest):
+                keys[run_id(run)] |= {*cell.score.split(" + "), *filter(None, (cell.judge, cell.select))}
                 if (up := parent(run)) is not None:
                     keys[run_id(up)] |= set()
     return keys

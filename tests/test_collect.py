@@ -59,7 +59,7 @@ def spoil_edited(text: str) -> str:
 
 
 def spoil_schema(text: str) -> str:
-    return text.replace('"schema": 1', '"schema": 99')
+    return text.replace('"schema": 2', '"schema": 99')
 
 
 def spoil_percent(text: str) -> str:
@@ -130,7 +130,7 @@ def spoil_list(text: str) -> str:
         (spoil_score(items=result.pack_items([1, 0] * 99)), "has `n` 200 and 198 items"),
         (spoil_score(items=result.pack_items([1, 0, 0, 0] * 50)), "its items' mean is 0.2500"),
         (spoil_score(items=3), "has damaged `items`"),
-        (spoil_score(lucky=3), "field `scores`"),
+        (spoil_score(lucky=3), "fields `scores` and `curve`: "),
         (spoil_key, "score `sst2/validation/accuracy` is of a task that this run does not score"),
         (spoil_twice, "key `value` stands twice"),
         (spoil_empty, "not a whole result file"),
@@ -318,7 +318,65 @@ def test_honest_measures_nothing_without_held_out_scores_to_select_by() -> None:
         finish(child(init="tiny/roberta", lr=lr), 0.5)
     frame = cells_frame(study, "smoke", protocols=PROTOCOLS)
     here = frame[(frame["row"] == "RoBERTa-B") & (frame["column"] == "RTE")]
-    assert dict(zip(here["protocol"], here["state"])) == {"paper": "measured", "honest": "pending"}
+    assert dict(zip(here["protocol"], here["state"])) == {"paper": "measured", "honest": "pending", "last": "measured"}
+
+
+def curved(run, curve: list[float], key: str = "rte/validation/accuracy"):
+    """The result of `run` whose evaluations gave `curve`: its scores are of the best of them."""
+    points = [
+        result.Point(update=k, judged=v, scores={key: Score(value=v, n=200, low=v - 0.01, high=v + 0.01)})
+        for k, v in enumerate(curve, 1)
+    ]
+    top = points[result.best(points)].scores
+    result.write(replace(result_of(run, 0.5), scores=top, curve=points), records.result_path("smoke", run))
+
+
+def test_all_protocols_are_read_from_one_run_that_trained_on_all_rows() -> None:
+    """`honest` and `last` do not read weights that were best on the evaluation set."""
+    for seed, curve in enumerate(([0.5, 0.7, 0.6], [0.4, 0.5, 0.6])):
+        curved(child(init="tiny/roberta", seed=seed), curve)
+    frame = cells_frame(small_study(), "smoke", protocols=PROTOCOLS)
+    cells = frame[(frame["row"] == "RoBERTa-B") & (frame["column"] == "RTE")].set_index("protocol")
+    assert {name: sorted(cells.loc[name, "seeds"]) for name in PROTOCOLS} == {
+        "paper": [0.6, 0.7], "honest": [0.6, 0.6], "last": [0.6, 0.6]
+    }  # fmt: skip
+    assert cells["item_error"].notna().all()
+
+
+def test_the_honest_protocol_reads_the_runs_that_hold_rows_out() -> None:
+    """By what was best on these rows, and by nothing else; the paper's protocol does not read them."""
+    whole = child(init="tiny/roberta")
+    apart = replace(whole, held_out=0.1)
+    cell = Cell(row="r", column="c", runs=(whole,), honest=(apart,), score="rte/validation/accuracy")
+    curved(whole, [0.8, 0.3])
+    points = [
+        result.Point(update=k, judged=held, scores={key: Score(value=value, n=200) for key, value in scores.items()})
+        for k, held, scores in (
+            (1, 0.9, {"rte/validation/accuracy": 0.55, "rte/held_out/accuracy": 0.9}),
+            (2, 0.2, {"rte/validation/accuracy": 0.75, "rte/held_out/accuracy": 0.2}),
+        )
+    ]
+    done = replace(result_of(apart, 0.5), scores=points[0].scores, curve=points)
+    result.write(done, records.result_path("smoke", apart))
+    study = Study(name="x", title="x", kind="table", cells=(cell,))
+    frame = cells_frame(study, "smoke", protocols=PROTOCOLS).set_index("protocol")
+    assert frame["value"].to_dict() == {"paper": 0.8, "honest": 0.55, "last": 0.3}
+    assert frame["picked"].to_dict() == {
+        "paper": (run_id(whole),), "honest": (run_id(apart),), "last": (run_id(whole),)
+    }  # fmt: skip
+    assert set(study.runs()) == {run_id(whole)} and set(replace(study, protocol="honest").runs()) == {run_id(apart)}
+
+
+def test_the_scores_of_a_task_come_from_one_point_of_its_search() -> None:
+    runs = [child(init="tiny/roberta", lr=lr) for lr in LRS[:2]]
+    for run, (accuracy, f1) in zip(runs, ((0.9, 0.1), (0.8, 0.7)), strict=True):
+        finish(replace(run, task=get("mrpc")), {"mrpc/validation/accuracy": accuracy, "mrpc/validation/f1": f1})
+    own = {"runs": tuple(replace(run, task=get("mrpc")) for run in runs), "judge": "mrpc/validation/accuracy"}
+    cells = tuple(
+        Cell(row="r", column=metric, score=f"mrpc/validation/{metric}", **own) for metric in ("accuracy", "f1")
+    )
+    frame = cells_frame(Study(name="x", title="x", kind="table", cells=cells), "smoke")
+    assert frame["value"].tolist() == [0.9, 0.1]
 
 
 def test_a_half_done_search_is_not_judged_by_its_luckiest_run() -> None:

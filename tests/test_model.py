@@ -88,10 +88,21 @@ def test_dropout_is_the_recipes_while_training_and_the_models_own_in_its_folder(
     config = trainer.model.backbone.config
     assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == (0.25, 0.15)
     assert trainer.model.backbone.encoder.layer[0].output.dropout.p == 0.25
-    assert trainer.model.heads["mnli"].dropout.p == 0.25
+    assert not [m for m in trainer.model.heads.modules() if isinstance(m, torch.nn.Dropout)]  # as published (P28)
     trainer.model.save(tmp_path / "model", "")
     assert json.loads((tmp_path / "model" / "config.json").read_text())["hidden_dropout_prob"] == 0.0
     assert config.hidden_dropout_prob == 0.25
+
+
+@pytest.mark.parametrize(("given", "expected"), [(0.3, 0.3), (0.0, 0.0), (None, 0.2)])
+def test_activation_dropout_is_the_recipes(given, expected, tmp_path):
+    """BART's configuration on the Hub has 0.1; its published recipes have none."""
+    folder = shutil.copytree(models.folder("tiny/bart"), tmp_path / "bart")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"activation_dropout": 0.2}))
+    model = MultiTask.load(str(folder), activation_dropout=given)
+    layers = (*model.backbone.get_encoder().layers, *model.backbone.get_decoder().layers)
+    assert {layer.activation_dropout for layer in layers} == {expected}
 
 
 def test_tiny_models_are_built_once_and_the_same_everywhere(tmp_path, monkeypatch):

@@ -126,3 +126,12 @@ def test_tables_7_and_8_are_the_recipes(k, recipe):
         "Max Tokens": recipe.max_tokens,
     }
     assert {name: float(text) for name, text in printed.items()} == fields
+
+
+def test_a_mean_of_three_runs_or_more_gives_the_printed_rte_and_no_median_does():
+    """P38: a run scores k/277; a median of any number of runs is one of these or halfway between two."""
+    runs = [k / 277 for k in range(278)]
+    medians = {*runs, *((a + b) / 2 for a in runs[230:250] for b in runs[230:250])}
+    assert {round(1000 * value) for value in medians} & {877, 878, 879} == {877, 879}
+    assert "87.8" not in {f"{100 * value:.1f}" for value in medians}
+    assert f"{100 * 730 / (3 * 277):.1f}" == "87.8"

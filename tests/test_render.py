@@ -35,7 +35,8 @@ def fill(share: float) -> None:
     keys: dict[str, dict[str, float]] = {}
     for cell in study.cells:
         for name in {run_id(run) for run in cell.runs}:
-            keys.setdefault(name, {})[cell.score] = rng.uniform(0.3, 0.9)
+            for key in dict.fromkeys((cell.score, cell.judge or cell.score)):
+                keys.setdefault(name, {})[key] = rng.uniform(0.3, 0.9)
     runs = [run for run in study.runs().values() if isinstance(run, Finetune)]
     for run in runs[: round(share * len(runs))]:
         finish(run, keys[run_id(run)])

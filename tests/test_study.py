@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from muppet.errors import UserError
 from muppet.runs import run_id
 from studies.kit import load
-from studies.kit.study import Cell, duplicate_cells
+from studies.kit.study import Cell, check
 from tests.kit import PARENT, child, small_study
 
 
@@ -37,7 +37,7 @@ def test_runs_stand_once_and_parents_first() -> None:
 def test_two_cells_in_one_place_are_refused() -> None:
     study = small_study()
     with pytest.raises(UserError, match=r"table3\.py declares RoBERTa-B/RTE \(accuracy\) twice"):
-        duplicate_cells(replace(study, cells=(*study.cells, study.cells[0])))
+        check(replace(study, cells=(*study.cells, study.cells[0])))
 
 
 def test_rows_and_columns_keep_their_order() -> None:
@@ -58,3 +58,13 @@ def test_a_study_on_a_run_that_the_profile_leaves_out() -> None:
     cell = Cell(row="a", column="b", runs=(replace(child(), seed=4, init="FacebookAI/roberta-base"),))
     scaled = load._scaled_cell(cell, load.get("smoke"), {})
     assert (scaled.runs, scaled.why) == ((), load.ABSENT)
+
+
+def test_rows_held_out_belong_to_the_honest_protocol_alone() -> None:
+    study = small_study()
+    apart = tuple(replace(run, held_out=0.1) for run in study.cells[0].runs)
+    check(replace(study, cells=(replace(study.cells[0], honest=apart),)))
+    with pytest.raises(UserError, match="table3.py: RoBERTa-B/RTE holds rows out under protocol paper; `held_out`"):
+        check(replace(study, cells=(replace(study.cells[0], runs=apart),)))
+    with pytest.raises(UserError, match="RoBERTa-B/RTE holds no rows out under protocol honest"):
+        check(replace(study, cells=(replace(study.cells[0], honest=study.cells[0].runs),)))

@@ -36,9 +36,10 @@ class Hidden(Protocol):
 
 
 class Head(nn.Module):
-    """Base of the families' heads, over states of `width`; `dropout` is the model's own hidden dropout."""
+    """Base of the families' heads, over states of `width`. They have no dropout of their own: fairseq's
+    `--pooler-dropout` is 0 unless it is set, and no published recipe sets it (P28)."""
 
-    def __init__(self, spec: HeadSpec, width: int, dropout: float) -> None:
+    def __init__(self, spec: HeadSpec, width: int) -> None:
         super().__init__()
         self.spec = spec
 
@@ -67,17 +68,16 @@ class Head(nn.Module):
 
 
 class SentenceHead(Head):
-    """Dropout, dense, tanh, dropout, projection over the row's sentence token, as RoBERTa's classification head."""
+    """Dense, tanh, projection over the row's sentence token, as RoBERTa's classification head."""
 
-    def __init__(self, spec: HeadSpec, width: int, dropout: float) -> None:
-        super().__init__(spec, width, dropout)
-        self.dropout = nn.Dropout(dropout)
+    def __init__(self, spec: HeadSpec, width: int) -> None:
+        super().__init__(spec, width)
         self.dense = nn.Linear(width, width)
         self.out = nn.Linear(width, spec.outputs)
 
     def project(self, hidden: Hidden) -> Tensor:
         """[R, outputs], float32."""
-        return self.out(self.dropout(torch.tanh(self.dense(self.dropout(hidden.sentence))))).float()
+        return self.out(torch.tanh(self.dense(hidden.sentence))).float()
 
 
 class Classification(SentenceHead):
@@ -113,8 +113,8 @@ class Commonsense(SentenceHead):
 class Span(Head):
     """Start and end scores over the context's tokens, and over the first token for no answer (paper Table 2)."""
 
-    def __init__(self, spec: HeadSpec, width: int, dropout: float) -> None:
-        super().__init__(spec, width, dropout)
+    def __init__(self, spec: HeadSpec, width: int) -> None:
+        super().__init__(spec, width)
         self.out = nn.Linear(width, 2)
 
     def logits(self, hidden: Hidden, fields: Fields) -> Tensor:
@@ -149,13 +149,12 @@ def best_spans(logits: Tensor, fields: dict[str, Tensor]) -> list[tuple[float, i
 class Tagging(Head):
     """One tag per word, read off its first sub-word."""
 
-    def __init__(self, spec: HeadSpec, width: int, dropout: float) -> None:
-        super().__init__(spec, width, dropout)
-        self.dropout = nn.Dropout(dropout)
+    def __init__(self, spec: HeadSpec, width: int) -> None:
+        super().__init__(spec, width)
         self.out = nn.Linear(width, spec.outputs)
 
     def logits(self, hidden: Hidden, fields: Fields) -> Tensor:
-        return self.out(self.dropout(hidden.states[fields["unit"], fields["word"]])).float()
+        return self.out(hidden.states[fields["unit"], fields["word"]]).float()
 
     def by_unit(self, logits: Tensor, fields: Fields) -> list[Any]:
         counts = torch.bincount(fields["unit"], minlength=len(fields["n"])).tolist()
@@ -183,8 +182,8 @@ HEADS: dict[FamilyName, type[Head]] = {
 }
 
 
-def make_head(spec: HeadSpec, width: int, dropout: float, std: float, seed: int) -> Head:
+def make_head(spec: HeadSpec, width: int, std: float, seed: int) -> Head:
     """A head with fresh weights; see `Head`."""
-    head = HEADS[spec.family](spec, width, dropout)
+    head = HEADS[spec.family](spec, width)
     head.initialise(std, seed)
     return head

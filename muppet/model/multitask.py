@@ -24,7 +24,7 @@ from muppet.model.batch import Batch
 from muppet.model.encoder import Encoder, row_mask
 from muppet.model.heads import Head, OutputLayer, make_head
 from muppet.model.losses import Losses
-from muppet.model.pretrained import HIDDEN_DROPOUT, open_pretrained, quiet
+from muppet.model.pretrained import open_pretrained, quiet
 from muppet.model.r3f import all_noised
 from muppet.paths import folder_digest
 from muppet.runs import R3F
@@ -43,21 +43,27 @@ class MultiTask(Encoder):
         self.content = folder_digest(Path(origin)) if Path(origin).is_dir() else None
         self.width = int(config.d_model if self.seq2seq else config.hidden_size)
         self.heads = nn.ModuleDict()
-        self.output_layer = OutputLayer(summarization.SPEC, 0, 0.0)
+        self.output_layer = OutputLayer(summarization.SPEC, 0)
         self._own_dropout = own
 
     # -- loading and saving
 
     @classmethod
     def load(
-        cls, name: str, *, seed: int = 0, dropout: float | None = None, attention_dropout: float | None = None
+        cls,
+        name: str,
+        *,
+        seed: int = 0,
+        dropout: float | None = None,
+        attention_dropout: float | None = None,
+        activation_dropout: float | None = None,
     ) -> MultiTask:
         """The model called `name` with the heads saved beside it, if any.
 
         Raises UserError when it cannot be found, is a decoder only, or its weights do not fit its configuration.
         """
         torch.manual_seed(seed)  # of what the checkpoint lacks
-        backbone, tokenizer, origin, own = open_pretrained(name, dropout, attention_dropout)
+        backbone, tokenizer, origin, own = open_pretrained(name, dropout, attention_dropout, activation_dropout)
         model = cls(backbone, tokenizer, origin, own)
         if (Path(origin) / "heads.json").is_file():
             model._load_heads(Path(origin))
@@ -84,7 +90,7 @@ class MultiTask(Encoder):
             raise UserError(f"a head cannot be called {spec.key!r}; give the task another name")
         config = self.backbone.config
         std = float(getattr(config, "initializer_range", None) or getattr(config, "init_std", None) or 0.02)
-        self.heads[spec.key] = make_head(spec, self.width, self.hidden_dropout, std, seed)
+        self.heads[spec.key] = make_head(spec, self.width, std, seed)
 
     def specs(self) -> dict[str, HeadSpec]:
         """The heads that the model has, by key."""
@@ -134,12 +140,6 @@ class MultiTask(Encoder):
                 raise UserError(f"{when} the weights {name!r} are not finite; a lower learning rate may help")
 
     # -- what others ask about the model
-
-    @property
-    def hidden_dropout(self) -> float:
-        """The dropout of hidden states, which heads use too."""
-        config = self.backbone.config
-        return next((float(getattr(config, name)) for name in HIDDEN_DROPOUT if hasattr(config, name)), 0.1)
 
     def flops_per_token(self) -> tuple[float, float]:
         """(per token, per token and token attended) floating-point operations of one forward and backward pass."""

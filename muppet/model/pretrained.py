@@ -17,6 +17,7 @@ from muppet.synthetic import models
 
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "mlp_dropout", "embedding_dropout")
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
+ACTIVATION_DROPOUT = ("activation_dropout",)
 # Weights that checkpoints leave out: no head reads the pooler, and sinusoidal positions are a formula.
 LEFT_OUT = ("pooler", "embed_positions")
 
@@ -53,7 +54,9 @@ def quiet() -> Iterator[None]:
         transformers.logging.set_verbosity(before)
 
 
-def open_pretrained(name: str, hidden: float | None, attention: float | None) -> tuple[Any, Any, str, dict[str, float]]:
+def open_pretrained(
+    name: str, hidden: float | None, attention: float | None, activation: float | None
+) -> tuple[Any, Any, str, dict[str, float]]:
     """(model, tokenizer, where they were found, dropout that the configuration had before it was set).
 
     Raises UserError when there is no such model, it is a decoder only, or its weights do not fit its configuration.
@@ -67,7 +70,7 @@ def open_pretrained(name: str, hidden: float | None, attention: float | None) ->
             raise UserError(_not_loaded(name, error)) from None
         if type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder:
             raise UserError(f"model {name!r} ({config.model_type}) is neither an encoder nor an encoder–decoder")
-        own = _set_dropout(config, hidden, attention)
+        own = _set_dropout(config, hidden, attention, activation)
         auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModel
         try:
             model, info = auto.from_pretrained(origin, config=config, dtype=torch.float32, output_loading_info=True)
@@ -94,10 +97,13 @@ def _agree(name: str, model: Any, tokenizer: Any) -> None:
         )
 
 
-def _set_dropout(config: Any, hidden: float | None, attention: float | None) -> dict[str, float]:
+def _set_dropout(
+    config: Any, hidden: float | None, attention: float | None, activation: float | None
+) -> dict[str, float]:
     """Set the configuration's dropout where asked → what it was."""
     own: dict[str, float] = {}
-    for names, value in ((HIDDEN_DROPOUT, hidden), (ATTENTION_DROPOUT, attention)):
+    wanted = ((HIDDEN_DROPOUT, hidden), (ATTENTION_DROPOUT, attention), (ACTIVATION_DROPOUT, activation))
+    for names, value in wanted:
         for name in names:
             if value is not None and hasattr(config, name):
                 own[name] = getattr(config, name)

@@ -129,3 +129,23 @@ def predict(model: MultiTask, part: Part, spec: HeadSpec, device: Device, proces
                 said = model.head(spec).by_unit(logits.float(), batch.segments[0].fields)
         outputs.update(zip(units.tolist(), said, strict=True))
     return {unit: one for share in gather(processes, outputs) for unit, one in share.items()}
+
+
+@torch.no_grad()
+def token_loss(
+    model: MultiTask, part: Part, spec: HeadSpec, device: Device, processes: Processes, smoothing: float
+) -> float:
+    """The mean loss of a token of the part's summaries; the same on any number of processes."""
+    model.to(device.torch).eval()
+    losses: dict[int, tuple[float, int]] = {}
+    for number, units in enumerate(_forwards(part, device.micro_tokens)):
+        if number % processes.count != processes.rank:
+            continue
+        batch = make_batch([part], [spec], [(0, units)], model.pad, device.torch)
+        with device.autocast(model.width):
+            (one,) = model(batch, [spec], None, smoothing)
+        tokens = torch.bincount(batch.segments[0].fields["unit"], minlength=len(units))
+        losses[number] = float((one.loss.double() * tokens).sum()), int(tokens.sum())
+    every = {number: pair for share in gather(processes, losses) for number, pair in share.items()}
+    total, count = (sum(every[number][which] for number in sorted(every)) for which in (0, 1))
+    return total / max(count, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from muppet import paths
@@ -14,16 +15,18 @@ from muppet.families.encoded import Part
 from muppet.families.spec import HeadSpec
 from muppet.model import MultiTask
 from muppet.paths import write_text
-from muppet.result import Result, Score
-from muppet.runs import Finetune, facts, run_id
+from muppet.result import Point, Result, best, without_items
+from muppet.runs import Finetune, check_evaluations, facts, run_id
 from muppet.runtime import distributed
 from muppet.runtime.device import Device
 from muppet.runtime.distributed import together
 from muppet.runtime.rank import Processes
 from muppet.stages import opening, record
 from muppet.stages.card import card
-from muppet.stages.evaluate import Evaluated, check_metrics, evaluate
+from muppet.stages.evaluate import check_metrics
+from muppet.stages.examiner import Examiner, Place, Scored, scores_of
 from muppet.tasks.task import Generation, Task
+from muppet.training.curve import Curve
 from muppet.training.train import Progress, Trainer, train
 
 
@@ -32,6 +35,7 @@ def finetune(
 ) -> Result:
     """Train on `run.task`, score all its evaluation splits (and `held_out`, and the tasks of `run.evaluate_on`).
 
+    With `run.evaluations` the result's scores, the predictions and the saved model are of the weights that were best.
     Predictions go to `predictions.jsonl` in the run's folder; with `save` the model and its head go to that folder.
     Raises UserError for what the user can correct, `Stopped` after a signal.
     """
@@ -48,24 +52,27 @@ def finetune(
     opening.check_evaluation(run, model, processes)
     model.row_formats = opening.row_formats(run, [(spec, part) for part in parts])
     trainer = Trainer(model, parts, [spec] * len(parts), run.recipe, run.seed, device, processes)
-    train(trainer, name, folder, progress)
-    read = [(opening.train_split(part.encoded.task), part) for part in parts]
-    evaluated: dict[tuple[str, str], Evaluated] = {}
+    check_evaluations(run, trainer.updates)
+    rows = _rows(run, model, held_out, processes)
+    smoothing = run.recipe.label_smoothing or 0.0
+    examiner = Examiner(trainer=trainer, spec=spec, rows=rows, judges=_judges(run), smoothing=smoothing)
+    curve = Curve(run.evaluations or 1, trainer.updates, examiner.judge)
+    train(trainer, name, folder, progress, curve)
+    spent = time.monotonic()
+    evaluated, curve.points = _best(examiner, curve)
+    trainer.meter.counts["evaluation_seconds"] += time.monotonic() - spent
     beside: dict[str, float] = {}
-    if held_out is not None:
-        evaluated[run.task.name, "held_out"] = evaluate(model, held_out, spec, "held_out", device, processes)
-    for task in (run.task, *(run.evaluate_on or ())):
-        for split in task.evaluation:
-            encoded = opening.open_split(run, task, split, model, processes, cap=run.evaluation_rows, evaluation=True)
-            part = Part(encoded=encoded, units=opening.subset(encoded)[0])
-            evaluated[task.name, split] = evaluate(model, part, spec, split, device, processes)
-            unlearnt = FAMILIES[task.family].trivial(parts[0], part, model.tokenizer)
-            beside |= {f"{task.name}/{split}/{metric}": value for metric, value in unlearnt.items()}
+    read = [(opening.train_split(part.encoded.task), part) for part in parts]
+    for (name_of, split), part in rows.items():
+        if split != "held_out":
+            unlearnt = FAMILIES[part.encoded.task.family].trivial(parts[0], part, model.tokenizer)
+            beside |= {f"{name_of}/{split}/{metric}": value for metric, value in unlearnt.items()}
             read.append((split, part))
     result = Result(
         id=name,
         facts=facts(run),
-        scores=_scores(evaluated),
+        scores=scores_of(evaluated),
+        curve=curve.points,
         data=record.data(read),
         training=record.training(trainer)
         | {
@@ -87,12 +94,46 @@ def finetune(
     return result
 
 
-def _scores(evaluated: dict[tuple[str, str], Evaluated]) -> dict[str, Score]:
-    return {
-        f"{task}/{split}/{metric}": score
-        for (task, split), one in evaluated.items()
-        for metric, score in one.scores.items()
-    }
+def _best(examiner: Examiner, curve: Curve) -> tuple[Scored, list[Point]]:
+    """Evaluate the last weights whole, then the best ones where they are others → what the best say, and the curve.
+
+    The model is left with the best weights. Only the best and the last point keep scores by example.
+    """
+    trainer = examiner.trainer
+    evaluated = examiner.evaluate()
+    scores = scores_of(evaluated)
+    points = [*curve.points, Point(update=trainer.updates, judged=examiner.judged(evaluated), scores=scores)]
+    kept = best(points)
+    if kept < len(curve.points):
+        assert curve.weights is not None
+        trainer.model.load_state_dict(curve.weights)
+        evaluated = examiner.evaluate()
+        points[kept] = replace(points[kept], scores=without_items(scores_of(evaluated)))
+    else:
+        points[kept] = replace(points[kept], scores=without_items(scores))
+    return evaluated, points
+
+
+def _rows(run: Finetune, model: MultiTask, held_out: Part | None, processes: Processes) -> dict[Place, Part]:
+    """What is evaluated, by (task, split)."""
+    rows = {} if held_out is None else {(run.task.name, "held_out"): held_out}
+    for task in (run.task, *(run.evaluate_on or ())):
+        for split in task.evaluation:
+            encoded = opening.open_split(run, task, split, model, processes, cap=run.evaluation_rows, evaluation=True)
+            rows[task.name, split] = Part(encoded=encoded, units=opening.subset(encoded)[0])
+    return rows
+
+
+def _judges(run: Finetune) -> tuple[Place, ...]:
+    """The splits whose score says which weights are best: the rows held out; without them, of each task the first
+    evaluation split, and a test split only where there is no other."""
+    if run.held_out is not None:
+        return ((run.task.name, "held_out"),)
+    tasks = (run.task, *(run.evaluate_on or ()))
+    return tuple(
+        (task.name, next((split for split in task.evaluation if not split.startswith("test")), task.evaluation[0]))
+        for task in tasks
+    )
 
 
 def _start(run: Finetune) -> str:
@@ -108,13 +149,9 @@ def _start(run: Finetune) -> str:
 def _parts(run: Finetune, model: MultiTask, processes: Processes) -> tuple[list[Part], Part | None]:
     """The datasets to train on, and what is held out of the task's own training rows."""
     mixture: Sequence[tuple[Task, int]] = run.train_on or ((run.task, 1),)
-    for task, weight in mixture:
+    for task, _ in mixture:
         if task.family != run.task.family or task.classes != run.task.classes:
             raise UserError(f"{task.name} cannot train the head of {run.task.name}: another family, or other classes")
-        if weight < 1:
-            raise UserError(
-                f"{task.name} has weight {weight} in `train_on`; a weight is a whole number of passes, 1 or more"
-            )
     parts, held_out = [], None
     for task, weight in mixture:
         opening.fits(model, task)

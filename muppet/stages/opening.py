@@ -136,4 +136,10 @@ def add_missing_heads(model: MultiTask, specs: Sequence[HeadSpec], seed: int) ->
 
 def load(name: str, recipe: Recipe, seed: int) -> MultiTask:
     """The model with the recipe's dropout."""
-    return MultiTask.load(name, seed=seed, dropout=recipe.dropout, attention_dropout=recipe.attention_dropout)
+    return MultiTask.load(
+        name,
+        seed=seed,
+        dropout=recipe.dropout,
+        attention_dropout=recipe.attention_dropout,
+        activation_dropout=recipe.activation_dropout,
+    )

@@ -64,12 +64,16 @@ def _ends(losses: tuple[float | None, float | None]) -> dict[str, float | None]:
 
 
 def cost(trainer: Trainer, seconds: float) -> dict[str, Any]:
-    """Of all processes; `seconds` is this call's wall time; tokens, FLOPs and CPU time are the whole training's."""
+    """Of all processes; `seconds` is this call's wall time. The seconds of updates and of evaluations, tokens, FLOPs
+    and CPU time are the whole training's; `evaluation_share` is of the seconds of both."""
     counts, processes = trainer.meter.counts, trainer.processes
+    both = counts["seconds"] + counts["evaluation_seconds"]
     memory = gather(processes, peak_memory(trainer.device))
     return {
         "seconds": round(seconds, 2),
         "training_seconds": round(counts["seconds"], 2),
+        "evaluation_seconds": round(counts["evaluation_seconds"], 2),
+        "evaluation_share": round(counts["evaluation_seconds"] / max(both, 1e-9), 4),
         "cpu_seconds": round(counts["cpu_seconds"], 2),
         "tokens": int(counts["real_tokens"]),
         "padded_tokens": int(counts["padded_tokens"]),

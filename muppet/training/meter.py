@@ -23,7 +23,8 @@ class Meter:
         self.units = torch.zeros(self.bins, datasets, dtype=torch.int64)
         # Of each dataset, summed over updates: what its units weigh in the loss, as averaged and then also as scaled.
         self.shares = torch.zeros(2, datasets, dtype=torch.float64)
-        self.counts = {"real_tokens": 0.0, "padded_tokens": 0.0, "flops": 0.0, "seconds": 0.0, "cpu_seconds": 0.0}
+        names = ("real_tokens", "padded_tokens", "flops", "seconds", "cpu_seconds", "evaluation_seconds")
+        self.counts = dict.fromkeys(names, 0.0)  # `seconds` are the updates', without evaluations
 
     def add(self, step: int, losses: Sequence[float], units: Sequence[int]) -> None:
         """Count update `step`."""

@@ -29,6 +29,7 @@ from muppet.runtime.distributed import Reducer, agree, anyone, together
 from muppet.runtime.live import live
 from muppet.runtime.rank import Processes
 from muppet.training.batching import Sampler, SubBatch
+from muppet.training.curve import Curve
 from muppet.training.forwards import Piece, assign, micro_batches, packs, unit_weights
 from muppet.training.meter import Meter, Sums
 
@@ -293,8 +294,11 @@ class Trainer:
         self.meter.restore(state["meter"])
 
 
-def train(trainer: Trainer, run: str, folder: Path, progress: Progress | None = None) -> None:
-    """Run `trainer` to its last update, from the newest checkpoint of the run with this id if there is one.
+def train(
+    trainer: Trainer, run: str, folder: Path, progress: Progress | None = None, curve: Curve | None = None
+) -> None:
+    """Run `trainer` to its last update, from the newest checkpoint of the run with this id if there is one, and
+    evaluate where `curve` asks for it.
 
     The run's `folder` gets `checkpoint/`, every `device.checkpoint_seconds`, `progress.json` and `metrics.jsonl`.
     Raises Stopped after SIGTERM or SIGUSR2, once the checkpoint is written; the signal may reach any of the processes.
@@ -306,6 +310,8 @@ def train(trainer: Trainer, run: str, folder: Path, progress: Progress | None = 
     if newest:
         trainer.restore(*newest)
         counts = trainer.meter.counts
+        if curve is not None:
+            curve.restore(newest[1]["curve"])
     started = time.monotonic() - counts["seconds"]
     before, shown = (counts["real_tokens"], counts["seconds"]), 0.0
     saved = released = time.monotonic()
@@ -317,6 +323,10 @@ def train(trainer: Trainer, run: str, folder: Path, progress: Progress | None = 
             loss = trainer.update()
             now = time.monotonic()
             counts["seconds"] = now - started
+            if curve is not None and trainer.step in curve.marks:
+                curve.add(trainer.step, trainer.model)
+                counts["evaluation_seconds"] += time.monotonic() - now
+                started += time.monotonic() - now
             done = trainer.step == trainer.updates
             if processes.first and (now - shown > 2 or done):
                 shown = now
@@ -333,7 +343,8 @@ def train(trainer: Trainer, run: str, folder: Path, progress: Progress | None = 
             if stop or due:
                 with together(processes):  # a full disk ends the run on every process
                     if processes.first:
-                        checkpoint.save(checkpoints, run, trainer.step, trainer.state())
+                        kept = {} if curve is None else {"curve": curve.state()}
+                        checkpoint.save(checkpoints, run, trainer.step, trainer.state() | kept)
                 saved = time.monotonic()
             if stop and not done:
                 raise Stopped(f"{run} stopped after update {trainer.step} of {trainer.updates}; run it again to go on")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from muppet.result import read, unpack_items
-from muppet.runs import Finetune, Prefinetune, run_id
+from muppet.runs import Finetune, run_id
 from muppet.tasks.task import Task
 from studies.claims.claim import Key, Number, Source
 from studies.kit import profiles
@@ -241,9 +241,9 @@ def _declared() -> dict[str, object]:
     from studies.recipes import ROBERTA_B, scales
 
     sets = {  # an entry that repeats another's rows is that other one
-        x: {COPIES.get(task.name, task.name) for task in run.tasks}
-        for x, run in scales(ROBERTA_B).values()
-        if isinstance(run, Prefinetune)
+        x: {COPIES.get(task.name, task.name) for task in (start[0] if isinstance(start, tuple) else start).tasks}
+        for x, start in scales(ROBERTA_B).values()
+        if not isinstance(start, str)
     }
     catalogue = [heading for heading, names in A1.items() for name in names if name in SETS["table1_46"]]
     return {"scale_sets": sets, "catalogue": catalogue}

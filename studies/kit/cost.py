@@ -121,10 +121,19 @@ class Cost:
 
     def seconds(self, device: str | None) -> float:
         """On one device by the plain model."""
-        kind = device or ("gpu" if self.size.name in WIDTH else "cpu")
-        layer = LAYER_S[kind] * (self.size.layers + self.size.decoder)
+        kind, layer = self._on(device)
         training = max((self.flops - self.scoring) / SPEED[kind], self.passes * layer) + self.updates * UPDATE_S[kind]
-        return OVERHEAD_S[kind] + training + max(self.scoring / SPEED[kind], self.scoring_passes * layer / 3)
+        return OVERHEAD_S[kind] + training + self.scoring_seconds(device)
+
+    def scoring_seconds(self, device: str | None) -> float:
+        """Of these, in evaluation."""
+        kind, layer = self._on(device)
+        return max(self.scoring / SPEED[kind], self.scoring_passes * layer / 3)
+
+    def _on(self, device: str | None) -> tuple[str, float]:
+        """The kind of device, and the floor of a pass through the model there."""
+        kind = device or ("gpu" if self.size.name in WIDTH else "cpu")
+        return kind, LAYER_S[kind] * (self.size.layers + self.size.decoder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,9 +261,13 @@ def _estimate(run: Run) -> Cost:
         for task in (run.task, *(run.evaluate_on or ())):
             counted = min(task.evaluation_rows or 2_000, run.evaluation_rows or float("inf"))
             counted += held_out if task is run.task else 0.0
-            steps = TARGET if task.family == "summarization" else 1
-            scoring += size.flops(counted * length(task, run), row) / 3 * (1 + steps / 20)
-            scoring_passes += counted / SCORED * steps
+            forward, passes = size.flops(counted * length(task, run), row) / 3, counted / SCORED
+            # The best weights are evaluated again at the end. Summaries are decoded for these and the last alone.
+            times = (run.evaluations or 1) + (run.evaluations is not None)
+            scoring, scoring_passes = scoring + times * forward, scoring_passes + times * passes
+            if task.family == "summarization":
+                scoring += min(times, 2) * forward * TARGET / 20
+                scoring_passes += min(times, 2) * passes * TARGET
             disk += counted * LINE_BYTES.get(task.family, OTHER_BYTES)
     return Cost(
         size=size,

@@ -12,10 +12,11 @@ from functools import lru_cache
 from muppet.errors import UserError, unknown
 from muppet.runs import Run
 from studies import ARTEFACTS
-from studies.kit.decisions import OVERRIDE
+from studies.kit.decisions import OVERRIDE, option
+from studies.kit.distinct import distinct
 from studies.kit.profiles import Profile, get
 from studies.kit.profiles import published as at_published_point
-from studies.kit.study import Cell, Study, duplicate_cells, matches
+from studies.kit.study import Cell, Study, check, matches
 
 ABSENT = "not in this profile"
 
@@ -36,7 +37,7 @@ def _load(profile: str, wanted: tuple[str, ...], decided: str) -> dict[str, Stud
     scale = get(profile)
     studies = {name: importlib.import_module(f"studies.{name}").study() for name in wanted}
     for study in studies.values():
-        duplicate_cells(study)
+        check(study)
     scaled: dict[Run, Run | None] = {}
     return {name: _scaled(study, scale, scaled) for name, study in studies.items()}
 
@@ -76,12 +77,13 @@ def fewer(study: Study, seeds: int | None, published: bool) -> Study:
     if seeds is None and not published:
         return study
 
-    def kept(cell: Cell) -> tuple[Run, ...]:
-        runs = tuple(filter(at_published_point, cell.runs)) if published else cell.runs
-        first = sorted({run.seed for run in cell.runs})[: None if cell.folds else seeds]  # a fold is no repetition
-        return tuple(run for run in runs or cell.runs if run.seed in first)
+    def kept(cell: Cell, every: tuple[Run, ...]) -> tuple[Run, ...]:
+        runs = tuple(filter(at_published_point, every)) if published else every
+        first = sorted({run.seed for run in every})[: None if cell.folds else seeds]  # a fold is no repetition
+        return tuple(run for run in runs or every if run.seed in first)
 
-    return replace(study, cells=tuple(replace(cell, runs=kept(cell)) for cell in study.cells))
+    cells = (replace(cell, runs=kept(cell, cell.runs), honest=kept(cell, cell.honest)) for cell in study.cells)
+    return replace(study, cells=tuple(cells))
 
 
 def runs(studies: Iterable[Study]) -> dict[str, Run]:
@@ -93,14 +95,19 @@ def runs(studies: Iterable[Study]) -> dict[str, Run]:
 
 
 def _scaled(study: Study, scale: Profile, seen: dict[Run, Run | None]) -> Study:
-    return replace(study, cells=tuple(_scaled_cell(cell, scale, seen) for cell in study.cells))
+    cells = tuple(_scaled_cell(cell, scale, seen) for cell in study.cells)
+    return distinct(replace(study, cells=cells, protocol=str(option("protocol"))))
 
 
 def _scaled_cell(cell: Cell, scale: Profile, seen: dict[Run, Run | None]) -> Cell:
     if not cell.runs:
         return cell
-    for run in cell.runs:
-        if run not in seen:
-            seen[run] = scale(run)
-    kept = dict.fromkeys(small for run in cell.runs if (small := seen[run]) is not None)
-    return replace(cell, runs=tuple(kept), why=cell.why if kept else ABSENT)
+
+    def scaled(runs: tuple[Run, ...]) -> tuple[Run, ...]:
+        for run in runs:
+            if run not in seen:
+                seen[run] = scale(run)
+        return tuple(dict.fromkeys(small for run in runs if (small := seen[run]) is not None))
+
+    kept, honest = scaled(cell.runs), scaled(cell.honest)
+    return replace(cell, runs=kept, honest=() if honest == kept else honest, why=cell.why if kept else ABSENT)

@@ -23,10 +23,11 @@ class Profile:
     caption: str  # what a reader must know wherever its numbers are shown
     scale: Callable[[Run], Run | None]
     comparable: bool = False  # the paper's models on whole data: its numbers may stand against the paper's
+    checkpoints: bool = False  # every seed of a pre-finetuning is run, not the first alone (P60)
 
     def __call__(self, run: Run) -> Run | None:
         """The run to do in place of `run`."""
-        return self.scale(run)
+        return self.scale(run if self.checkpoints else _first_checkpoint(run))
 
 
 def get(name: str) -> Profile:
@@ -166,6 +167,15 @@ def _base(run: Run) -> Run | None:
 
 # ---------------------------------------------------------------- shared
 
+EVALUATIONS = 2  # along a small fine-tuning: halfway and at the end
+
+
+def _first_checkpoint(run: Run) -> Run:
+    """`run`, or what it starts from, with the first seed of pre-finetuning."""
+    if isinstance(run, Prefinetune):
+        return replace(run, seed=0) if run.seed else run
+    return replace(run, init=_first_checkpoint(run.init)) if isinstance(run.init, Prefinetune) else run  # type: ignore[arg-type]
+
 
 def _model(run: Run) -> str:
     """The pre-trained model at the root of a run."""
@@ -200,6 +210,7 @@ def _finetune(
         init=init,
         recipe=recipe,
         held_out=None,
+        evaluations=EVALUATIONS,
         source=source,
         train_rows=train_rows,
         evaluation_rows=evaluation_rows,
@@ -227,6 +238,10 @@ PROFILES: Mapping[str, Profile] = {
         comparable=True,
     ),
     "paper": Profile(
-        name="paper", caption="the paper's models, data and recipes", scale=lambda run: run, comparable=True
+        name="paper",
+        caption="the paper's models, data and recipes",
+        scale=lambda run: run,
+        comparable=True,
+        checkpoints=True,
     ),
 }

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Literal
 
 from muppet.errors import UserError, unknown
-from muppet.runs import Run, parent, run_id
+from muppet.runs import Finetune, Run, parent, run_id
 
 Kind = Literal["table", "curve", "bars", "heatmap"]
 
@@ -18,16 +18,18 @@ Kind = Literal["table", "curve", "bars", "heatmap"]
 class Cell:
     """One value of the paper, or one beyond it: the runs that measure it and the score that is read from each.
 
-    `runs` holds every point of the search and every seed; a protocol reduces them (`paper`: best of the search on the
-    evaluation split; `honest`: the point that is best on `select`, then the mean over seeds). Without runs the cell is
-    the paper's alone, and `why` says so.
+    `runs` holds every point of the search and every seed, all trained on all rows; `honest` the same with a part held
+    out, where the honest protocol needs one to select by. A protocol reduces them (`ledger.cells.reduce`). Without
+    runs the cell is the paper's alone, or has none in this profile, and `why` says so.
     """
 
     row: str
     column: str
     runs: tuple[Run, ...] = ()
     score: str = ""  # key of the score in a result, `task/split/metric`; of several joined by ` + `, the mean by n
-    select: str | None = None  # key of the score on held-out training data
+    honest: tuple[Run, ...] = ()
+    judge: str | None = None  # key of the score that a point of the search is chosen by (None: `score`)
+    select: str | None = None  # the same on held-out training rows
     metric: str = "accuracy"  # the metric's name in the reference CSV
     why: str = ""  # no runs: "paper only", or "not yet: …"
     x: float | None = None  # position on a curve or a heat-map's axis
@@ -37,6 +39,10 @@ class Cell:
     def key(self) -> str:
         """`row/column`, what ONLY= globs over."""
         return f"{self.row}/{self.column}"
+
+    def needs(self, protocol: str) -> tuple[Run, ...]:
+        """The runs that `protocol` reads."""
+        return self.honest if protocol == "honest" and self.honest else self.runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +56,7 @@ class Study:
     base: dict[str, str] = field(default_factory=dict)  # MUPPET row → the row it is compared with
     beyond: tuple[str, ...] = ()  # columns that the paper does not print
     note: str = ""
+    protocol: str = "paper"  # whose runs are done (the decision `protocol`)
     reference: int | None = (
         None  # the table of the reference layer that holds the printed values; None: none is printed
     )
@@ -78,12 +85,12 @@ class Study:
         return replace(self, cells=tuple(cell for cell in self.cells if cells(self.name, cell)))
 
     def runs(self) -> dict[str, Run]:
-        """Every run by id, parents before children; callers do not write to it."""
+        """Every run that the protocol in force needs, by id, parents before children; callers do not write to it."""
         return self._runs
 
     @cached_property
     def _runs(self) -> dict[str, Run]:
-        own = {run_id(run): run for cell in self.cells for run in cell.runs}
+        own = {run_id(run): run for cell in self.cells for run in cell.needs(self.protocol)}
         parents = {run_id(before): before for run in own.values() if (before := parent(run)) is not None}
         return parents | own
 
@@ -93,10 +100,17 @@ def matches(key: str, glob: str) -> bool:
     return fnmatchcase(key.lower(), glob.lower())
 
 
-def duplicate_cells(study: Study) -> None:
-    """Raise UserError when two cells of `study` stand in one place with one metric."""
+def check(study: Study) -> None:
+    """Raise UserError when two cells of `study` stand in one place with one metric, when the paper's protocol would
+    train on less than all rows, or the honest one would hold nothing out."""
     seen: set[tuple[str, str, str]] = set()
     for cell in study.cells:
+        for runs, apart in ((cell.runs, False), (cell.honest, True)):
+            if any(isinstance(run, Finetune) and (run.held_out is not None) != apart for run in runs):
+                why = "holds no rows out under protocol honest" if apart else "holds rows out under protocol paper"
+                raise UserError(
+                    f"studies/{study.name}.py: {cell.key} {why}; `held_out` belongs to the runs in `honest`, and to all"
+                )
         place = (cell.row, cell.column, cell.metric)
         if place in seen:
             raise UserError(f"studies/{study.name}.py declares {cell.key} ({cell.metric}) twice")

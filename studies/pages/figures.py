@@ -20,7 +20,6 @@ import pandas as pd
 from muppet import paths
 from muppet.errors import UserError
 from muppet.paths import write_text
-from muppet.runs import Finetune, Prefinetune
 from studies.kit.study import Study
 
 if TYPE_CHECKING:
@@ -111,13 +110,11 @@ def missing(points: pd.DataFrame) -> str:
 
 def shrunk(study: Study) -> str:
     """Which mixtures hold fewer datasets than their name says, since the profile lacks some; empty when none does."""
-    held = {
-        cell.column if study.kind == "curve" else f"{cell.x:g} sets": (cell.x, len(run.init.tasks))
-        for cell in study.cells
-        for run in cell.runs[:1]
-        if study.kind != "heatmap" and isinstance(run, Finetune) and isinstance(run.init, Prefinetune)
-    }
-    fewer = [f"{n} of {name}" for name, (x, n) in held.items() if x and n < x and not name.endswith("(all)")]
+    if study.kind == "bars":
+        held = {cell.x for cell in study.cells if cell.x and cell.runs}
+        return f"At this profile the mixtures hold {max(held):g} datasets." if held else ""
+    points = {cell.column: cell.x or 0 for cell in study.cells if cell.runs and study.kind == "curve"}
+    fewer = [f"{x:g} of {name}" for name, x in points.items() if x < int(name.split()[0])]
     return f"At this profile the mixtures hold {', '.join(fewer)}.".replace(" sets", "") if fewer else ""
 
 

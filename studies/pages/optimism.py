@@ -18,9 +18,9 @@ Place = tuple[str, str, str]  # row, column, metric
 BUDGETS = (1, 2, 4, 8, 12, 16)  # points of the search
 HEAD = (
     "The paper selects a point of its search on the evaluation set that it reports; the honest protocol selects on "
-    "held-out training rows. Both are read from the same runs, so the difference is what the selection gains. **Best "
-    "of k**: the mean, over all subsets of k points, of the best point's mean over seeds (the unbiased estimator), in "
-    "percent."
+    "held-out training rows. Each keeps its runs' best weights by the same (P58), and runs that hold rows out train "
+    "on the rest (P59). **Best of k**: the mean, over all subsets of k points, of the best point's mean over seeds "
+    "(the unbiased estimator), in percent."
 )
 
 

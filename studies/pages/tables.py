@@ -22,7 +22,10 @@ from studies.pages.latex import latex
 FEW = 12  # cells that the terminal shows with intervals and counts
 PROTOCOL = {
     "paper": "the point of the search whose median over seeds is best on the evaluation set itself, mean over seeds",
-    "honest": "the point of the search that is best on held-out training rows, mean over seeds",
+    "honest": "the point of the search that is best on held-out training rows, mean over seeds; without such rows the "
+    "weights at the end of training",
+    "last": "the point of the search whose median over seeds is best on the evaluation set itself, mean over seeds, "
+    "of the weights at the end of training",
 }
 
 

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from muppet.runs import Prefinetune
+from muppet.runs import Prefinetune, run_id
 from studies.kit import cost, profiles
+from studies.kit.decisions import option
 from studies.kit.launch.plan import STATES, Plan, plan
 from studies.kit.launch.slurm import arrays, cluster
 from studies.kit.load import chosen
@@ -74,6 +75,7 @@ def summary(planned: Plan) -> dict[str, Any]:
         "prefinetune_seconds": round(sum(planned.seconds_of[name] for name in planned.waves[0])),
         "finetune_seconds": round(sum(planned.seconds_of[name] for name in planned.waves[1])),
         "spent_seconds": round(planned.spent),
+        **_parts(planned),
         "device": device,
         "disk_bytes": round(sum(cost.estimate(run).disk for run in planned.to_do.values())),
         "jobs": len(packed),
@@ -88,6 +90,48 @@ def summary(planned: Plan) -> dict[str, Any]:
         },
         "calibration": str(planned.calibration),
     }
+
+
+def _parts(planned: Plan) -> dict[str, Any]:
+    """What some decisions cost: evaluating along the way (P58), and further seeds of pre-finetuning (P60), which are in
+    the bill; and the runs that the other protocol needs (P59), which are not."""
+    evaluations = again = 0.0
+    for name, run in planned.to_do.items():
+        plain, share = cost.estimate(run), planned.seconds_of[name]
+        evaluations += share * plain.scoring_seconds(None) / plain.seconds(None)
+        again += share if isinstance(run, Prefinetune) and run.seed else 0.0
+    cells = [cell for study in planned.studies.values() for cell in study.cells]
+    other = {run_id(run): run for cell in cells for run in (*cell.runs, *cell.honest)}
+    left = [run for name, run in other.items() if name not in planned.runs]
+    return {
+        "evaluation_seconds": round(evaluations),
+        "further_checkpoints": sum(isinstance(run, Prefinetune) and run.seed > 0 for run in planned.to_do.values()),
+        "further_checkpoints_seconds": round(again),
+        "other_protocol": {
+            "name": "paper" if option("protocol") == "honest" else "honest",
+            "runs": len(left),
+            "seconds": round(sum(cost.seconds(run, planned.calibration) for run in left)),
+        },
+    }
+
+
+def _of_decisions(facts: Mapping[str, Any], device: str) -> list[str]:
+    """The same in words."""
+    scoring, again, other = facts["evaluation_seconds"], facts["further_checkpoints_seconds"], facts["other_protocol"]
+    lines = [
+        f"of these {amount(scoring, device)} ({100 * scoring / max(facts['seconds'], 1):.1f} %) evaluate, "
+        "along the training and after it (P58)"
+    ]
+    if facts["further_checkpoints"]:
+        lines.append(
+            f"{facts['further_checkpoints']} pre-finetunings ({amount(again, device)}) are further seeds (P60)"
+        )
+    if other["runs"]:
+        lines.append(
+            f"protocol {other['name']} trains on other rows (P59): {other['runs']:,} fine-tunings "
+            f"({amount(other['seconds'], device)}) that are not in this bill (DECIDE=protocol={other['name']})"
+        )
+    return lines
 
 
 def show(planned: Plan, facts: Mapping[str, Any]) -> None:
@@ -122,6 +166,8 @@ def show(planned: Plan, facts: Mapping[str, Any]) -> None:
             alone = f"{facts['seconds'] / 3600:,.0f} {device}-hours, {facts['seconds'] / 86400:,.1f} days"
             console.print(f"on one {device}, a run after the other: {alone}")
         for line in authors(planned):
+            console.print(line, highlight=False)
+        for line in _of_decisions(facts, device):
             console.print(line, highlight=False)
         console.print(
             f"on a cluster: {facts['jobs']} jobs in {len(facts['arrays'])} arrays; {facts['width']} jobs at once take "

@@ -25,7 +25,7 @@ from studies.kit.study import Cell, Study
 if TYPE_CHECKING:
     import pandas as pd
 
-PROTOCOLS = ("paper", "honest")
+PROTOCOLS = ("paper", "honest", "last")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,8 @@ def cells_frame(
 
     collected = collected or read_all(profile)
     kinds = protocols or (str(option("protocol")),)
-    scores, trivial = _scores(study, collected.frame), _trivial(study, collected.frame)
+    scores = {kind: _scores(study, collected.frame, kind) for kind in kinds}
+    trivial = _trivial(study, collected.frame)
     comparable = profiles.get(profile).comparable
     printed = printed_cells(study)
     lost = {Path(path).stem: "refused" for path in collected.refused}
@@ -87,7 +88,7 @@ def cells_frame(
             paper = printed.get((cell.row, cell.column, metric))
             own = replace(cell, metric=metric)
             for kind in kinds:
-                result = _measure(study, own, kind, scores, lost, dirty, paper)
+                result = _measure(study, own, kind, scores[kind], lost, dirty, paper)
                 result = replace(result, trivial=trivial.get((*result.picked[:1], cell.score)))
                 rows.append(result if comparable else replace(result, difference=None))
     frame = pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(CellResult)])
@@ -105,6 +106,7 @@ def _measure(
     paper: Printed | None,
 ) -> CellResult:
     value = paper.value if paper else None
+    cell = replace(cell, runs=cell.needs(protocol))
     common: dict[str, Any] = {
         "study": study.name,
         "row": cell.row,
@@ -156,16 +158,17 @@ def reduce(cell: Cell, scores: dict[tuple[str, str], Score], protocol: str) -> l
     """Ids of the finished runs that stand for the cell: all seeds (or folds) of one point of the search; none when no
     point can be judged yet.
 
-    `paper`: the point whose median over seeds is best on the evaluation split (§4, P37). `honest`: the point whose
-    mean over seeds is best on held-out training rows; a search of one point needs no selection. A point with more
-    finished seeds goes before one with fewer, so that half a grid is not judged by its luckiest run. Folds count only
-    together.
+    `paper`: the point whose median over seeds is best on the evaluation split (§4, P37), by the score that judges the
+    cell: all scores of a task come from one point. `honest`: the point whose mean over seeds is best on held-out
+    training rows; a search of one point needs no selection. `last`: as `paper`, with `scores` of the weights at the
+    end. A point with more finished seeds goes before one with fewer, so that half a grid is not judged by its luckiest
+    run. Folds count only together.
     """
     if not any(_score(scores, run_id(run), cell.score) for run in cell.runs):
         return []
     points = _points(cell)
     honest = protocol == "honest" and len(points) > 1
-    judge = cell.select if honest else cell.score
+    judge = cell.select if honest else cell.judge or cell.score
     best: tuple[int, float] | None = None
     picked: list[str] = []
     for runs in points:
@@ -181,7 +184,7 @@ def reduce(cell: Cell, scores: dict[tuple[str, str], Score], protocol: str) -> l
 
 def search_scores(study: Study, collected: Collected) -> dict[tuple[str, str, str], list[float]]:
     """(row, column, metric) → the mean over seeds of each point of the search that has a score."""
-    scores = _scores(study, collected.frame)
+    scores = _scores(study, collected.frame, "paper")
     means: dict[tuple[str, str, str], list[float]] = {}
     for cell in study.cells:
         for runs in _points(cell):
@@ -241,20 +244,38 @@ def mean_interval(
 
 def _trivial(study: Study, frame: pd.DataFrame) -> dict[tuple[str, ...], float]:
     """(run, key) → the score of an answer without learning, where the run recorded one."""
-    known = frame[frame["trivial"].notna() & frame["run"].isin(study.runs())]
+    known = frame[frame["trivial"].notna() & frame["run"].isin(_ids(study))]
     return {(run, key): value for run, key, value in zip(known["run"], known["key"], known["trivial"], strict=True)}
 
 
-def _scores(study: Study, frame: pd.DataFrame) -> dict[tuple[str, str], Score]:
-    """(run, key) → score, for the runs of `study`."""
+def _scores(study: Study, frame: pd.DataFrame, protocol: str) -> dict[tuple[str, str], Score]:
+    """(run, key) → score, for the runs of `study`: of the weights that the run kept as best, or of its last ones.
+
+    What was kept was best on the evaluation split, so `last` does not read it, nor does `honest` where a run holds no
+    rows out to judge by.
+    """
     import pandas as pd
 
     if frame.empty:
         return {}
-    own = frame[frame["run"].isin(study.runs())]
+    ids = _ids(study)
+    kept = set(ids) if protocol == "paper" else {n for n, apart in ids.items() if apart and protocol == "honest"}
+    names = ["run", "key", "n", "value", "low", "high", "last", "last_low", "last_high"]
+    scores = {}
+    for run, key, n, *both in frame.loc[frame["run"].isin(ids), names].itertuples(index=False):
+        value, low, high = (None if pd.isna(x) else x for x in (both[:3] if run in kept else both[3:]))
+        if value is not None:
+            scores[run, key] = Score(value=value, n=n, low=low, high=high)
+    return scores
+
+
+def _ids(study: Study) -> dict[str, bool]:
+    """Every run that some protocol reads → whether it holds rows out."""
     return {
-        (run, key): Score(value=value, n=n, low=None if pd.isna(low) else low, high=None if pd.isna(high) else high)
-        for run, key, value, low, high, n in own[["run", "key", "value", "low", "high", "n"]].itertuples(index=False)
+        run_id(run): held
+        for cell in study.cells
+        for held, runs in ((False, cell.runs), (True, cell.honest))
+        for run in runs
     }
 
 

@@ -125,7 +125,7 @@ def _measure(ledger: Ledger, index: Mapping[Place, int], one: ProfileResults) ->
 
 
 def _ours(records: Mapping[str, Mapping[str, Any]], protocol: str) -> dict[str, Any]:
-    """Numbers of a cell under the protocol in force, and the other protocol's value. What is empty is left out."""
+    """Numbers of a cell under the protocol in force, and its value by the others. What is empty is left out."""
     chosen = records[protocol]
     keep = ("value", "low", "high", "trivial", "n", "seeds_done", "seeds_total")
     entry: dict[str, Any] = {name: value for name in keep if (value := _plain(chosen[name])) is not None}
@@ -136,23 +136,23 @@ def _ours(records: Mapping[str, Mapping[str, Any]], protocol: str) -> dict[str, 
     entry |= {"compared": True} if _plain(chosen["difference"]) is not None else {}
     entry |= {"dirty": True} if chosen["dirty"] else {}
     entry |= {"partial": True} if 0 < chosen["runs_done"] < chosen["runs_total"] else {}
-    for name, record in records.items():
-        if name != protocol and _plain(record["value"]) is not None:
-            entry["other"] = [name, _plain(record["value"])]
-    return entry
+    others = {name: _plain(record["value"]) for name, record in records.items() if name != protocol}
+    others = {name: value for name, value in others.items() if value is not None}
+    return entry | ({"others": others} if others else {})
 
 
 def _evidence(
     ledger: Ledger, one: ProfileResults, cell: Cell, records: Mapping[str, Any], failed: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The runs of a cell: those that are done, in full, and a sentence on those that are declared."""
-    ids = [run_id(run) for run in cell.runs]
-    done = [run for run, name in zip(cell.runs, ids) if name in one.collected.done]
+    runs = cell.needs(str(option("protocol")))
+    ids = [run_id(run) for run in runs]
+    done = [run for run, name in zip(runs, ids) if name in one.collected.done]
     for run in done:
         _keep(ledger, one, run)
     evidence: dict[str, Any] = {
         "runs": [run_id(run) for run in done],
-        "search": search(cell.runs),
+        "search": search(runs),
         "declared": len(ids),
         "failures": [f"{name}: {failed[name].get('error', '')}" for name in ids if name in failed],
         "why": cell.why,

@@ -136,7 +136,7 @@ function runsPart(cell, mine) {
   const middle = picked.length ? (picked[(picked.length - 1) >> 1] + picked[picked.length >> 1]) / 2 : 0;
   parts.push(el("h3", {}, "Selection"), list([["searched", mine.search], ["protocol", protocol(data.protocol)],
     ["chosen point", picked.length ? `min ${percent(picked[0], 2)}, median ${percent(middle, 2)}, mean ${percent(picked.reduce((a, b) => a + b) / picked.length, 2)}, max ${percent(picked.at(-1), 2)}, seeds ${picked.length}` : ""],
-    ["by the other protocol", mine.other ? `${percent(mine.other[1], 2)} (${protocol(mine.other[0])})` : ""]]));
+    ...Object.entries(mine.others ?? {}).map(([name, value]) => [`by protocol ${name}`, `${percent(value, 2)} (${data.protocols[name]})`])]));
   const origins = [...new Set(runs.map((run) => run.parent).filter(Boolean))];
   if (origins.length) parts.push(el("h3", {}, "Pre-finetuned in"), ...origins.map((id) => { const up = data.runs[id]; return list([["run", el("code", {}, id)], ["seed", up && String(up.seed)], ["datasets", up && number(up.datasets)], ["updates", up && number(up.updates)], ["time", up && duration(up.seconds)], ["device", up && up.device], ["commit", up && up.commit + (up.dirty ? " (dirty)" : "")]]); }));
   const rowsOf = new Map(runs.flatMap((run) => Object.entries(run.data).map(([name, facts]) => [name + JSON.stringify(facts), { cells: [name, number(facts.rows), number(facts.examples ?? ""), facts.found ?? "", el("code", {}, (facts.fingerprint ?? "").slice(0, 16)), facts.dropped ?? ""] }])));
