@@ -148,7 +148,7 @@ def test_what_cannot_be_loaded_is_one_clear_error(tmp_path):
         MultiTask.load(str(holed))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "other shape", "no file"])
+@pytest.mark.parametrize("damage", ["truncated", "other shape", "no file", "a list"])
 def test_damaged_heads_are_named(tmp_path, damage):
     model = MultiTask.load("tiny/roberta")
     model.add_head(HeadSpec(key="rte", family="classification", outputs=2, classes=("a", "b")), 0)
@@ -159,6 +159,8 @@ def test_damaged_heads_are_named(tmp_path, damage):
     elif damage == "other shape":
         text = (tmp_path / "model" / "heads.json").read_text()
         (tmp_path / "model" / "heads.json").write_text(text.replace('"outputs": 2', '"outputs": 3'))
+    elif damage == "a list":
+        (tmp_path / "model" / "heads.json").write_text("[]")
     else:
         heads.unlink()
     with pytest.raises(UserError, match=r"heads.json: the saved heads do not load"):

@@ -215,6 +215,10 @@ def test_a_model_without_its_tokenizer_or_with_anothers_is_refused(tmp_path):
     (tmp_path / "other" / "vocab.txt").unlink(missing_ok=True)
     with pytest.raises(UserError, match="its tokenizer numbers tokens up to 1707, and it has embeddings of 816"):
         MultiTask.load(str(tmp_path / "other"))
+    shutil.copytree(models.folder("tiny/roberta"), tmp_path / "damaged")
+    (tmp_path / "damaged" / "tokenizer.json").write_text("{}")
+    with pytest.raises(UserError, match="damaged' cannot be loaded"):
+        MultiTask.load(str(tmp_path / "damaged"))
 
 
 @pytest.mark.parametrize(

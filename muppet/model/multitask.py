@@ -78,7 +78,7 @@ class MultiTask(Encoder):
                 spec = HeadSpec(**(plain | {"classes": plain["classes"] and tuple(plain["classes"])}))
                 self.add_head(spec, seed=0)
             self.heads.load_state_dict(weights)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             raise UserError(
                 f"{folder / 'heads.json'}: the saved heads do not load ({error}); export the model again"
             ) from None

@@ -66,7 +66,7 @@ def open_pretrained(
         try:
             config = transformers.AutoConfig.from_pretrained(origin)
             tokenizer = transformers.AutoTokenizer.from_pretrained(origin)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a damaged file of it
             raise UserError(_not_loaded(name, error)) from None
         if type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder:
             raise UserError(f"model {name!r} ({config.model_type}) is neither an encoder nor an encoder–decoder")
