@@ -146,7 +146,7 @@ def test_a_controller_that_is_down_at_submission_is_waited_for_then_named(cluste
         assert "missing" in states
     finally:
         cluster.start_controller()
-    one = grid(env={"MUPPET_PATIENCE": "60"}, waits=True)  # nothing may be done before the queue is asked
+    one = grid(env={"MUPPET_PATIENCE": "60"}, waits=True, confirm=6.0)  # nothing may be done before the queue is asked
     cluster.stop_controller()
     process = one.start("ablations", "--launcher", "slurm")
     assert process.stdout is not None
