@@ -7,8 +7,9 @@ row lengths are real.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +24,13 @@ from muppet.runs import R3F, Recipe
 from muppet.runtime.device import Device
 
 RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=10_000, max_length=512)
-MICRO = (8192, 16384, 32768, 65536)
+MICRO = (16384, 32768, 65536)
+UPDATES = 200_000  # of Table 8's recipe for RoBERTa-base
+TRAINER = "Trainer-style, 32 rows"
+NOTES = (
+    "rows of the recorded lengths of real ones, random tokens",
+    "Trainer-style: an optimiser step after each batch of 32 rows of one dataset, padded to its longest",
+)
 
 
 def gemm_peak(kind: str) -> float:
@@ -49,100 +56,115 @@ def _wait(kind: str) -> None:
         torch.cuda.synchronize()
 
 
-def ways(micro: Sequence[int], compiled: bool) -> dict[str, tuple[policies.Policy, dict[str, Any], Device]]:
-    """Name → policy, changes of the recipe, device."""
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """One way of training: which batches, changes of the recipe, and the device."""
+
+    policy: policies.Policy
+    device: Device
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    updates: int = 1  # of one turn
+
+
+def ways(micro: Sequence[int], compiled: bool) -> dict[str, Way]:
+    """Name → way: ours first, from small forwards to large, then what it stands against; or only what is compiled."""
     largest, plain = max(micro), Device(bf16=True)
-    found: dict[str, tuple[policies.Policy, dict[str, Any], Device]] = {
-        "Trainer-style, 32 rows": (policies.fixed, {"sub_batches": 1}, replace(plain, packed=False, micro_tokens=1)),
-        "fairseq's batches": (policies.fairseq, {}, replace(plain, packed=False, micro_tokens=1)),
-        "buckets": (policies.buckets, {}, replace(plain, packed=False, micro_tokens=1)),
-        f"buckets, up to {largest:,}": (policies.buckets, {}, replace(plain, packed=False, micro_tokens=largest)),
-    }
-    for size in micro:
-        found[f"packed, {size:,}"] = (policies.buckets, {}, replace(plain, packed=True, micro_tokens=size))
-    found[f"packed, {largest:,}, R3F"] = (
-        policies.buckets,
-        {"r3f": R3F()},
-        replace(plain, packed=True, micro_tokens=largest),
-    )
     if compiled:
         whole = replace(plain, packed=True, micro_tokens=largest, compile=True)
-        found[f"packed, {largest:,}, compiled"] = (policies.buckets, {}, whole)
-    return found
+        return {f"packed, {largest:,}, compiled": Way(policy=policies.buckets, device=whole)}
+    padded = replace(plain, packed=False, micro_tokens=1)
+    found = {
+        f"packed, {size:,}": Way(policy=policies.buckets, device=replace(plain, packed=True, micro_tokens=size))
+        for size in sorted(micro)
+    }
+    found[f"packed, {largest:,}, R3F"] = Way(
+        policy=policies.buckets,
+        device=replace(plain, packed=True, micro_tokens=largest),
+        changes={"r3f": R3F()},
+    )
+    return found | {
+        TRAINER: Way(policy=policies.fixed, device=padded, changes={"sub_batches": 1}, updates=16),
+        f"buckets, up to {largest:,}": Way(policy=policies.buckets, device=replace(padded, micro_tokens=largest)),
+        "fairseq's batches": Way(policy=policies.fairseq, device=padded),
+        "buckets": Way(policy=policies.buckets, device=padded),
+    }
 
 
-class Way:
-    """One way of training the shared model: its own batches, the shared optimiser."""
-
-    def __init__(
-        self, model: MultiTask, mixed: Mixture, policy: policies.Policy, recipe: Recipe, device: Device, shared: Any
-    ) -> None:
-        self.mixed, self.kind, self.model = mixed, device.kind, model
-        self.trainer = trainer(model, mixed, recipe, device)
-        self.trainer.sampler = self.drawn = Drawn(mixed, policy, recipe, recipe.sub_batches)  # type: ignore[assignment]
-        if shared is not None:
-            self.trainer.optimizer = shared
-        self.seconds, self.work, self.real, self.memory = [], [], [], 0  # type: ignore[var-annotated]
-        self.failed = ""
-
-    def turn(self, updates: int) -> None:
-        """Some updates, timed with the GPU's queue empty before and after; what fails once is not tried again."""
-        if self.failed:
-            return
-        try:
-            if self.kind == "cuda":
-                torch.cuda.reset_peak_memory_stats()
-            _wait(self.kind)
-            before, started = self.trainer.meter.counts["real_tokens"], time.perf_counter()
-            work = 0.0
-            for _ in range(updates):
-                self.trainer.update()
-                batches = [self.drawn.batches[i] for i in self.drawn.last]
-                real = [policies.real_tokens(self.mixed.parts[b.part], b.units) for b in batches]
-                work += sum(n * flops_per_token(self.model, b.length) for n, b in zip(real, batches, strict=True))
-            _wait(self.kind)
-            self.seconds.append(time.perf_counter() - started)
-            self.real.append(self.trainer.meter.counts["real_tokens"] - before)
-            self.work.append(work)
-            if self.kind == "cuda":
-                self.memory = max(self.memory, torch.cuda.max_memory_allocated())
-        except Exception as error:  # one way that a machine cannot go must not hide the others
-            self.failed = (
-                f"{type(error).__name__}: {str(error).strip().splitlines()[0][:120] if str(error).strip() else ''}"
-            )
-            self.trainer.optimizer.zero_grad(set_to_none=True)
-
-    def row(self, name: str, peak: float) -> dict[str, Any]:
-        """What it came to; the first turn warmed up."""
-        if self.failed:
-            return {"way": name, "failed": self.failed}
-        speeds = [n / s for n, s in zip(self.real[1:], self.seconds[1:], strict=True)]
-        shares = [w / s / peak for w, s in zip(self.work[1:], self.seconds[1:], strict=True)]
-        return {
-            "way": name,
-            "real tokens / s": median(speeds),
-            "MFU": median(shares),
-            "peak GB": self.memory / 1e9 or None,
-        }
+def row(name: str, way: Way, model: MultiTask, mixed: Mixture, recipe: Recipe, rounds: int, peak: float) -> dict:
+    """Train `rounds` turns this way, after one to warm up → what it came to, or why it failed: one way that a machine
+    cannot go must not hide the others."""
+    kind = model.device.type
+    try:
+        return {"way": name} | _measured(way, model, mixed, replace(recipe, **way.changes), rounds, peak)
+    except Exception as error:
+        said = str(error).strip().splitlines() or [""]
+        return {"way": name, "failed": f"{type(error).__name__}: {said[0][:120]}"}
+    finally:
+        model.zero_grad(set_to_none=True)
+        if kind == "cuda":
+            torch.cuda.empty_cache()
 
 
-def agreement(shape: tuple[int, int, int], kind: str, bf16: bool, names: Sequence[str], recipe: Recipe) -> float:
-    """How far the packed gradient is from the padded one, relative to the largest entry."""
+def _measured(way: Way, model: MultiTask, mixed: Mixture, recipe: Recipe, rounds: int, peak: float) -> dict[str, Any]:
+    kind, seconds, work, real = model.device.type, [], [], []  # type: ignore[var-annotated]
+    loop = trainer(model, mixed, recipe, replace(way.device, kind=kind))
+    loop.sampler = drawn = Drawn(mixed, way.policy, recipe, recipe.sub_batches)  # type: ignore[assignment]
+    if kind == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(rounds + 1):
+        _wait(kind)
+        before, started, done = loop.meter.counts["real_tokens"], time.perf_counter(), 0.0
+        for _ in range(way.updates):
+            loop.update()
+            batches = [drawn.batches[i] for i in drawn.last]
+            tokens = [policies.real_tokens(mixed.parts[b.part], b.units) for b in batches]
+            done += sum(n * flops_per_token(model, b.length) for n, b in zip(tokens, batches, strict=True))
+        _wait(kind)
+        seconds.append(time.perf_counter() - started)
+        real.append(loop.meter.counts["real_tokens"] - before)
+        work.append(done)
+    return {
+        "real tokens / s": median([n / s for n, s in zip(real[1:], seconds[1:], strict=True)]),
+        "MFU": median([w / s / peak for w, s in zip(work[1:], seconds[1:], strict=True)]),
+        "tokens of a forward, at most": loop.device.micro_tokens,  # what was asked for, or as much as memory allows
+        "recomputes": bool(loop.device.gradient_checkpointing),
+        "real tokens / update": sum(real) / len(real) / way.updates,
+        "peak GB": torch.cuda.max_memory_allocated() / 1e9 if kind == "cuda" else None,
+    }
+
+
+def agreement(shape: tuple[int, int, int], kind: str, names: Sequence[str], recipe: Recipe) -> dict[str, float]:
+    """How far gradients are from those of padded rows in float32, relative to the largest entry, by way.
+
+    Two ways in bf16 are further from each other than each is from float32, and neither is the right one.
+    """
     model = roberta(shape, kind)
-    mixed = mixture(model, recipe, names)
+    mixed = mixture(model, recipe, names, recorded_lengths=True)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    state, found = {k: v.clone() for k, v in model.state_dict().items()}, []
-    for packed in (True, False):
+    state, found = {k: v.clone() for k, v in model.state_dict().items()}, {}
+    for name, bf16, packed in (
+        ("padded, fp32", False, False),
+        ("packed, fp32", False, True),
+        ("padded, bf16", True, False),
+        ("packed, bf16", True, True),
+    ):
         model.load_state_dict(state)
         # One forward either way, as memory allows: bf16 rounds the gradient of each, which is not what is compared.
         device = Device(kind=kind, bf16=bf16, packed=packed, micro_tokens=2**20)
         way = trainer(model, mixed, replace(recipe, sub_batches=8), device)
         way.update()
-        found.append({k: p.grad.float() for k, p in model.named_parameters() if p.grad is not None})
-        found[-1] = {k: g.clone() for k, g in found[-1].items()}
-    return difference(*found)
+        found[name] = {k: p.grad.float().clone() for k, p in model.named_parameters() if p.grad is not None}
+    plain = found.pop("padded, fp32")
+    return {name: difference(gradient, plain) for name, gradient in found.items()}
+
+
+def tiny(folder: Path) -> Report | None:
+    """The benchmark itself on a model and forwards that any machine can do, to try it."""
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    small, shapes = replace(RECIPE, max_tokens=512, sub_batches=2), {"base": (1, 32, 2)}
+    return measure(1, kind, shapes, (512, 1024), small, ("sst2",), compiled=False, minutes=1, folder=folder)
 
 
 def measure(
@@ -153,91 +175,99 @@ def measure(
     recipe: Recipe = RECIPE,
     names: Sequence[str] = (),
     compiled: bool = True,
+    minutes: float | None = None,
+    folder: Path | None = None,
 ) -> Report | None:
-    """Tokens per second and utilisation of every way; None, with a line that says so, where there is no GPU."""
+    """Tokens per second and utilisation of every way; None, with a line that says so, where there is no GPU.
+
+    The report is written after every row, to `folder`; after `minutes` no further way is begun.
+    """
     if kind is None and not torch.cuda.is_available():
         print(
             "no GPU here, nothing measured: `make bench ONLY=gpu` measures where torch finds one (and exits 0 elsewhere)"
         )
         return None
-    kind, shapes, rows, bars = kind or "cuda", shapes or SHAPES, [], []  # type: ignore[var-annotated]
+    kind, shapes = kind or "cuda", shapes or SHAPES
     torch.set_float32_matmul_precision("highest")
+    until = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
+    rows: list[dict[str, Any]] = []
+    apart: dict[str, float] = {}
     with artifacts():
         peak = gemm_peak(kind)
-        for size, shape in shapes.items():
-            model = roberta(shape, kind)
-            mixed = mixture(model, recipe, names)
-            made: dict[str, Way] = {}
-            shared = None
-            for name, (policy, changes, device) in ways(micro, compiled).items():
-                own = roberta(shape, kind) if device.compile else model
-                if own is not model:
-                    mixture(own, recipe, names)
-                way = Way(
-                    own,
-                    mixed,
-                    policy,
-                    replace(recipe, **changes),
-                    replace(device, kind=kind),
-                    None if device.compile else shared,
-                )
-                shared, made[name] = shared or way.trainer.optimizer, way
-            for number in range(rounds + 1):
-                for name, way in made.items():
-                    way.turn(max(1, recipe.sub_batches // 4) if "Trainer" in name else 1)
-                hint(f"{size}, round {number} of {rounds}")
-            found = {name: way.row(name, peak) for name, way in made.items()}
-            rows += [{"model": size} | row for row in found.values()]
-            packed = [
-                row for name, row in found.items() if name.startswith("packed") and "R3F" not in name and "MFU" in row
-            ]
-            best = max(packed, key=lambda row: row["real tokens / s"], default={"real tokens / s": 0.0, "MFU": 0.0})
-            plain, with_r3f = (
-                found[name].get("real tokens / s")
-                for name in ("Trainer-style, 32 rows", f"packed, {max(micro):,}, R3F")
-            )
-            without = found[f"packed, {max(micro):,}"].get("real tokens / s")
-            bars += [
-                Bar(
-                    what=f"{size}: packed over Trainer-style batches",
-                    bar=3.0,
-                    measured=best["real tokens / s"] / plain if plain else None,
-                ),
-                Bar(what=f"{size}: model FLOP utilisation", bar=0.4, measured=best["MFU"]),
-                Bar(
-                    what=f"{size}: R3F over the plain step",
-                    bar=2.1,
-                    at_least=False,
-                    measured=without / with_r3f if without and with_r3f else None,
-                ),
-            ]
-            del made, model, way, own, shared
-            if kind == "cuda":
-                torch.cuda.empty_cache()
-        smallest = shapes[min(shapes)]
-        for bf16, bar in ((True, 1e-3), (False, 1e-5)):
-            apart = agreement(smallest, kind, bf16, names, recipe)
-            bars.append(
-                Bar(
-                    what=f"packed and padded gradients in {'bf16' if bf16 else 'fp32'}",
-                    bar=bar,
-                    at_least=False,
-                    measured=apart,
-                )
-            )
-    return Report(
-        name="gpu",
-        rows=rows,
-        settings={
+        settings = {
             "gemm_peak_tflops": round(peak / 1e12, 1),
             "max_tokens": recipe.max_tokens,
             "sub_batches": recipe.sub_batches,
             "max_length": recipe.max_length,
             "rounds": rounds,
-        },
-        bars=bars,
-        notes=[
-            mixed.note,
-            "Trainer-style: an optimiser step after each batch of 32 rows of one dataset, padded to its longest",
-        ],
-    )
+        }
+
+        def report() -> Report:
+            made = Report(name="gpu", rows=rows, settings=settings, bars=_bars(rows, apart, shapes, micro), notes=NOTES)
+            if folder is not None:
+                made.write(folder)
+            return made
+
+        plans = [(size, False) for size in shapes] + ([(size, True) for size in shapes] if compiled else [])
+        for size, whole in plans:
+            model = roberta(shapes[size], kind)
+            mixed = mixture(model, recipe, names, recorded_lengths=True)
+            for name, way in ways(micro, whole).items():
+                if time.monotonic() > until:
+                    rows.append({"model": size, "way": name, "failed": "not measured: the time was up"})
+                else:
+                    rows.append({"model": size} | row(name, way, model, mixed, recipe, rounds, peak))
+                hint(f"{size}, {name}: {rows[-1].get('failed') or format(rows[-1]['MFU'], '.1%')}")
+                report()
+            if not whole and not apart and time.monotonic() < until:
+                try:
+                    apart |= agreement(shapes[size], kind, names, recipe)
+                except Exception as error:
+                    hint(f"gradients not compared: {type(error).__name__}: {error}")
+            del model
+        return report()
+
+
+def _bars(
+    rows: Sequence[Mapping[str, Any]], apart: Mapping[str, float], shapes: Mapping[str, Any], micro: Sequence[int]
+) -> list[Bar]:
+    """What of the rows so far says something about a bar; None for what is missing."""
+    bars: list[Bar] = []
+    for size in shapes:
+        speed = {r["way"]: r["real tokens / s"] for r in rows if r["model"] == size and "failed" not in r}
+        own = [r for r in rows if r["model"] == size and r["way"] in speed and r["way"].startswith("packed")]
+        plain = [r for r in own if "R3F" not in r["way"]]
+        best = max(plain, key=lambda r: float(r["real tokens / s"]), default=None)
+        largest = f"packed, {max(micro):,}"
+        whole, r3f = speed.get(largest), speed.get(f"{largest}, R3F")
+        theirs = speed.get(TRAINER)
+        bars += [
+            Bar(
+                what=f"{size}: packed over Trainer-style batches",
+                bar=3.0,
+                measured=best["real tokens / s"] / theirs if best and theirs else None,
+            ),
+            Bar(what=f"{size}: model FLOP utilisation", bar=0.4, measured=best["MFU"] if best else None),
+            Bar(
+                what=f"{size}: R3F over the plain step",
+                bar=2.1,
+                at_least=False,
+                measured=whole / r3f if whole and r3f else None,
+            ),
+        ]
+        if size == "base":
+            hours = best["real tokens / update"] / best["real tokens / s"] * UPDATES / 3600 if best else None
+            bars.append(
+                Bar(what="base: hours of Table 8's recipe on this GPU", bar=24.0, at_least=False, measured=hours)
+            )
+    limits = {"packed, fp32": 1e-5, "packed, bf16": 2 * apart.get("padded, bf16", 0.0)}
+    bars += [
+        Bar(
+            what=f"gradient of {way}, from padded rows in fp32" + ("; twice padded bf16's" if "bf16" in way else ""),
+            bar=float(f"{limit:.3g}"),
+            at_least=False,
+            measured=apart.get(way),
+        )
+        for way, limit in limits.items()
+    ]
+    return bars

@@ -160,6 +160,8 @@ class MultiTask(Encoder):
 
     def prepare(self, device: Device) -> None:
         """Move to the device, and trade memory or start-up time for speed as it says."""
+        if device.kind == "cuda":  # cuDNN's attention is planned anew, for 0.4 to 1 s, at each new shape of padded rows
+            torch.backends.cuda.enable_cudnn_sdp(False)
         self.to(device.torch)
         if device.gradient_checkpointing:
             if not self.backbone.supports_gradient_checkpointing:

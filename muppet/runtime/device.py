@@ -50,6 +50,8 @@ class Device:
         fast = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else cpu_has_bf16()
         bf16 = precision == "bf16" if precision else fast
         if kind == "cuda":
+            # No two forwards are equally long: without it the allocator's memory ends up in pieces.
+            os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
             return cls(kind="cuda", bf16=bf16, micro_tokens=MICRO_TOKENS)
         return cls(bf16=bf16, bf16_width=0 if precision else CPU_BF16_WIDTH)
 

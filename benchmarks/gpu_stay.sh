@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# benchmarks/gpu_stay.sh [MINUTES] [OUT]: all that a short stay on a GPU can show, in stages, each with a time limit.
+#
+# Every stage writes OUT/<stage>.log, and a line in OUT/stages.txt when it ends; a stage that fails or runs out of time
+# does not keep the next from running. What takes long comes last and goes on until the time is up. Nothing is fetched
+# and nothing installed: PYTHON (default python3) needs torch, transformers and numpy.
+# DEVICE=cpu tries the whole script on tiny things where there is no GPU; STRETCH=3 gives a slow machine three times as
+# long for each stage.
+set -u
+cd "$(dirname "$0")/.."
+minutes=${1:-14} out=${2:-${OUT:-artifacts/gpu-stay}} python=${PYTHON:-python3} device=${DEVICE:-cuda}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+export MUPPET_DEVICE=$device MUPPET_ARTIFACTS=${MUPPET_ARTIFACTS:-$out/artifacts} HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
+export PYTORCH_ALLOC_CONF=expandable_segments:True TORCH_CUDNN_SDPA_DEPRIORITIZED=1
+# Where there is no git, whoever packed the code says of what commit it is.
+export MUPPET_COMMIT=${MUPPET_COMMIT:-$(git rev-parse HEAD 2>/dev/null || echo unknown)}
+started=$SECONDS until=$((SECONDS + minutes * 60))
+
+stage() { # stage NAME SECONDS COMMAND...: within SECONDS and the time that is left, then SIGTERM, and SIGKILL 20 s later
+    local name=$1 limit=$(($2 * ${STRETCH:-1})) left=$((until - SECONDS)) began=$SECONDS code
+    shift 2
+    [ "$left" -lt "$limit" ] && limit=$left
+    if [ "$limit" -lt 1 ]; then echo "$name: not begun, the time is up" | tee -a "$out/stages.txt"; return; fi
+    timeout --kill-after=20 "$limit" "$@" >"$out/$name.log" 2>&1
+    code=$?
+    echo "$name: exit $code after $((SECONDS - began)) s (limit $limit)" | tee -a "$out/stages.txt"
+}
+
+if [ "$device" = cpu ]; then bench=(--tiny); study=(--profile smoke); else bench=(); study=(--profile "${PROFILE:-mini}"); fi
+if [ -n "${ONLY:-}" ]; then study+=(--only "$ONLY"); fi # cells, as row/column
+study_jobs=${JOBS:-8} # of small models on one GPU, which one of them leaves idle
+
+: >"$out/stages.txt"
+stage versions 60 "$python" -m benchmarks.stay versions
+stage gates 120 "$python" -m benchmarks.gates --device "$device"
+stage prefinetune 60 "$python" -m muppet prefinetune --model tiny/roberta --tasks rte,boolq,commonsense_qa,squad --twins \
+    --updates 20 --sub-batches 8 --max-tokens 1024 --max-length 128 --rows 200 --out "$out/muppet"
+stage finetune 60 "$python" -m muppet finetune --model "$out/muppet" --task rte --twins --reuse-head --epochs 1 \
+    --max-length 128 --rows 200 --out "$out/rte"
+stage predict 60 sh -c "echo '{\"text\": \"A man sleeps.\", \"pair\": \"He rests.\"}' | '$python' -m muppet predict --model '$out/rte'"
+stage bench 420 "$python" -m benchmarks gpu --minutes 6 --out "$out" "${bench[@]}"
+stage profile 60 "$python" -m benchmarks.stay profile "$out"
+# 30 s before the end, so that runs have time for their checkpoints: a later stay goes on from them.
+stage study $((until - SECONDS - 30)) "$python" -m studies table3 "${study[@]}" --jobs "$study_jobs" --yes
+echo "all stages ended after $((SECONDS - started)) s; what they wrote: $out, results/" | tee -a "$out/stages.txt"
