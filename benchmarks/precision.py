@@ -26,7 +26,6 @@ SETS = ("sst2", "stsb", "conll2000")  # one label, one number, a tag per word
 SEEDS = 3
 RECIPE = Recipe(
     lr=1e-4,
-    max_tokens=1024,
     updates=120,
     warmup_updates=10,
     max_length=128,
