@@ -56,7 +56,8 @@ def test_decisions_file_has_every_decision_and_is_not_moved_by_an_override(table
     assert claims_render.decisions(asked("decisions")) == 0
     assert "v2.0-f1" in capsys.readouterr().out
     text = (tables / "decisions.md").read_text(encoding="utf-8")
-    assert re.findall(r"^\| (P\d+) ", text, re.M) == [f"P{i}" for i in range(1, 58)]
+    numbers = re.findall(r"^\| P(\d+) ", text, re.M)
+    assert sorted(map(int, numbers)) == list(range(1, 61))  # each once; those of one subject stand together
     row = next(line for line in text.splitlines() if line.startswith("| `squad`"))
     assert [cell.strip() for cell in row.split("|")][2:4] == ["`v1.1-em`", "v1.1-f1, v2.0-em, v2.0-f1"]
 

@@ -26,7 +26,18 @@ def kind(file: Path) -> str:
 
 
 def read(file: Path) -> Any:
-    """The rows of a file: an Arrow table of a Parquet file, a list of any other. Raises UserError naming the line."""
+    """The rows of a file of one's own, as `read_shard` gives them. Raises UserError where it has none."""
+    rows = read_shard(file)
+    if not len(rows):
+        raise UserError(f"{file}: no rows; give a table with rows")
+    return rows
+
+
+def read_shard(file: Path) -> Any:
+    """The rows of a file: an Arrow table of a Parquet file, which may be empty as one of several, a list of any other.
+
+    Raises UserError naming the line.
+    """
     what = kind(file)
     if not file.is_file():
         raise UserError(f"{file}: no such file")
@@ -35,12 +46,9 @@ def read(file: Path) -> Any:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(file)
+            return pq.read_table(file)
         except (pa.ArrowInvalid, OSError) as error:
             raise UserError(f"{file}: cannot be read as parquet ({str(error).splitlines()[0]}); get it again") from None
-        if not table.num_rows:
-            raise UserError(f"{file}: no rows; give a table with rows")
-        return table
     return [row for _, row in parse(file.read_bytes(), str(file), what)]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from muppet import paths
 from muppet.data import mirror, treebank
-from muppet.data.files import read
+from muppet.data.files import read, read_shard
 from muppet.errors import Absent, UserError
 from muppet.runs import TWIN_ROWS, Source, digest
 from muppet.tasks.task import PARQUET, Row, Task, dataset_name
@@ -151,7 +151,7 @@ def read_split(task: Task, split: str) -> tuple[Any, str, str]:
     if not files:
         return _hub(task, split)
     where = "mirror (carved)" if instead else "mirror" if paths.mirror() in files[0].parents else "folder"
-    return _united([read(file) for file in files], files), where, digest([paths.file_digest(f) for f in files])
+    return _united([read_shard(file) for file in files], files), where, digest([paths.file_digest(f) for f in files])
 
 
 def _united(tables: list[Any], files: Sequence[Path]) -> Any:
