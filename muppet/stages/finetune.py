@@ -49,7 +49,6 @@ def finetune(
         model = opening.load(_start(run), run.recipe, run.seed)
     parts, held_out = _parts(run, model, processes)
     spec = _head(run, model, parts[0].encoded.task, opening.make_spec(run.task, parts[0].encoded, run.recipe.heads))
-    opening.check_evaluation(run, model, processes)
     model.row_formats = opening.row_formats(run, [(spec, part) for part in parts])
     trainer = Trainer(model, parts, [spec] * len(parts), run.recipe, run.seed, device, processes)
     check_evaluations(run, trainer.updates)

@@ -16,7 +16,7 @@ from muppet.families.encoded import Encoded, Part
 from muppet.families.spec import HeadSpec, RowFormat
 from muppet.families.spec import row_formats as spec_formats
 from muppet.model import MultiTask
-from muppet.runs import Finetune, Recipe, Run
+from muppet.runs import Recipe, Run
 from muppet.runtime.distributed import together
 from muppet.runtime.rank import Processes
 from muppet.tasks.task import Task
@@ -61,13 +61,6 @@ def check_heads(tasks: Sequence[Task], heads: Literal["shared", "per_dataset"]) 
             raise UserError(
                 f"tasks {other.name!r} and {task.name!r} would train one head, {head_key(task, heads)!r}; rename one"
             )
-
-
-def check_evaluation(run: Finetune, model: MultiTask, processes: Processes) -> None:
-    """Open all that is scored after training, so that what cannot be is said before it."""
-    for task in (run.task, *(run.evaluate_on or ())):
-        for split in task.evaluation:
-            open_split(run, task, split, model, processes, cap=run.evaluation_rows, evaluation=True)
 
 
 def row_formats(run: Run, trained: Sequence[tuple[HeadSpec, Part]]) -> dict[str, RowFormat]:
