@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.slurm_cluster import Cluster
@@ -14,6 +15,12 @@ from tests.slurm_grid import Grid
 
 # Expected numbers hold on every machine: a CPU with bf16 instructions would else use them. Child processes inherit it.
 os.environ["MUPPET_PRECISION"] = "fp32"
+
+# Properties are tried on the same inputs in every run, so that a red suite is the change's own fault;
+# HYPOTHESIS_PROFILE=search draws others.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("search", deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(autouse=True)

@@ -493,7 +493,15 @@ def test_token_accuracy_weighs_tokens() -> None:
             "example 0 of the predictions is 'x'; give (the best span's text, no-answer",
         ),
         ("squad_v2_best_f1", [("x", math.nan)], [["x"]], "example 0 of the predictions is ('x', nan)"),
-        ("drop_f1", ["x"], [[]], "example 0 has no gold answer"),
+        (
+            "drop_f1",
+            ["x"],
+            [[]],
+            "example 0 of the references is []; give the list of the annotators' answers, one or more",
+        ),
+        ("record_em", ["x"], [[]], "metric 'record_em': example 0 of the references is []"),
+        ("accuracy", [1, 2**63], [1, 1], "example 1 of the predictions is 9223372036854775808"),
+        ("pearson", [1.0, 10**400], [1.0, 2.0], "example 1 of the predictions is 1000"),
         ("rouge1", ["x"], [" "], "example 0 has an empty reference"),
         ("chunk_f1", [["O"]], [["O", "O"]], "sentence 0 has 2 gold tags and 1 predicted"),
         ("chunk_f1_strict", [["NP"]], [["O"]], "the tag 'NP'"),
@@ -513,7 +521,7 @@ JUNK = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.sampled_from(sorted(METRICS)), st.booleans(), st.integers(0, 2), JUNK)
 def test_any_wrong_input_is_named_or_scored(metric: str, predicted: bool, at: int, junk: object) -> None:
     """Whatever stands among the predictions or references: a number, or one line that names the example."""

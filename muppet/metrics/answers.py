@@ -15,7 +15,6 @@ from functools import partial
 
 import numpy as np
 
-from muppet.errors import UserError
 from muppet.metrics.value import Value, mean_of
 
 Answer = str | tuple[str, float]  # the text, or the best span's text with (no-answer score - that span's score)
@@ -50,35 +49,27 @@ def overlap(prediction: str, gold: str, form: Callable[[str], str] = normalise) 
 
 def squad_em(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
     """SQuAD 1.1 exact match: the best over the gold answers of each question."""
-    return _best_over_gold("squad_em", exact, predictions, references)
+    return _best_over_gold(exact, predictions, references)
 
 
 def squad_f1(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
     """SQuAD 1.1 F1: the best token overlap over the gold answers of each question."""
-    return _best_over_gold("squad_f1", overlap, predictions, references)
+    return _best_over_gold(overlap, predictions, references)
 
 
 def trivia_em(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
     """TriviaQA exact match: the best over the aliases of each question's answer."""
-    return _best_over_gold("trivia_em", partial(exact, form=trivia_normalise), predictions, references)
+    return _best_over_gold(partial(exact, form=trivia_normalise), predictions, references)
 
 
 def trivia_f1(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
     """TriviaQA F1: the best token overlap over the aliases of each question's answer."""
-    return _best_over_gold("trivia_f1", partial(overlap, form=trivia_normalise), predictions, references)
+    return _best_over_gold(partial(overlap, form=trivia_normalise), predictions, references)
 
 
 def _best_over_gold(
-    metric: str,
-    agree: Callable[[str, str], float],
-    predictions: Sequence[Answer],
-    references: Sequence[Sequence[str]],
+    agree: Callable[[str, str], float], predictions: Sequence[Answer], references: Sequence[Sequence[str]]
 ) -> Value:
-    for index, gold in enumerate(references):
-        if not len(gold):
-            raise UserError(
-                f"metric {metric!r}: example {index} has no gold answer; `squad_v2_em` and `squad_v2_f1` allow that"
-            )
     return mean_of([max(agree(_text(p), g) for g in gold) for p, gold in zip(predictions, references, strict=True)])
 
 
@@ -144,21 +135,19 @@ def drop_em(predictions: Sequence[DropAnswer], references: Sequence[Sequence[Dro
 
     As the official script has it, an answer that begins with an empty text counts for nothing.
     """
-    return _best_over_annotators("drop_em", 0, predictions, references)
+    return _best_over_annotators(0, predictions, references)
 
 
 def drop_f1(predictions: Sequence[DropAnswer], references: Sequence[Sequence[DropAnswer]]) -> Value:
     """DROP F1: predicted spans aligned one to one with the gold spans; the best over the annotators' answers."""
-    return _best_over_annotators("drop_f1", 1, predictions, references)
+    return _best_over_annotators(1, predictions, references)
 
 
 def _best_over_annotators(
-    metric: str, which: int, predictions: Sequence[DropAnswer], references: Sequence[Sequence[DropAnswer]]
+    which: int, predictions: Sequence[DropAnswer], references: Sequence[Sequence[DropAnswer]]
 ) -> Value:
     items = []
-    for index, (prediction, golds) in enumerate(zip(predictions, references, strict=True)):
-        if not len(golds):
-            raise UserError(f"metric {metric!r}: example {index} has no gold answer")
+    for prediction, golds in zip(predictions, references, strict=True):
         spans = [_spans(gold) for gold in golds]
         items.append(
             max((_drop_pair(prediction, gold)[which] for gold in spans if len(gold) and gold[0].strip()), default=0.0)

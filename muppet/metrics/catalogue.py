@@ -46,7 +46,8 @@ def _kind(predictions: Input, references: Input, **more: Any) -> Callable[..., M
 _class = _kind(inputs.CLASS, inputs.CLASS)
 _number = _kind(inputs.NUMBER, inputs.NUMBER, unit="correlation")
 _answer = _kind(inputs.ANSWER, inputs.GOLD, mean=True)
-_scored = _kind(inputs.SCORED, inputs.GOLD, mean=True)
+_answer_or_none = _kind(inputs.ANSWER, inputs.GOLD_OR_NONE, mean=True)
+_scored = _kind(inputs.SCORED, inputs.GOLD_OR_NONE, mean=True)
 _drop = _kind(inputs.SPANS, inputs.ANNOTATORS, mean=True)
 _tags = _kind(inputs.TAGS, inputs.TAGS)
 _tree = _kind(inputs.TREE, inputs.TREE)
@@ -66,8 +67,8 @@ METRICS: dict[str, Metric] = {
     ),
     "squad_em": _answer(answers.squad_em, "exact match, best over the gold answers", _SQUAD1),
     "squad_f1": _answer(answers.squad_f1, "token F1, best over the gold answers", _SQUAD1),
-    "squad_v2_em": _answer(answers.squad_v2_em, "exact match with no-answer questions, threshold 0", _SQUAD2),
-    "squad_v2_f1": _answer(answers.squad_v2_f1, "token F1 with no-answer questions, threshold 0", _SQUAD2),
+    "squad_v2_em": _answer_or_none(answers.squad_v2_em, "exact match with no-answer questions, threshold 0", _SQUAD2),
+    "squad_v2_f1": _answer_or_none(answers.squad_v2_f1, "token F1 with no-answer questions, threshold 0", _SQUAD2),
     "squad_v2_best_em": _scored(answers.squad_v2_best_em, "exact match at the best threshold", _SQUAD2),
     "squad_v2_best_f1": _scored(answers.squad_v2_best_f1, "token F1 at the best threshold", _SQUAD2),
     "record_em": _answer(answers.squad_em, "exact match, best over the gold entities", "ReCoRD (Zhang et al. 2018)"),

@@ -25,11 +25,17 @@ class Input:
 
 
 def _is_class(value: Any) -> bool:
-    return isinstance(value, (int, np.integer, np.bool_))
+    return isinstance(value, (int, np.integer, np.bool_)) and -(2**63) <= value < 2**63
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, (bool, np.bool_))
+    if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool_)):
+        return False
+    try:
+        float(value)
+    except OverflowError:
+        return False
+    return True
 
 
 def _is_text(value: Any) -> bool:
@@ -82,11 +88,16 @@ ANSWER = Input(
     stored={"text": "string", "no_answer_score": "float64"},
 )
 SCORED = Input(about=_SCORED, fits=_is_scored, stored=ANSWER.stored)
-GOLD = Input(about="the list of its gold answers, empty where there is none", fits=_is_texts, stored=["string"])
+GOLD = Input(
+    about="the list of its gold answers, one or more (`squad_v2_em` and `squad_v2_f1` allow none)",
+    fits=lambda value: _is_texts(value) and len(value) > 0,
+    stored=["string"],
+)
+GOLD_OR_NONE = Input(about="the list of its gold answers, empty where there is none", fits=_is_texts, stored=["string"])
 SPANS = Input(about="a text, or the list of the answer's spans", fits=_is_spans, stored=["string"])
 ANNOTATORS = Input(
-    about="the list of the annotators' answers, each a text or the list of its spans",
-    fits=lambda value: _is_list(value, _is_spans),
+    about="the list of the annotators' answers, one or more, each a text or the list of its spans",
+    fits=lambda value: _is_list(value, _is_spans) and len(value) > 0,
     stored=[["string"]],
 )
 TAGS = Input(about="the list of a sentence's tags", fits=_is_texts, stored=["string"])
