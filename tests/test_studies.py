@@ -14,6 +14,7 @@ from studies.kit import load
 from studies.kit.decisions import OVERRIDE
 from studies.kit.distinct import SAME
 from studies.kit.ledger import reference
+from studies.kit.profiles import published
 from studies.kit.study import Cell, Study
 from studies.recipes import BART, ROBERTA_B, ROBERTA_L, prefinetuning
 
@@ -167,6 +168,51 @@ def test_warm_up_and_dropout_are_the_published_ones() -> None:
     assert 6796 / 113272 == pytest.approx(0.06, abs=1e-4) and 28318 / 113272 == pytest.approx(0.25, abs=1e-4)
     assert {run.recipe.activation_dropout for run in cell("table4", "BART", "Gigaword").runs} == {0.0}
     assert prefinetuning(BART).recipe.activation_dropout == 0.0
+
+
+PUBLISHED = """
+model   | MNLI  QNLI  QQP    RTE  SST-2 MRPC CoLA STS-B
+RoBERTa | 1e-5  1e-5  1e-5   2e-5 1e-5  1e-5 1e-5 2e-5
+rows    | 32    32    32     16   32    16   16   16
+warm-up | 7432  1986  28318  122  1256  137  320  214
+updates | 123873 33112 113272 2036 20935 2296 5336 3598
+BART    | 5e-6  1e-5  1e-5   1e-5 5e-6  2e-5 2e-5 2e-5
+rows    | 128   32    32     32   128   64   64   32
+warm-up | 1858  1986  6796   61   314   68   80   107
+updates | 30968 33112 113272 1018 5233  1148 1334 1799
+"""  # copied from README.glue.md of fairseq's examples/roberta and examples/bart
+
+
+@pytest.mark.parametrize(("row", "eps", "decay"), [("RoBERTa-L", 1e-6, 0.1), ("BART", 1e-8, 0.01)])
+def test_glue_is_fine_tuned_as_published(row: str, eps: float, decay: float) -> None:
+    table = [line.replace("|", " ").split() for line in PUBLISHED.strip().splitlines()]
+    at = next(i for i, line in enumerate(table) if row.startswith(line[0]))
+    for place, column in enumerate(table[0][1:], start=1):
+        lr, examples, warmup, updates = (float(line[place]) for line in table[at : at + 4])
+        runs = cell("table3", row, column).runs
+        recipes = {run.recipe for run in runs}
+        assert {(one.max_examples, one.weight_decay, one.epochs) for one in recipes} == {(examples, decay, 10)}, column
+        assert all(one.warmup_share == pytest.approx(warmup / updates, abs=1e-3) for one in recipes), column
+        (point,) = {run.recipe for run in runs if published(run)}
+        assert (point.lr, point.adam_eps, point.dropout) == (lr, eps, 0.1), column
+
+
+def test_race_commonsense_qa_and_summaries_are_fine_tuned_as_published() -> None:
+    (race,) = {run.recipe for run in cell("figure1", "RACE", "0 sets").runs if published(run)}
+    assert (race.epochs, race.schedule, race.lr, race.max_examples, race.weight_decay) == (
+        5,
+        "constant",
+        1e-5,
+        16,
+        0.01,
+    )
+    assert race.warmup_share is race.warmup_updates is None
+    (cqa,) = {run.recipe for run in cell("table4", "RoBERTa-B", "CQA").runs if published(run)}
+    assert (cqa.updates, cqa.warmup_updates, cqa.lr, cqa.max_examples, cqa.weight_decay) == (3000, 150, 1e-5, 16, 0.01)
+    (news,) = {run.recipe for run in cell("table4", "BART", "CNN/DailyMail", "R1").runs if published(run)}
+    assert (news.updates, news.warmup_updates, news.lr, news.max_tokens) == (20_000, 500, 3e-5, 2048)
+    assert news.sub_batches == 4 * 8  # accumulated, on 8 GPUs
+    assert (news.clip_norm, news.adam_betas, news.adam_eps, news.weight_decay) == (0.1, (0.9, 0.999), 1e-8, 0.01)
 
 
 def test_all_scores_of_a_task_are_judged_by_one() -> None:
