@@ -1,15 +1,15 @@
-"""Every claim of the paper that cells or curves can check, C1 to C38, with a predicate each."""
+"""Every claim of the paper that cells or curves can check, C1 to C38: words in `claims.toml`, checks beside it."""
+
+import tomllib
+from pathlib import Path
 
 from muppet.errors import unknown
 from studies.claims import comparisons, curves, gains, method, prints
 from studies.claims.claim import Claim
 
-CLAIMS: tuple[Claim, ...] = tuple(
-    sorted(
-        (*gains.CLAIMS, *comparisons.CLAIMS, *method.CLAIMS, *prints.CLAIMS, *curves.CLAIMS),
-        key=lambda claim: int(claim.id.removeprefix("C")),
-    )
-)
+CHECKS = gains.CHECKS | comparisons.CHECKS | method.CHECKS | prints.CHECKS | curves.CHECKS
+WORDS = tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
+CLAIMS = tuple(Claim(id=id, check=CHECKS[id], **words) for id, words in WORDS.items())
 
 
 def get(id: str) -> Claim:

@@ -6,7 +6,7 @@ measured runs say, effect by effect (`effects.py`, `verdicts.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -46,6 +46,11 @@ class Number:
         """`table3 RTE / RoBERTa-B`, with the metric where a column has several."""
         metric = f" {self.metric}" if self.metric in (*ROUGE, "first", "second") else ""
         return f"{self.study} {self.column}{metric} / {self.row}"
+
+
+def by_key(numbers: Iterable[Number]) -> dict[Key, Number]:
+    """The cells by where they stand."""
+    return {(n.study, n.row, n.column, n.metric): n for n in numbers}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,15 +136,18 @@ class Judgement:
     text: str
 
 
+Check = Callable[[Source], Judgement]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """One checkable statement. `quote` is the paper's own sentence, or empty for a reviewer's question."""
 
     id: str
     section: str
-    quote: str
     predicate: str  # what is checked, in a line
-    check: Callable[[Source], Judgement]  # the verdict of a source
+    check: Check  # the verdict of a source
+    quote: str = ""
     kind: Kind = "claim"  # `reviewer`: a question to the numbers; `identity`: true by definition; `reading`: our own
 
 

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from functools import partial
 
-from studies.claims.claim import (
-    MODELS,
-    ROUGE,
-    Claim,
-    Judgement,
-    Number,
-    Pair,
-    Source,
-    not_testable,
-)
-from studies.claims.sources import paper
+from studies.claims.claim import MODELS, ROUGE, Check, Judgement, Number, Pair, Source, not_testable
+from studies.claims.sources import as_number, paper
 from studies.claims.verdicts import Case, universal
 from studies.kit.ledger import reference, stats
 from studies.kit.show import p_text, points
@@ -39,10 +30,9 @@ def _rivals(source: Source, study: str, column: str, metric: str | None = None) 
     return _accuracies([*there, *printed])
 
 
-def _best(source: Source, study: str, columns: Iterable[str]) -> Judgement:
+def _best(source: Source, study: str, columns: tuple[str, ...]) -> Judgement:
     """The best MUPPET row of each column, the large model among them, above the best of the others."""
     cases: list[Case] = []
-    columns = tuple(columns)
     for column in columns:
         ours = _accuracies(n for n in source.column(study, column) if n.row.endswith("+ MUPPET"))
         others = _rivals(source, study, column)
@@ -63,14 +53,6 @@ def _ranked(source: Source, cases: list[Case], expected: int, what: str) -> Judg
     return universal(source, cases, expected, what, BOARD if cases else "")
 
 
-def c7(source: Source) -> Judgement:
-    return _best(source, "table3", ["RTE"])
-
-
-def c8(source: Source) -> Judgement:
-    return _best(source, "table4", ["HellaSwag"])
-
-
 def _summarization(source: Source, study: str, columns: tuple[str, ...]) -> Judgement:
     """A dataset counts once; it is led when none of its three ROUGE scores has a better rival."""
     cases = []
@@ -85,18 +67,6 @@ def _summarization(source: Source, study: str, columns: tuple[str, ...]) -> Judg
     return _ranked(source, cases, len(columns), f"datasets of {study} led by BART + MUPPET in all three ROUGE scores")
 
 
-def c11(source: Source) -> Judgement:
-    return _summarization(source, "table4", ("CNN/DailyMail", "Gigaword", "Reddit TIFU"))
-
-
-def c12(source: Source) -> Judgement:
-    return _summarization(source, "table5", ("Arxiv", "PubMed", "BigPatent"))
-
-
-def c16(source: Source) -> Judgement:
-    return _best(source, "table3", GLUE)
-
-
 def c32(source: Source) -> Judgement:
     """Against RoBERTa-L after one MNLI stage: as measured, else as fairseq issue 1166 prints it."""
     cases, tests = [], []
@@ -104,7 +74,7 @@ def c32(source: Source) -> Judgement:
         if cell.row != "RoBERTa-L + one MNLI stage" or cell.column not in ("RTE", "MRPC"):
             continue
         ours = source.get("table3", LARGE, cell.column, "accuracy")
-        stage = source.get("ablations", cell.row, cell.column, "accuracy") or _public(cell)
+        stage = source.get("ablations", cell.row, cell.column, "accuracy") or as_number(cell)
         if ours:
             cases.append(_duel(cell.column, [Pair(base=stage, muppet=ours)]))
         if ours and ours.n and stage.n:
@@ -114,20 +84,6 @@ def c32(source: Source) -> Judgement:
         return not_testable("another model or fewer rows, and no MNLI stage of its own")
     note = f"Two unpaired proportions: {'; '.join(tests)}" if source.name == "paper" else ""
     return universal(source, cases, 2, "datasets above one MNLI stage", note)
-
-
-def _public(cell: reference.Printed) -> Number:
-    """A public print as a number."""
-    return Number(
-        study=f"table{cell.table}",
-        row=cell.row,
-        column=cell.column,
-        metric=cell.metric,
-        value=cell.value if cell.value is not None else math.nan,
-        shown=cell.printed,
-        half=cell.half or 0,
-        n=cell.n,
-    )
 
 
 def c33(source: Source) -> Judgement:
@@ -141,7 +97,7 @@ def c33(source: Source) -> Judgement:
         ours = source.numbers.get(place)
         if ours is None:
             continue
-        groups.setdefault((cell.row, cell.column), []).append(Pair(base=_public(cell), muppet=ours))
+        groups.setdefault((cell.row, cell.column), []).append(Pair(base=as_number(cell), muppet=ours))
         if cell.metric == "accuracy" and ours.n and cell.n and cell.value is not None:
             test = stats.two_proportions(ours.value, ours.n, cell.value, cell.n)
             clear += test.p < 0.05 and test.difference > 0
@@ -153,61 +109,12 @@ def c33(source: Source) -> Judgement:
     return universal(source, cases, expected, "datasets above the README", f"{note}. {left}" if note else left)
 
 
-SUMMARIZATION = (
-    "For Summarization tasks we show that our pre-finetuned BART model outperforms all other summarization baselines."
-)
-RTE = (
-    "For example, the pre-finetuned RoBERTa-BASE model on RTE improves by close to 9 points, rivaling the"
-    " RoBERTa-Large accuracy, while the pre-finetuned RoBERTa-Large model gets new state-of-the-art on "
-    "RTE rivaling models an order of magnitude larger than it."
-)
-
-CLAIMS = (
-    Claim(id="C7", section="§4", quote=RTE, predicate="MUPPET has the best RTE of table 3", check=c7),
-    Claim(
-        id="C8",
-        section="§4",
-        quote="For example, we reach a new state of the art on the HellaSwag dataset previously achieved by "
-        "utilizing a new fine-tuning approach.",
-        predicate="MUPPET has the best HellaSwag of table 4",
-        check=c8,
-    ),
-    Claim(
-        id="C11",
-        section="§4",
-        quote=SUMMARIZATION,
-        predicate="BART + MUPPET is best in table 4's three summarization datasets, by all three ROUGE scores",
-        check=c11,
-    ),
-    Claim(
-        id="C12",
-        section="§4, §4.1",
-        quote=SUMMARIZATION,
-        predicate="BART + MUPPET is best in table 5's three summarization datasets, by all three ROUGE scores",
-        check=c12,
-    ),
-    Claim(
-        id="C16",
-        kind="reviewer",
-        section="Reviewer",
-        quote="",
-        predicate="A MUPPET row is best in each column of table 3",
-        check=c16,
-    ),
-    Claim(
-        id="C32",
-        kind="reviewer",
-        section="Reviewer",
-        quote="",
-        predicate="RoBERTa-L + MUPPET beats RoBERTa-L after one MNLI stage on RTE and MRPC",
-        check=c32,
-    ),
-    Claim(
-        id="C33",
-        kind="reviewer",
-        section="Reviewer",
-        quote="",
-        predicate="MUPPET beats the numbers that the baselines' own READMEs give",
-        check=c33,
-    ),
-)
+CHECKS: dict[str, Check] = {
+    "C7": partial(_best, study="table3", columns=("RTE",)),
+    "C8": partial(_best, study="table4", columns=("HellaSwag",)),
+    "C11": partial(_summarization, study="table4", columns=("CNN/DailyMail", "Gigaword", "Reddit TIFU")),
+    "C12": partial(_summarization, study="table5", columns=("Arxiv", "PubMed", "BigPatent")),
+    "C16": partial(_best, study="table3", columns=GLUE),
+    "C32": c32,
+    "C33": c33,
+}

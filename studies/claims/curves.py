@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
-from studies.claims.claim import Claim, Judgement, Number, Pair, Source, not_measured, not_printed, not_testable
+from studies.claims.claim import Check, Judgement, Number, Pair, Source, not_measured, not_printed, not_testable
 from studies.claims.effects import Effect, arm, effect
-from studies.claims.verdicts import LEVEL, Case, universal, weighed
+from studies.claims.verdicts import LEVEL, Case, decided, universal, weighed
 from studies.kit.ledger import stats
-from studies.kit.ledger.intervals import FEWEST, Estimate, contrast, holm, with_items
+from studies.kit.ledger.intervals import FEWEST, Estimate, contrast, with_items
 from studies.kit.show import p_text, percent, points
 
 NO_NUMBERS = "the paper plots this and prints no numbers"
@@ -24,7 +24,7 @@ LATEST = 25  # datasets by which the paper's curves are back over their base
 FLAT = 0.5  # a curve whose middle sags by this share of its rise over half the range is not read as a line
 
 
-def _measured(check: Callable[[Source], Judgement]) -> Callable[[Source], Judgement]:
+def _measured(check: Check) -> Check:
     """`check`, where the source has measurements at all."""
 
     def whole(source: Source) -> Judgement:
@@ -88,7 +88,7 @@ def c23(source: Source) -> Judgement:
         gains.append(effect(source, [Pair(base=base, muppet=late[0])], f"{row}, {late[0].x:g} sets above base"))
     if not dips:
         return not_measured("needs the curves of Figure 1")
-    shown = [_decided(group) for group in (dips, gains)]
+    shown = [decided(group) for group in (dips, gains)]
     text = f"{shown[0].count('UP')} of {SETS} curves fall below their base at first, {shown[0].count('DOWN')} rise; "
     text += f"{shown[1].count('UP')} lie above it past {LATEST} sets, {shown[1].count('DOWN')} below. "
     text += "; ".join(map(str, [*dips, *gains])) + f". {whole} of {SETS} curves are whole"
@@ -99,16 +99,6 @@ def c23(source: Source) -> Judgement:
         return Judgement(verdict="CONTRADICTED", text=text)
     held = whole == SETS and shown[0].count("UP") == SETS - 1 and shown[1].count("UP") >= SETS - 1
     return Judgement(verdict="SUPPORTED" if held else "INCONCLUSIVE", text=text)
-
-
-def _decided(effects: Sequence[Effect]) -> list[str]:
-    """Directions, those that Holm does not confirm as UNDECIDED."""
-    tested = [each for each in effects if each.p is not None]
-    adjusted = dict(zip(map(id, tested), holm([each.p for each in tested if each.p is not None]), strict=True))
-    return [
-        "UNDECIDED" if each.direction in ("UP", "DOWN") and adjusted[id(each)] > LEVEL else each.direction
-        for each in effects
-    ]
 
 
 def c24(source: Source) -> Judgement:
@@ -124,7 +114,7 @@ def c24(source: Source) -> Judgement:
         for i, a in enumerate(after)
         for b in after[i + 1 :]
     ]
-    falls = [step for step, shown in zip(steps, _decided(steps), strict=True) if shown == "DOWN"]
+    falls = [step for step, shown in zip(steps, decided(steps), strict=True) if shown == "DOWN"]
     trend = _shape(after, 1)
     rank = stats.spearman([n.x for n in after], [n.value for n in after], "greater")
     text = f"Spearman ρ = {rank.rho:.2f}, {p_text(rank.p)}"
@@ -244,53 +234,4 @@ def c28(source: Source) -> Judgement:
     return judgement
 
 
-CLAIMS = (
-    Claim(
-        id="C23",
-        section="Figure 1",
-        quote="We notice that performance initially degrades until a critical point is reached regarding the number"
-        " of the datasets used by the MTL framework for all but one dataset.",
-        predicate="All but one curve lie below the base model with the fewest datasets and above it past 25",
-        check=_measured(c23),
-    ),
-    Claim(
-        id="C24",
-        section="§5.1",
-        quote="First, for individual tasks such as RTE (Bentivogli et al., 2009), increasing the pre-finetuning "
-        "scale monotonically improves performance.",
-        predicate="RTE's curve rises, and no later point is below an earlier one beyond the noise",
-        check=_measured(c24),
-    ),
-    Claim(
-        id="C25",
-        section="Abstract",
-        quote="We also show that large-scale multi-tasking is crucial; pre-finetuning can hurt performance when few"
-        " tasks are used up until a critical point (usually above 15) after which performance improves "
-        "linearly in the number of tasks.",
-        predicate="Past its critical point each curve rises, and bends by less than half of that rise",
-        check=_measured(c25),
-    ),
-    Claim(
-        id="C26",
-        section="Figure 2",
-        quote="The use of heterogenous batches outperforms other batching strategies by a significant margin and "
-        "highlights the importance of implementing MTL with the correct batching strategy.",
-        predicate="Heterogeneous is above each other policy on all five datasets, over checkpoints",
-        check=_measured(c26),
-    ),
-    Claim(
-        id="C27",
-        section="§6",
-        quote="We show that on held-out datasets, leveraging representations from our pre-finetuned models with "
-        "34-40 tasks, we reach higher evaluation accuracies with much less data than the RoBERTa model.",
-        predicate="34 and 40 sets are above the base model's full-data score with half the data or less",
-        check=_measured(c27),
-    ),
-    Claim(
-        id="C28",
-        section="§5.3",
-        quote="As we increase the scale of MTL, better representations are available for downstream finetuning.",
-        predicate="The score, averaged over the shares of Figure 3, rises with the number of datasets on both sets",
-        check=_measured(c28),
-    ),
-)
+CHECKS = {f"C{i}": _measured(check) for i, check in enumerate((c23, c24, c25, c26, c27, c28), start=23)}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
-from studies.claims.claim import Claim, Judgement, Pair, Source, not_measured, not_printed, not_testable
+from studies.claims.claim import Check, Judgement, Pair, Source, not_measured, not_printed, not_testable
 from studies.claims.effects import MARGIN
 from studies.claims.verdicts import Case, counted, stated, universal
 from studies.kit.ledger import reference
@@ -79,7 +78,7 @@ def c29(source: Source) -> Judgement:
     )
 
 
-def _arms(better: str, *others: str, size: float = MARGIN, checkpoints: bool = True) -> Callable[[Source], Judgement]:
+def _arms(better: str, *others: str, size: float = MARGIN, checkpoints: bool = True) -> Check:
     """A check over rows of the ablations: `better` is above each of its `others` by more than `size`, on average over
     the columns. Arms that differ in their pre-finetuning are compared over checkpoints: one an arm tells two
     checkpoints apart, not two ways to make them."""
@@ -99,7 +98,8 @@ def _arms(better: str, *others: str, size: float = MARGIN, checkpoints: bool = T
             if len(pairs) == COLUMNS:
                 cases.append(Case(name=f"above {other}", datasets=tuple(pairs), size=size))
             elif pairs:
-                return _unfinished(f"{len(pairs)} of {COLUMNS} columns against {other}")
+                text = f"{len(pairs)} of {COLUMNS} columns against {other} are measured"
+                return Judgement(verdict="INCONCLUSIVE", text=text)
         if not cases:
             return not_measured(f"needs the ablations {better}, {' | '.join(others)}")
         text = f"contrasts above {100 * size:g} points, mean over {COLUMNS} columns"
@@ -111,82 +111,15 @@ def _arms(better: str, *others: str, size: float = MARGIN, checkpoints: bool = T
     return check
 
 
-def _unfinished(text: str) -> Judgement:
-    return Judgement(verdict="INCONCLUSIVE", text=f"{text} are measured")
-
-
-CLAIMS = (
-    Claim(
-        id="C20",
-        kind="identity",
-        section="§3.3",
-        quote="We scale data-point loss so that, if the class distribution were uniformly distributed along with "
-        "our models predictions, all of our losses would have equivalent values.",
-        predicate="Uniform predictions give a scaled loss of 1 in every family",
-        check=c20,
-    ),
-    Claim(
-        id="C21",
-        kind="reading",
-        section="§3.2",
-        quote="Empirically we use 64 GPUs for pre-finetuning, resulting in each batch consisting of gradients "
-        "across 64 sampled tasks.",
-        predicate="An update can touch 64 distinct tasks",
-        check=c21,
-    ),
-    Claim(
-        id="C22",
-        section="§4",
-        quote="Our methods do not increase parameter count or any complexity measures but are quite successful at "
-        "refining features and preparing them for downstream fine-tuning.",
-        predicate="The encoder has as many parameters after pre-finetuning as before",
-        check=c22,
-    ),
-    Claim(
-        id="C29",
-        section="§5.1",
-        quote="We train seven models, six uniformly chosen between 10 and 40, ensuring that at each point, the "
-        "selected datasets are a superset of the datasets from prior points.",
-        predicate="Seven models; the datasets of each contain those of the one before",
-        check=c29,
-    ),
-    Claim(
-        id="C34",
-        section="§3.2",
-        quote="In early experimentation, we found that R3F was pivotal in getting MUPPET to work for BART.",
-        predicate="BART: R3F above no R3F by two points, on average over five sets",
-        check=_arms("BART + MUPPET", "no R3F", size=LARGE),
-    ),
-    Claim(
-        id="C35",
-        section="§3.4",
-        quote="We also found that sampling datasets were consistently detrimental for multi-task learning over "
-        "pre-trained representations during initial experimentation.",
-        predicate="Natural sizes above uniform and temperature sampling by half a point, on average over five sets",
-        check=_arms("RoBERTa-B + MUPPET", "uniform sampling", "temperature sampling"),
-    ),
-    Claim(
-        id="C36",
-        section="§3.5",
-        quote="Experimentally we saw using a different head per individual Commonsense and MRC datasets lead to "
-        "severe overfitting.",
-        predicate="Shared commonsense and span heads above one per dataset by two points, on average over five sets",
-        check=_arms("RoBERTa-B + MUPPET", "a head per dataset", size=LARGE),
-    ),
-    Claim(
-        id="C37",
-        section="§3.3",
-        quote="We found that this static scaling worked incredibly well, outperforming other loss scaling methods "
-        "in early experimentation.",
-        predicate="Scaling by log n above none, inverse loss and dataset size by half a point, over five sets",
-        check=_arms("RoBERTa-B + MUPPET", *SCALINGS),
-    ),
-    Claim(
-        id="C38",
-        section="§4",
-        quote="In general we found re-using heads to be beneficial for MRC, Commonsense and Sentence Prediction "
-        "tasks with small dataset size.",
-        predicate="Re-used heads above new ones by half a point, on average over five sets",
-        check=_arms("RoBERTa-B + MUPPET", "new heads", checkpoints=False),
-    ),
-)
+OURS = "RoBERTa-B + MUPPET"
+CHECKS: dict[str, Check] = {
+    "C20": c20,
+    "C21": c21,
+    "C22": c22,
+    "C29": c29,
+    "C34": _arms("BART + MUPPET", "no R3F", size=LARGE),
+    "C35": _arms(OURS, "uniform sampling", "temperature sampling"),
+    "C36": _arms(OURS, "a head per dataset", size=LARGE),
+    "C37": _arms(OURS, *SCALINGS),
+    "C38": _arms(OURS, "new heads", checkpoints=False),
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studies.claims.claim import Claim, Judgement, Source, not_measured, not_testable
+from studies.claims.claim import Check, Judgement, Source, not_measured, not_testable
 from studies.claims.verdicts import counted, stated
 from studies.kit.ledger import reference, stats
 from studies.kit.show import points
@@ -95,36 +95,4 @@ def c31(source: Source) -> Judgement:
     return Judgement(verdict="CONTRADICTED" if wrong else "SUPPORTED", text=f"{said}. {note}")
 
 
-CLAIMS = (
-    Claim(
-        id="C15",
-        kind="reviewer",
-        section="Reviewer",
-        quote="",
-        predicate="Table 6's totals are the size-weighted means of its rounds, to within 0.1",
-        check=c15,
-    ),
-    Claim(
-        id="C18",
-        section="Table 1",
-        quote="The table shows the number of datasets we used per task type and the number of samples in training "
-        "and evaluation sets.",
-        predicate="Each column adds up to its total, within rounding",
-        check=c18,
-    ),
-    Claim(
-        id="C19",
-        section="§3.1",
-        quote="A full list of all of the datasets we leverage for pre-finetuning is described in appendix §A.1.",
-        predicate="The appendix has as many datasets of each family as Table 1",
-        check=c19,
-    ),
-    Claim(
-        id="C31",
-        kind="reviewer",
-        section="Reviewer",
-        quote="",
-        predicate="Each printed accuracy is a whole number of evaluation examples (GRIM)",
-        check=c31,
-    ),
-)
+CHECKS: dict[str, Check] = {"C15": c15, "C18": c18, "C19": c19, "C31": c31}

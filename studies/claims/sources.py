@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from muppet.result import read, unpack_items
 from muppet.runs import Finetune, run_id
 from muppet.tasks.task import Task
-from studies.claims.claim import Key, Number, Source
+from studies.claims.claim import Key, Number, Source, by_key
 from studies.kit import profiles
 from studies.kit.ledger import reference, results
 from studies.kit.ledger.folder import RESULTS
@@ -47,27 +47,28 @@ FAMILIES = {  # a task's family → that of a column of Tables 3 to 5
 @lru_cache(maxsize=None)
 def paper() -> Source:
     """The paper's own cells of Tables 3 to 6."""
-    numbers: dict[Key, Number] = {}
-    for k in (3, 4, 5, 6):
-        for cell in reference.table(k):
-            assert cell.value is not None and cell.half is not None
-            number = Number(
-                study=f"table{k}",
-                row=cell.row,
-                column=cell.column,
-                metric=cell.metric,
-                value=cell.value,
-                shown=cell.printed,
-                half=cell.half,
-                n=cell.n,
-            )
-            numbers[number.study, cell.row, cell.column, cell.metric] = number
+    numbers = by_key(as_number(cell) for k in (3, 4, 5, 6) for cell in reference.table(k))
     return Source(name="paper", label="paper", numbers=numbers, families=families(), train_rows=train_rows())
+
+
+def as_number(cell: reference.Printed) -> Number:
+    """A printed score as a number."""
+    assert cell.value is not None and cell.half is not None
+    return Number(
+        study=f"table{cell.table}",
+        row=cell.row,
+        column=cell.column,
+        metric=cell.metric,
+        value=cell.value,
+        shown=cell.printed,
+        half=cell.half,
+        n=cell.n,
+    )
 
 
 def independent() -> Source:
     """The outside replication of the released base checkpoint, realigned (decision E3)."""
-    numbers: dict[Key, Number] = {}
+    numbers = []
     kinds, rows = families(), train_rows()
     for line in reference.independent():
         study, column = COLUMNS.get(line.dataset, ("beyond", line.dataset))
@@ -77,17 +78,11 @@ def independent() -> Source:
         metric = "accuracy" if line.evaluation_rows else "score"
         for row, value in (("RoBERTa-B", line.base), ("RoBERTa-B + MUPPET", line.realigned)):
             if value is not None:
-                numbers[study, row, column, metric] = Number(
-                    study=study,
-                    row=row,
-                    column=column,
-                    metric=metric,
-                    value=value,
-                    shown=f"{100 * value:.2f}",
-                    half=0.00005,
-                    n=line.evaluation_rows,
+                printed = Number(
+                    study=study, row=row, column=column, metric=metric, value=value, shown=f"{100 * value:.2f}"
                 )
-    return Source(name="independent", label="independent", numbers=numbers, families=kinds, train_rows=rows)
+                numbers.append(replace(printed, half=0.00005, n=line.evaluation_rows))
+    return Source(name="independent", label="independent", numbers=by_key(numbers), families=kinds, train_rows=rows)
 
 
 def measured(profile: str) -> tuple[Source, Source]:

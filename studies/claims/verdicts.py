@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from studies.claims.claim import Judgement, Pair, Source, not_measured, not_printed, not_testable, some
-from studies.claims.effects import Effect, average, effect
+from studies.claims.effects import Direction, Effect, average, effect
 from studies.kit.ledger.intervals import holm
 from studies.kit.show import points
 
@@ -74,6 +74,16 @@ def _printed(cases: Sequence[Case], expected: int, what: str, note: str) -> Judg
     return Judgement(verdict="CONSISTENT" if up == expected else "NOT SUPPORTED", text=text)
 
 
+def decided(effects: Sequence[Effect]) -> list[Direction]:
+    """What each shows; a direction that Holm does not confirm is UNDECIDED."""
+    tested = [each for each in effects if each.p is not None]
+    adjusted = dict(zip(map(id, tested), holm([each.p for each in tested if each.p is not None]), strict=True))
+    return [
+        "UNDECIDED" if adjusted.get(id(each), 0) > LEVEL and each.direction in ("UP", "DOWN") else each.direction
+        for each in effects
+    ]
+
+
 def weighed(effects: Sequence[Effect], expected: int, what: str, note: str = "") -> Judgement:
     """The evidence of measured effects for a claim about every one of `expected`.
 
@@ -83,13 +93,8 @@ def weighed(effects: Sequence[Effect], expected: int, what: str, note: str = "")
     """
     if not effects:
         return not_measured(f"none of the {expected} {what} is measured")
-    tested = [each for each in effects if each.p is not None]
-    adjusted = dict(zip(map(id, tested), holm([each.p for each in tested if each.p is not None]), strict=True))
     groups: dict[str, list[Effect]] = {}
-    for each in effects:
-        shown = each.direction
-        if shown in ("UP", "DOWN") and adjusted[id(each)] > LEVEL:
-            shown = "UNDECIDED"
+    for each, shown in zip(effects, decided(effects), strict=True):
         groups.setdefault(shown, []).append(each)
     up, down, equal = (groups.get(name, []) for name in ("UP", "DOWN", "EQUIVALENT"))
     order = ("UP", "DOWN", "EQUIVALENT", "UNDECIDED", "UNINFORMATIVE")
@@ -146,10 +151,8 @@ def within(source: Source, pair: Pair, low: float, high: float, said: str, note:
     if wide.high < low or wide.low > high:
         return Judgement(verdict="CONTRADICTED", text=text)
     inside = low <= narrow.low and narrow.high <= high if low < 0 else wide.low > low / 2
-    return Judgement(verdict="SUPPORTED", text=text) if inside else _open(text, measured)
-
-
-def _open(text: str, measured: Effect) -> Judgement:
+    if inside:
+        return Judgement(verdict="SUPPORTED", text=text)
     return Judgement(verdict="INCONCLUSIVE", text=text + _detectable([measured]))
 
 

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from studies.claims.claim import MODELS, Key, Number, Source
+from studies.claims.claim import MODELS, Key, Number, Source, by_key
+from studies.claims.comparisons import GLUE
 from studies.claims.curves import BATCH, DATASET, FULL_SCALES, HETEROGENEOUS
+from studies.claims.method import SCALINGS
 from studies.claims.sources import families, paper, train_rows
 
 RUNS, CHECKPOINTS = 5, 3
@@ -49,8 +51,7 @@ def _number(
 
 
 def _source(numbers: Iterable[Number]) -> Source:
-    kept = {(n.study, n.row, n.column, n.metric): n for n in numbers}
-    return Source(name="ours", label="ours", numbers=kept, families=families(), train_rows=train_rows())
+    return Source(name="ours", label="ours", numbers=by_key(numbers), families=families(), train_rows=train_rows())
 
 
 # ---------------------------------------------------------------- worlds of tables
@@ -225,9 +226,7 @@ def _arms(better: str, others: tuple[str, ...], margin: float, checkpoints: int 
 
 
 OURS, BART, LARGE = "RoBERTa-B + MUPPET", "BART + MUPPET", "RoBERTa-L + MUPPET"
-GLUE = ("MNLI", "QQP", "RTE", "QNLI", "MRPC", "SST-2", "SQuAD")
 SAMPLING = ("uniform sampling", "temperature sampling")
-SCALING = ("no loss scaling", "scaling by inverse loss", "scaling by dataset size")
 WORLDS: dict[str, tuple[tuple[str, World], tuple[str, World]]] = {
     "C1": (("every gain is 2 points", _all(0.02)), ("POS loses 2", _but_one(0.02, "POS", 0.02))),
     "C2": (("every gain is 2 points", _all(0.02)), ("HellaSwag loses 2", _but_one(0.02, "HellaSwag", 0.02))),
@@ -286,7 +285,7 @@ WORLDS: dict[str, tuple[tuple[str, World], tuple[str, World]]] = {
         ("4 points ahead", _arms(OURS, ("a head per dataset",), 0.04)),
         ("1 point ahead", _arms(OURS, ("a head per dataset",), 0.01)),
     ),
-    "C37": (("2 points ahead", _arms(OURS, SCALING, 0.02)), ("no difference", _arms(OURS, SCALING, 0.0))),
+    "C37": (("2 points ahead", _arms(OURS, SCALINGS, 0.02)), ("no difference", _arms(OURS, SCALINGS, 0.0))),
     "C38": (
         ("2 points ahead", _arms(OURS, ("new heads",), 0.02, 1)),
         ("no difference", _arms(OURS, ("new heads",), 0.0, 1)),
