@@ -1,7 +1,7 @@
 # Variables: PROFILE=smoke|mini|base|paper  LAUNCHER=local (default)|slurm  ONLY='row/column' glob  YES=1 (spend what the plan says)
 #            SEEDS=n (the first n of each point)  SEARCH=published|full (the published point alone, or the whole search)
 #            RUN=0 (render only; for `logs`: a run's id)  JOBS=workers  ARTEFACT=name (plan)  CLAIM=C5 (the cells that decide it)
-#            BUDGET=hours (plan: what to run first)  DECIDE='name=option …'
+#            HOURS=2.5 (start nothing here that would not end by then)  BUDGET=hours (plan: what to run first)  DECIDE='name=option …'
 PROFILE ?= smoke
 LAUNCHER ?=
 ONLY ?=
@@ -13,15 +13,16 @@ JOBS ?=
 ARTEFACT ?=
 CLAIM ?=
 BUDGET ?=
+HOURS ?=
 DECIDE ?=
 # Handed over through the environment, so that no value meets the shell's quoting.
-export PROFILE LAUNCHER ONLY YES SEEDS SEARCH RUN JOBS ARTEFACT CLAIM BUDGET
+export PROFILE LAUNCHER ONLY YES SEEDS SEARCH RUN JOBS ARTEFACT CLAIM BUDGET HOURS
 ifneq ($(DECIDE),)
 export MUPPET_DECIDE := $(DECIDE)
 endif
 
 PYTHON ?= python3
-KNOWN := PROFILE LAUNCHER ONLY YES SEEDS SEARCH RUN JOBS ARTEFACT CLAIM BUDGET DECIDE PYTHON
+KNOWN := PROFILE LAUNCHER ONLY YES SEEDS SEARCH RUN JOBS ARTEFACT CLAIM BUDGET HOURS DECIDE PYTHON
 GIVEN := $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name)))
 $(if $(filter-out $(KNOWN),$(GIVEN)),$(error unknown variable $(filter-out $(KNOWN),$(GIVEN)); choose one of: $(KNOWN)))
 $(if $(filter-out 0 1,$(YES)),$(error YES=$(YES) says nothing; YES=1 spends what the plan says))
@@ -29,7 +30,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 ARGS = --profile "$$PROFILE" --launcher "$$LAUNCHER" --only "$$ONLY" --jobs "$$JOBS" --artefact "$$ARTEFACT" \
-  --claim "$$CLAIM" --budget "$$BUDGET" --seeds "$$SEEDS" --search "$$SEARCH" \
+  --claim "$$CLAIM" --budget "$$BUDGET" --hours "$$HOURS" --seeds "$$SEEDS" --search "$$SEARCH" \
   $(if $(filter 1,$(YES)),--yes) $(if $(filter 0,$(RUN)),--no-run,--run "$$RUN")
 LOCK := $(shell command -v flock >/dev/null 2>&1 && echo 'flock $(VENV)/.lock')
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import math
 import sys
 from collections.abc import Callable
 
@@ -71,6 +72,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--no-run", action="store_true", help="render what is there")
     options.add_argument("--run", metavar="ID", help="the run that `logs` follows")
     options.add_argument("--jobs", metavar="N", help="workers of the local launcher")
+    options.add_argument(
+        "--hours", metavar="N", help="local launcher: start nothing that would not end in so many hours"
+    )
     options.add_argument("--artefact", metavar="NAME", help="the artefact that `plan` or `status` is asked about")
     options.add_argument("--claim", metavar="IDS", help="the cells that decide these claims alone, as C5 or C5,C6")
     options.add_argument("--budget", metavar="HOURS", help="plan: what to run first for so many hours of a device")
@@ -87,7 +91,7 @@ def dispatch(args: argparse.Namespace) -> int:
 
     args.profile = args.profile or "smoke"
     args.launcher = args.launcher or (None if args.command == "retry" else "local")
-    for name in ("only", "run", "artefact", "jobs", "emit_sbatch", "claim", "budget", "seeds", "search"):
+    for name in ("only", "run", "artefact", "jobs", "emit_sbatch", "claim", "budget", "seeds", "search", "hours"):
         setattr(args, name, getattr(args, name) or None)
     profiles.get(args.profile)
     if args.launcher:
@@ -98,6 +102,10 @@ def dispatch(args: argparse.Namespace) -> int:
             if not text.isdigit() or int(text) < 1:
                 raise UserError(f"{name.upper()} takes a whole number from 1, not {text!r}")
             setattr(args, name, int(text))
+    if args.hours is not None:
+        args.hours = _hours(args.hours)
+        if args.launcher == "slurm":
+            raise UserError("HOURS is for runs on this machine; on a cluster, cluster.toml limits what a job may take")
     if args.search not in (None, *SEARCHES):
         raise unknown("search (SEARCH)", args.search, SEARCHES)
     args.cells = None
@@ -121,6 +129,16 @@ def dispatch(args: argparse.Namespace) -> int:
         return max(launch.bring_up_to_date(ARTEFACTS, args), render.everything(args))
     status = launch.bring_up_to_date((args.command,), args)
     return render.artefact(args.command, args) or status
+
+
+def _hours(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise UserError(f"HOURS takes a number of hours, as 2.5, not {text!r}")
+    return value
 
 
 def function(command: str) -> Callable[[argparse.Namespace], int]:

@@ -91,6 +91,13 @@ def instant(profile: str, ids: Sequence[str], progress: Any = None) -> dict[str,
     return dict.fromkeys(ids, "done")
 
 
+def instant_for_an_age(profile: str, ids: Sequence[str], progress: Any = None) -> dict[str, str]:
+    """As `instant`, but the results say that the runs took months."""
+    for name in ids:
+        finish(_known(name), 0.6, profile=profile, cost={"seconds": 1e7})
+    return dict.fromkeys(ids, "done")
+
+
 def dying(profile: str, ids: Sequence[str], progress: Any = None) -> dict[str, str]:
     """As `instant`, but the plain run on SST-2 of seed 0 is killed as by the kernel, that of seed 1 crashes."""
     for name in ids:

@@ -1,7 +1,9 @@
 """The local launcher: waves, warm workers, a death that fails one run alone, Ctrl-C, and two launches at once."""
 
+import argparse
 import multiprocessing
 import os
+import shlex
 import signal
 import threading
 import time
@@ -119,6 +121,35 @@ def test_a_long_plan_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:
         local.ask(paper, 2, yes=False)
     local.ask(paper, 2, yes=True)
     local.ask(made(), 2, yes=False)
+
+
+def test_what_would_not_end_in_time_is_left_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local.cost, "seconds", lambda run, *_: 1e6 if run == PARENT else 1.0)
+    tally = local.run(made(), 2, "tests.kit:instant", until=time.monotonic() + 3600)
+    assert (tally.count("done"), tally.count("left")) == (4, 5)
+    assert tally.outcomes[run_id(PARENT)] == "left" and sum(tally.seconds.values()) == 1e6 + 4
+    assert done() == {name for name, run in small_study().runs().items() if run != PARENT and not parent(run)}
+
+
+def test_what_runs_take_here_outweighs_the_estimate() -> None:
+    tally = local.run(made(), 1, "tests.kit:instant_for_an_age", until=time.monotonic() + 3600)
+    assert (tally.count("done"), tally.count("left")) == (1, 8)
+    assert min(tally.seconds.values()) > 3600
+
+
+def test_no_time_is_said_with_the_command_that_goes_on(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUPPET_DECIDE", "squad=v2.0-f1")
+    asked = argparse.Namespace(
+        command="table3", profile="mini", only="RoBERTa-B/R*", claim=None, seeds=2, search=None, jobs=1, hours=1e-9
+    )
+    assert local.launch(made(), argparse.Namespace(**vars(asked), yes=False)) == 0 and not done()
+    said = capsys.readouterr().out
+    assert "0 of 9 runs are done, 9 are left" in said and "HOURS is too short for any" in said
+    words = shlex.split(said.strip().rpartition("to go on: make ")[2])
+    assert words == [
+        *("table3", "PROFILE=mini", "ONLY=RoBERTa-B/R*", "SEEDS=2", "JOBS=1", "HOURS=1e-09"),
+        "DECIDE=squad=v2.0-f1",
+    ]
 
 
 def test_a_real_run_through_the_launcher(monkeypatch: pytest.MonkeyPatch) -> None:

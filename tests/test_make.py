@@ -62,6 +62,8 @@ def test_help_has_a_line_for_every_target(clone: Path) -> None:
         (["table3", "ONLY=RoBERTa-B/RTEE"], "unknown cell of table3 (ONLY) 'RoBERTa-B/RTEE': did you mean"),
         (["table3", "ONLY=RoBERTa-B/RTEE", "RUN=0"], "did you mean 'RoBERTa-B/RTE'?"),
         (["table3", "JOBS=two"], "JOBS takes a whole number from 1, not 'two'"),
+        (["table3", "HOURS=soon"], "HOURS takes a number of hours, as 2.5, not 'soon'"),
+        (["table3", "HOURS=2", "LAUNCHER=slurm"], "HOURS is for runs on this machine"),
         (["plan", "ARTEFACT=tabel3"], "unknown artefact 'tabel3': did you mean 'table3'?"),
         (["table3", "DECIDE=sqad=v2.0-f1"], "unknown option 'sqad': did you mean 'squad'?"),
         (["table3", "PROFILE=paper"], "YES=1 runs them here, LAUNCHER=slurm on a cluster; RUN=0"),

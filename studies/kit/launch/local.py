@@ -10,6 +10,7 @@ import argparse
 import importlib
 import multiprocessing
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -25,8 +26,9 @@ from typing import Any
 
 from muppet.errors import Stopped, UserError
 from muppet.result import read
-from muppet.runs import Prefinetune, parent, run_id
+from muppet.runs import Prefinetune, Run, parent, run_id
 from studies.kit import cost
+from studies.kit.decisions import OVERRIDE
 from studies.kit.launch import worker
 from studies.kit.launch.plan import Plan
 from studies.kit.ledger import folder
@@ -53,10 +55,12 @@ class Worker:
 
 @dataclass(kw_only=True)
 class Tally:
-    """What came of each run: `done`, `skipped` (another process did it), `failed`, `waiting` (for a failed parent)."""
+    """What came of each run: `done`, `skipped` (another process did it), `failed`, `waiting` (for a failed parent),
+    `left` (it would not have ended in time: `seconds` of it and of each other)."""
 
     outcomes: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def count(self, *kinds: str) -> int:
         """How many runs ended in one of `kinds`."""
@@ -99,24 +103,44 @@ def launch(planned: Plan, args: argparse.Namespace) -> int:
     if not planned.to_do:
         return 0
     jobs = args.jobs or default_jobs()
-    ask(planned, jobs, args.yes)
+    ask(planned, jobs, args.yes or args.hours is not None)
     first, then = map(len, planned.waves)
     estimate = planned.seconds("gpu" if gpus() else "cpu") / jobs
     print(f"to do: {first} pre-finetunings, {then} fine-tunings, {jobs} at a time; about {hours(estimate)}", flush=True)
-    tally = run(planned, jobs)
+    tally = run(planned, jobs, until=time.monotonic() + 3600 * args.hours if args.hours else None)
     done, failed, left = tally.count("done", "skipped"), tally.count("failed"), tally.count("waiting", "stopped")
     if tally.interrupted:
         print(f"stopped: {done} runs are done and kept, {left} are left; the same command goes on", file=sys.stderr)
         raise KeyboardInterrupt
     if failed:
         print(f"{failed} of {len(planned.to_do)} runs failed, {left} wait for a failed one; see above", file=sys.stderr)
+    if tally.seconds:
+        print(_time_is_up(tally, jobs, args))
     return 1 if failed else 0
 
 
-def run(planned: Plan, jobs: int | None = None, runner: str = RUNNER) -> Tally:
+def _time_is_up(tally: Tally, jobs: int, args: argparse.Namespace) -> str:
+    """What is left when no other run would end in time, and the command that goes on."""
+    whole, least = hours(sum(tally.seconds.values()) / jobs), min(tally.seconds.values())
+    said = f"the time is up: {tally.count('done', 'skipped')} of {len(tally.outcomes):,} runs are done, "
+    said += f"{len(tally.seconds):,} are left, about {whole} (the shortest {hours(least)}); "
+    return said + ("HOURS is too short for any; " * (least > 3600 * args.hours)) + f"to go on: {command(args)}"
+
+
+def command(args: argparse.Namespace) -> str:
+    """The `make` line that asks for the same again."""
+    given = {
+        name.upper(): str(getattr(args, name)) for name in ("profile", "only", "claim", "seeds", "search", "jobs")
+    } | {"HOURS": f"{args.hours:g}", "DECIDE": os.environ.get(OVERRIDE, "")}
+    words = [f"{name}={shlex.quote(value)}" for name, value in given.items() if value not in ("", "None")]
+    return " ".join(["make", args.command, *words])
+
+
+def run(planned: Plan, jobs: int | None = None, runner: str = RUNNER, until: float | None = None) -> Tally:
     """Do what `planned` has to do with `jobs` workers; returns what came of each run.
 
-    `runner` is a `module:function` like `worker.execute`. Raises UserError when a pre-finetuning has a result but its
+    `runner` is a `module:function` like `worker.execute`. No run is started that would not end before `until`, by
+    `time.monotonic`. Raises UserError when a pre-finetuning has a result but its
     model is gone.
     """
     for one in planned.to_do.values():
@@ -126,19 +150,21 @@ def run(planned: Plan, jobs: int | None = None, runner: str = RUNNER) -> Tally:
     threads = max(1, (os.cpu_count() or 1) // width)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # workers inherit these
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return Launch(planned, width, runner).loop()
+    return Launch(planned, width, runner, until).loop()
 
 
 class Launch:
     """One launch: the queue, the workers, the bars."""
 
-    def __init__(self, planned: Plan, width: int, runner: str) -> None:
+    def __init__(self, planned: Plan, width: int, runner: str, until: float | None) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         self.planned, self.width, self.runner, self.devices = planned, width, runner, gpus()
+        self.until, self.calibration = until, planned.calibration
+        self.finished: list[tuple[Run, Mapping[str, Any]]] = []  # here and now, each with its cost
         self.tally = Tally()
-        estimate = {name: cost.seconds(one, planned.calibration) for name, one in planned.to_do.items()}
+        estimate = {name: self._seconds(name) for name in planned.to_do}
         parents = {run_id(above) for one in planned.to_do.values() if (above := parent(one))}
         # Parents first; one seed of everything, so that a table fills early; long ones first, so that none lags.
         self.queue = sorted(planned.to_do, key=lambda n: (n not in parents, planned.to_do[n].seed, -estimate[n]))
@@ -167,8 +193,8 @@ class Launch:
                         w.process.sentinel: w for w in self.workers if w.run
                     }
                     if not busy:
-                        if not self.again:
-                            break  # what is left waits for a parent that failed
+                        if not any(map(self._in_time, self.again)):
+                            break  # what is left waits for a parent that failed, or for another day
                         time.sleep(AGAIN_S)
                         continue
                     # Never for ever: of a Ctrl-C just before the wait, Python hears only after it.
@@ -180,7 +206,11 @@ class Launch:
                 self._stop()
             finally:
                 self._dismiss()
-        self.tally.outcomes |= dict.fromkeys(self.queue, "stopped" if self.tally.interrupted else "waiting")
+        for name in self.queue:
+            failed = self.tally.outcomes.get(self._above(name) or "") == "failed"
+            late = "left" if self.until and not failed else "waiting"
+            self.tally.outcomes[name] = "stopped" if self.tally.interrupted else late
+        self.tally.seconds = {n: self._seconds(n) for n, came in self.tally.outcomes.items() if came == "left"}
         return self.tally
 
     # ---------------------------------------------------------------- the queue
@@ -199,12 +229,22 @@ class Launch:
             free.connection.send(name)
 
     def _ready(self, name: str) -> bool:
-        if self.again.get(name, 0) > time.monotonic():
+        if self.again.get(name, 0) > time.monotonic() or not self._in_time(name):
             return False
+        above = self._above(name)
+        return above is None or self.tally.outcomes.get(above) in ("done", "skipped")
+
+    def _above(self, name: str) -> str | None:
+        """The run of this launch that `name` starts from."""
         above = parent(self.planned.runs[name])
-        if above is None or run_id(above) not in self.planned.to_do:
-            return True
-        return self.tally.outcomes.get(run_id(above)) in ("done", "skipped")
+        return run_id(above) if above and run_id(above) in self.planned.to_do else None
+
+    def _in_time(self, name: str) -> bool:
+        return self.until is None or time.monotonic() + self._seconds(name) <= self.until
+
+    def _seconds(self, name: str) -> float:
+        """Estimated, on one device of this machine."""
+        return cost.seconds(self.planned.to_do[name], self.calibration, "gpu" if self.devices else "cpu")
 
     def _hire(self) -> Worker:
         context = multiprocessing.get_context("spawn")
@@ -269,6 +309,10 @@ class Launch:
             error, log = record["error"].split("\n")[0], f"(log: {record['log']})"
             self._say(f"[red]✗[/] {place} {self.labels[name]}:", error, log)
             return
+        if self.until and outcome == "done":  # what runs took just now, here, tells more than other machines' results
+            self.finished.append((self.planned.runs[name], read(result_path(self.planned.profile, name)).cost))
+            factor = {**self.planned.calibration.factor, **cost.calibrate(self.finished).factor}
+            self.calibration = cost.Calibration(factor=factor)
         took = f"{time.monotonic() - one.began:.1f} s" if outcome == "done" else "done by another process"
         self._say(f"[green]✓[/] {place} {self.labels[name]}", self._score(name), took)
 
