@@ -11,17 +11,11 @@ from studies.claims import CLAIMS, calibration, get, sources, worlds
 from studies.claims.claim import Claim, Judgement, Source
 from studies.kit import decisions as decide
 from studies.kit.show import percent
-from studies.pages import COMMITTED, TABLES
+from studies.pages import COMMITTED, TABLES, grid
 
 PRINT = ("CONSISTENT", "NOT SUPPORTED", "CONTRADICTED", "NOT PRINTED")
 EVIDENCE = ("SUPPORTED", "CONTRADICTED", "MIXED", "INCONCLUSIVE", "NOT TESTABLE", "NOT MEASURED")
-STYLE = {
-    "CONSISTENT": "green",
-    "SUPPORTED": "green",
-    "CONTRADICTED": "red",
-    "NOT SUPPORTED": "yellow",
-    "MIXED": "yellow",
-}
+STYLE = dict(CONSISTENT="green", SUPPORTED="green", CONTRADICTED="red", MIXED="yellow") | {"NOT SUPPORTED": "yellow"}
 KINDS = {"claim": "", "reviewer": "reviewer's", "identity": "identity", "reading": "a reading"}
 GROUPS = {  # first letter of a decision's id → heading
     "P": "What the paper leaves open",
@@ -135,8 +129,6 @@ def decisions(args: argparse.Namespace) -> int:
 
 def claims_markdown(judged: Judged) -> str:
     """All claims: one table of verdicts, how sure each is, then each with its sentence and its deciding numbers."""
-    from tabulate import tabulate
-
     labels = [source.label for source, _ in judged[0][1]]
     table = [
         [f"[{claim.id}](#{claim.id.lower()})", where(claim), _cell(claim.predicate), *(f.verdict for _, f in findings)]
@@ -145,12 +137,12 @@ def claims_markdown(judged: Judged) -> str:
     counts = [[verdict, *tally] for verdict, tally in tallies(judged).items()]
     lines = [
         *CLAIMS_HEAD,
-        tabulate(counts, headers=["", "print", *labels[1:]], tablefmt="pipe"),
+        grid(counts, ["", "print", *labels[1:]], numbers=True),
         "",
-        tabulate(table, headers=["Claim", "Where", "What is checked", "print", *labels[1:]], tablefmt="pipe"),
+        grid(table, ["Claim", "Where", "What is checked", "print", *labels[1:]]),
         "",
+        *_rates(),
     ]
-    lines += _rates()
     for claim, findings in judged:
         lines += _in_full(claim, findings)
     return "\n".join(lines)
@@ -158,8 +150,6 @@ def claims_markdown(judged: Judged) -> str:
 
 def _rates() -> list[str]:
     """How often the evidence would be judged wrongly, as `make calibrate` last simulated it."""
-    from tabulate import tabulate
-
     rows = [
         [
             f"[{r.claim}](#{r.claim.lower()})",
@@ -171,7 +161,7 @@ def _rates() -> list[str]:
         for r in calibration.read()
     ]
     heads = ["Claim", "When", "CONTRADICTED (wrong)", "SUPPORTED", "when", "SUPPORTED (wrong)", "CONTRADICTED"]
-    return ["## How sure a verdict is", "", *RATES_HEAD, tabulate(rows, headers=heads, tablefmt="pipe"), ""]
+    return ["## How sure a verdict is", "", *RATES_HEAD, grid(rows, heads), ""]
 
 
 def calibrate(args: argparse.Namespace) -> int:
@@ -210,33 +200,20 @@ def _in_full(claim: Claim, findings: Sequence[tuple[Source, Judgement]]) -> list
 
 def decisions_markdown(every: decide.Decisions) -> str:
     """All decisions: the options, then every entry by group."""
-    from tabulate import tabulate
-
     options = [
         [f"`{o.name}`", f"`{o.take}`", _others(o), entry.id, _cell(entry.decision)]
         for entry in every.entries
         for o in entry.options
     ]
-    lines = [
-        *DECISIONS_HEAD,
-        tabulate(options, headers=["Option", "Taken", "Other answers", "Decision", "What is done"], tablefmt="pipe"),
-        "",
-    ]
+    lines = [*DECISIONS_HEAD, grid(options, ["Option", "Taken", "Other answers", "Decision", "What is done"]), ""]
     for letter, heading in GROUPS.items():
         rows = [
-            [
-                e.id,
-                _cell(e.where),
-                _cell(e.problem),
-                _cell(e.decision),
-                _cell(e.why),
-                "<br>".join(f"`{c}`" for c in e.cells),
-            ]
+            [e.id, *map(_cell, (e.where, e.problem, e.decision, e.why)), "<br>".join(f"`{c}`" for c in e.cells)]
             for e in every.entries
             if e.id.startswith(letter)
         ]
         headers = ["", "Where", "Problem", "Decision", "Why", "Cells (study/row/column)"]
-        lines += [f"## {heading}", "", tabulate(rows, headers=headers, tablefmt="pipe"), ""]
+        lines += [f"## {heading}", "", grid(rows, headers), ""]
     return "\n".join(lines)
 
 

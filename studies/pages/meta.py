@@ -6,7 +6,7 @@ import argparse
 
 from muppet.paths import write_text
 from studies.claims.meta import Analysis, analyses
-from studies.pages import TABLES
+from studies.pages import TABLES, grid
 
 HEAD = (
     "# What can be said today",
@@ -26,11 +26,9 @@ def main(args: argparse.Namespace) -> int:
 
 def markdown(every: list[Analysis]) -> str:
     """The page."""
-    from tabulate import tabulate
-
     lines = [*HEAD]
     for each in every:
         lines += [f"## {each.title}", "", each.text, ""]
         if each.rows:
-            lines += [tabulate(each.rows, headers=each.heads, tablefmt="pipe", disable_numparse=True), ""]
+            lines += [grid(each.rows, each.heads), ""]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from studies.kit.ledger.intervals import FEWEST, Estimate
 from studies.kit.ledger.results import Collected
 from studies.kit.show import percent, points
 from studies.kit.study import Study
+from studies.pages import grid
 
 Place = tuple[str, str, str]  # row, column, metric
 BUDGETS = (1, 2, 4, 8, 12, 16)  # points of the search
@@ -43,8 +44,6 @@ def differences(frame: pd.DataFrame) -> dict[Place, float]:
 
 def section(studies: Mapping[str, Study], frames: Mapping[str, pd.DataFrame], collected: Collected) -> list[str]:
     """The lines of the section; one sentence where no cell has a search."""
-    from tabulate import tabulate
-
     lines = ["## Optimism of the search", "", HEAD, ""]
     for name, study in studies.items():
         gaps = differences(frames[name])
@@ -57,8 +56,7 @@ def section(studies: Mapping[str, Study], frames: Mapping[str, pd.DataFrame], co
             for (row, column, metric), gap in gaps.items()
         ]
         heads = ["Cell", "Optimism", *(f"best of {k}" for k in budgets)]
-        table = tabulate(rows, headers=heads, tablefmt="pipe", disable_numparse=True)
-        lines += [f"### {study.title}", "", _whole(list(gaps.values())), "", table, ""]
+        lines += [f"### {study.title}", "", _whole(list(gaps.values())), "", grid(rows, heads), ""]
     if len(lines) == 4:
         lines += ["No measured cell has a search of several points.", ""]
     return lines

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
-from tabulate import tabulate
 
 from muppet.paths import write_text
 from muppet.runs import Prefinetune, Recipe
@@ -22,22 +21,10 @@ from studies.claims.meta import analyses
 from studies.claims.verdicts import single
 from studies.kit import cost, decisions, profiles
 from studies.kit.ledger.profile import ProfileResults, open_profile
-from studies.pages import COMMITTED, TABLES
+from studies.pages import COMMITTED, TABLES, grid
 from studies.pages.claims import EVIDENCE, PRINT, Judged, all_sources, judge
 
-SHOWN = (
-    "lr",
-    "max_tokens",
-    "updates",
-    "warmup_updates",
-    "weight_decay",
-    "dropout",
-    "adam_betas",
-    "adam_eps",
-    "clip_norm",
-)
-
-
+SHOWN = "lr max_tokens updates warmup_updates weight_decay dropout adam_betas adam_eps clip_norm".split()
 TABLES_3_TO_5 = ("table3", "table4", "table5")
 
 
@@ -77,6 +64,8 @@ def render(names: Sequence[str]) -> str:
 
 def _summary(opened: Sequence[ProfileResults], judged: Judged) -> list[str]:
     paper = _tally(judged, "paper")
+    said = ", ".join(f"{paper[verdict]} {verdict.lower()}" for verdict in PRINT)
+    left_open = sum(entry.id.startswith("P") for entry in decisions.current().entries)  # errata elsewhere aside
     size = {one.name: f"{len(one.done):,} of {len(one.runs):,} at profile `{one.name}`" for one in opened}
     measured = ", ".join(size.values())
     return [
@@ -84,11 +73,11 @@ def _summary(opened: Sequence[ProfileResults], judged: Judged) -> list[str]:
         "([claims.md](claims.md)).",
         f"**Methodology.** An independent implementation. Runs done: {measured}. "
         + " ".join(f"`{one.name}`: {one.caption}." for one in opened),
-        f"**Results.** Of the claims, the paper's own print shows {_said(paper)}. "
+        f"**Results.** Of the claims, the paper's own print shows {said}. "
         + " ".join(_measured(one, judged) for one in opened),
         "**What was easy.** Tables 7 and 8 give the recipe of pre-finetuning in full, Eq. 1 is one line, and most "
         "datasets of the appendix are public and load without scripts.",
-        f"**What was difficult.** The text leaves {_open()} points open or contradicts itself on them "
+        f"**What was difficult.** The text leaves {left_open} points open or contradicts itself on them "
         "([decisions.md](decisions.md)); no search grid, seed, interval or split is given for fine-tuning; Figures "
         "1 to 3 print no numbers.",
         "**Communication with the authors.** None.",
@@ -97,19 +86,6 @@ def _summary(opened: Sequence[ProfileResults], judged: Judged) -> list[str]:
 
 def _tally(judged: Judged, source: str) -> Counter[str]:
     return Counter(finding.verdict for _, findings in judged for s, finding in findings if s.label == source)
-
-
-def _counts_of(judged: Judged, source: str, axis: Sequence[str]) -> list[str]:
-    return [str(_tally(judged, source).get(verdict, 0)) for verdict in axis]
-
-
-def _said(count: Mapping[str, int]) -> str:
-    return ", ".join(f"{count.get(verdict, 0)} {verdict.lower()}" for verdict in PRINT)
-
-
-def _open() -> int:
-    """Decisions on the paper itself, errata elsewhere aside."""
-    return sum(entry.id.startswith("P") for entry in decisions.current().entries)
 
 
 def _measured(one: ProfileResults, judged: Judged) -> str:
@@ -140,15 +116,10 @@ def _claims(judged: Judged) -> str:
         [claim.id, claim.section, claim.predicate, *(finding.verdict.lower() for _, finding in findings)]
         for claim, findings in judged
     ]
-    counted = [
-        [
-            "",
-            "",
-            "in all, in the order of claims.md",
-            *("/".join(_counts_of(judged, label, EVIDENCE if i else PRINT)) for i, label in enumerate(labels)),
-        ]
-    ]
-    return tabulate(rows + counted, headers=["", "where", "claim", "print", *labels[1:]], tablefmt="github")
+    counts = ((_tally(judged, label), EVIDENCE if i else PRINT) for i, label in enumerate(labels))
+    total = ["/".join(str(count[verdict]) for verdict in axis) for count, axis in counts]
+    rows.append(["", "", "in all, in the order of claims.md", *total])
+    return grid(rows, ["", "where", "claim", "print", *labels[1:]], "github")
 
 
 def _method(opened: Sequence[ProfileResults]) -> list[str]:
@@ -165,11 +136,10 @@ def _method(opened: Sequence[ProfileResults]) -> list[str]:
         f"### 2.2 Datasets\n\nPre-finetuning learns from {len(sets[1])} datasets (BART) or {len(sets[0])} (RoBERTa, "
         "which cannot learn summarization). Counts against the paper's Table 1:\n\n" + _counts(),
         "### 2.3 Hyper-parameters\n\nPre-finetuning, Tables 7 and 8:\n\n"
-        + tabulate(
+        + grid(
             [[name, _shown(recipes.TABLE7, name), _shown(recipes.TABLE8, name)] for name in SHOWN],
-            headers=["", "BART", "RoBERTa"],
-            tablefmt="github",
-            disable_numparse=True,
+            ["", "BART", "RoBERTa"],
+            "github",
         )
         + f"\n\nFine-tuning: learning rates {_list(recipes.SEARCH['roberta'])} (RoBERTa) or "
         f"{_list(recipes.SEARCH['bart'])} (BART), Adam ε {_list(recipes.EPSILONS)}, "
@@ -178,10 +148,11 @@ def _method(opened: Sequence[ProfileResults]) -> list[str]:
         f"### 2.4 Set-up and cost\n\nThe paper's experiments are {stages[True]} pre-finetunings and {stages[False]:,} "
         f"fine-tunings, runs that artefacts share counted once: by the FLOP model about {hours:,.0f} GPU-hours at "
         "40 % of an A100. Spent so far:\n\n"
-        + tabulate(
+        + grid(
             [_spent(one) for one in opened],
-            headers=["profile", "pre-finetunings", "fine-tunings", "hours", "devices", "from uncommitted code"],
-            tablefmt="github",
+            ["profile", "pre-finetunings", "fine-tunings", "hours", "devices", "from uncommitted code"],
+            "github",
+            numbers=True,
         ),
     ]
 
@@ -191,7 +162,7 @@ def _counts() -> str:
     rows = {cell.row: [c for c in cells if c.row == cell.row] for cell in cells}
     body = [[row, *(f"{c.printed} / {c.ours:,}" for c in counts)] for row, counts in rows.items()]
     heads = ["task type", *(f"{column}, paper / here" for column in table1.COLUMNS)]
-    return tabulate(body, headers=heads, tablefmt="github")
+    return grid(body, heads, "github")
 
 
 def _shown(recipe: Recipe, name: str) -> str:
@@ -223,22 +194,14 @@ def _results(opened: Sequence[ProfileResults], judged: Judged) -> list[str]:
             outside = int(((both["paper"] < both["low"]) | (both["paper"] > both["high"])).sum())
             gains = _gains(one, judged, (name,))
             mean = f"{100 * sum(gains) / len(gains):+.1f} over {len(gains)}" if gains else "–"
-            place = "" if study.kind == "table" else "../figures/"
-            rows.append(
-                [
-                    f"[{one.name}]({place}{one.name}/{name}.{'md' if study.kind == 'table' else 'png'})",
-                    f"{int(ours['value'].notna().sum())} of {len(ours)}",
-                    f"{outside} of {len(both)}" if len(both) else "–",
-                    mean,
-                ]
-            )
-        heads = [
-            "profile",
-            "cells measured",
-            "paper outside our interval",
-            "MUPPET minus base, mean points over datasets",
-        ]
-        parts.append(f"### {study.title}\n\n{study.note}\n\n" + tabulate(rows, headers=heads, tablefmt="github"))
+            place, ending = ("", "md") if study.kind == "table" else ("../figures/", "png")
+            link = f"[{one.name}]({place}{one.name}/{name}.{ending})"
+            measured = f"{int(ours['value'].notna().sum())} of {len(ours)}"
+            rows.append([link, measured, f"{outside} of {len(both)}" if len(both) else "–", mean])
+        compared = ["paper outside our interval", "MUPPET minus base, mean points over datasets"]
+        parts.append(
+            f"### {study.title}\n\n{study.note}\n\n" + grid(rows, ["profile", "cells measured", *compared], "github")
+        )
     return parts
 
 
@@ -250,7 +213,7 @@ def _discussion(judged: Judged) -> list[str]:
         + "\n".join(f"- {claim.id} ({claim.section}): {claim.predicate}." for claim in failed),
         "### 4.2 Deviations and choices\n\nWhere the paper is silent one reading was taken; each can be flipped with "
         "`DECIDE=name=answer`, which changes the ids of exactly the runs that it touches.\n\n"
-        + tabulate(
+        + grid(
             [
                 [
                     entry.id,
@@ -261,9 +224,8 @@ def _discussion(judged: Judged) -> list[str]:
                 ]
                 for entry, o in taken
             ],
-            headers=["", "option", "taken", "else", "decision"],
-            tablefmt="github",
-            disable_numparse=True,
+            ["", "option", "taken", "else", "decision"],
+            "github",
         ),
         "### 4.3 What a reader should not conclude\n\nA number is the paper's experiment only at profile `paper`. "
         "Other profiles use smaller models and fewer rows: they show that the method runs and which way effects point, "

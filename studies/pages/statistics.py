@@ -22,7 +22,7 @@ from studies.kit.ledger.results import Collected
 from studies.kit.profiles import get
 from studies.kit.show import p_text, percent, points
 from studies.kit.study import Study
-from studies.pages import TABLES, optimism
+from studies.pages import TABLES, grid, optimism
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +72,6 @@ def markdown(
     studies: Mapping[str, Study], frames: Mapping[str, pd.DataFrame], source: Source, caption: str, extra: Sequence[str]
 ) -> str:
     """The page: a table of cells for each study, then one of families over all tables, then `extra`."""
-    from tabulate import tabulate
-
     lines = ["# MUPPET against its base", "", f"Measured: {caption}.", "", *HEAD]
     every: list[Gain] = []
     for name, frame in frames.items():
@@ -84,16 +82,11 @@ def markdown(
         adjusted = stats.false_discovery([gain.effect.p for gain in own])
         rows = [_row(gain, q) for gain, q in zip(own, adjusted, strict=True)]
         heads = ["Row", "Column", "Gain", "95 %", "shows", "p", "adjusted"]
-        lines += [
-            f"## {studies[name].title}",
-            "",
-            tabulate(rows, headers=heads, tablefmt="pipe", disable_numparse=True),
-            "",
-        ]
+        lines += [f"## {studies[name].title}", "", grid(rows, heads), ""]
     if not every:
         return "\n".join([*lines, "Nothing is measured yet.", ""])
     heads = ["Family", "Row", "Datasets", "IQM base", "IQM MUPPET", "Probability of improvement"]
-    lines += ["## Families", "", tabulate(_families(every), headers=heads, tablefmt="pipe", disable_numparse=True), ""]
+    lines += ["## Families", "", grid(_families(every), heads), ""]
     return "\n".join([*lines, *extra])
 
 
@@ -134,8 +127,7 @@ def _row(gain: Gain, adjusted: float | None) -> list[str]:
         f"{bold}{points(shown.gain)}{bold}",
         _interval(shown.estimate.interval()) if shown.estimate else scores,
         shown.direction,
-        p_text(shown.p).removeprefix("p ").removeprefix("= ") if shown.p is not None else "",
-        p_text(adjusted).removeprefix("p ").removeprefix("= ") if adjusted is not None else "",
+        *(p_text(p).removeprefix("p ").removeprefix("= ") if p is not None else "" for p in (shown.p, adjusted)),
     ]
 
 

@@ -7,7 +7,7 @@ import argparse
 from muppet.paths import write_text
 from muppet.tasks import SETS, get
 from studies.kit.ledger import reference
-from studies.pages import TABLES
+from studies.pages import TABLES, grid
 from studies.table1 import COLUMNS, Count, counts, disagreements, evaluation_rows, train_rows, windows
 
 LOSSES = {  # Table 2's rows: what stands for them here
@@ -32,14 +32,12 @@ def main(args: argparse.Namespace | None = None) -> int:
 
 
 def _grid(cells: list[Count], style: str) -> str:
-    from tabulate import tabulate
-
     rows = [
         [row, *(part for cell in cells if cell.row == row for part in (cell.printed, _ours(cell)))]
         for row in dict.fromkeys(cell.row for cell in cells)
     ]
     heads = ["Task type", *(f"{column}, {whose}" for column in COLUMNS for whose in ("paper", "ours"))]
-    return tabulate(rows, headers=heads, tablefmt=style, disable_numparse=True)
+    return grid(rows, heads, style)
 
 
 def _ours(cell: Count) -> str:
@@ -48,11 +46,6 @@ def _ours(cell: Count) -> str:
 
 def markdown(cells: list[Count]) -> str:
     """Table 1, its disagreements, Table 2, and every entry of A.1 with its source."""
-    from tabulate import tabulate
-
-    def table(rows: list[list[str]], heads: list[str]) -> str:
-        return tabulate(rows, headers=heads, tablefmt="pipe", disable_numparse=True)
-
     cut = windows()
     entries: list[list[str]] = []
     for number, name in enumerate(SETS["a1_47"], start=1):
@@ -81,11 +74,11 @@ def markdown(cells: list[Count]) -> str:
             "",
             "## Table 2: losses",
             "",
-            table(losses, ["Task type", "Paper", "Here"]),
+            grid(losses, ["Task type", "Paper", "Here"]),
             "",
             "## The 47 entries of appendix A.1",
             "",
-            table(entries, heads),
+            grid(entries, heads),
             "",
             "Named sets: "
             + ", ".join(f"`{name}` {len(names)}" for name, names in SETS.items())

@@ -15,7 +15,7 @@ import pandas as pd
 from muppet.paths import write_text
 from studies.kit import profiles
 from studies.kit.study import Study
-from studies.pages import TABLES
+from studies.pages import TABLES, grid
 from studies.pages.cells import SILENT, Mark, blocks, column_heads, counted, marked, percent, places, points, spread_of
 from studies.pages.latex import latex
 
@@ -49,8 +49,6 @@ def render(
 
 def markdown(study: Study, profile: str, frame: pd.DataFrame, refused: Mapping[str, str] | None = None) -> str:
     """The study as GitHub Markdown, the legend on top."""
-    from tabulate import tabulate
-
     marks = marked(study, frame)
     parts = [f"# {study.title}", f"**Profile {profile}**: {profiles.get(profile).caption}."]
     parts += [legend(frame), summary(frame)]
@@ -60,13 +58,11 @@ def markdown(study: Study, profile: str, frame: pd.DataFrame, refused: Mapping[s
             for (row, column), group in places(frame, columns)
         }
         rows = [row for row in study.rows if any((row, column) in cells for column in columns)]
-        table = [[_row_label(study, frame, row), *(cells.get((row, column), "") for column in columns)] for row in rows]
-        heads = [
-            "",
-            *(f"{column}<br>{metric}" if metric else column for column, metric in column_heads(study, columns)),
-        ]
+        names = [f"{row}<br>_{state}_" if (state := _whole_row(frame, row)) else row for row in rows]
+        table = [[name, *(cells.get((row, column), "") for column in columns)] for row, name in zip(rows, names)]
+        heads = [f"{column}<br>{metric}" if metric else column for column, metric in column_heads(study, columns)]
         parts += [f"## {title}"] if title else []
-        parts.append(tabulate(table, headers=heads, tablefmt="github", disable_numparse=True))
+        parts.append(grid(table, ["", *heads], "github"))
     if study.note:
         parts.append(study.note)
     parts += [f"Refused: {why}" for _, why in sorted((refused or {}).items())]
@@ -105,11 +101,6 @@ def summary(frame: pd.DataFrame) -> str:
     order = ["measured", "pending", "failed", "refused"]
     parts = [f"{counts[state]} {state}" for state in sorted(counts, key=lambda s: order.index(s) if s in order else 9)]
     return f"Of {len(own)} cells: " + ", ".join(parts) + "."
-
-
-def _row_label(study: Study, frame: pd.DataFrame, row: str) -> str:
-    state = _whole_row(frame, row)
-    return f"{row}<br>_{state}_" if state else row
 
 
 def _whole_row(frame: pd.DataFrame, row: str) -> str:

@@ -12,9 +12,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from muppet import paths
 from muppet.errors import UserError
@@ -30,8 +29,7 @@ LOCK = paths.ROOT / "requirements.lock"
 HUB = "https://huggingface.co/api/models?limit=1"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(NamedTuple):
     """One thing looked at: `ok`, `note` (works, with a limit) or `problem`, what came of it, and what to do."""
 
     state: Literal["ok", "note", "problem"]
@@ -57,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
 
 def checks(profile: str) -> Iterator[Check]:
     """Look at Python, packages, GPU, disk, hub or mirror, what is fetched, and the scheduler."""
-    yield _python()
+    yield Check("ok", "Python", f"{platform.python_version()} ({sys.executable})")
     yield _packages()
     yield _gpu()
     yield from _disk()
@@ -67,16 +65,9 @@ def checks(profile: str) -> Iterator[Check]:
     yield from _scheduler()
 
 
-def _python() -> Check:
-    return Check(state="ok", about="Python", result=f"{platform.python_version()} ({sys.executable})")
-
-
 def _packages() -> Check:
-    locked = (
-        dict(re.findall(r"^([A-Za-z0-9_.\-]+)==([^\s;]+)", LOCK.read_text(encoding="utf-8"), re.MULTILINE))
-        if LOCK.exists()
-        else {}
-    )
+    text = LOCK.read_text(encoding="utf-8") if LOCK.exists() else ""
+    locked = dict(re.findall(r"^([A-Za-z0-9_.\-]+)==([^\s;]+)", text, re.MULTILINE))
     absent, other = [], []
     for name, version in locked.items():
         try:
@@ -87,38 +78,26 @@ def _packages() -> Check:
         if have.split("+")[0] != version.split("+")[0]:
             other.append(f"{name} {have} (locked: {version})")
     if absent:
-        return Check(
-            state="problem", about="packages", result=f"missing {', '.join(absent[:5])}", do="run `make setup`"
-        )
+        return Check("problem", "packages", f"missing {', '.join(absent[:5])}", "run `make setup`")
     if other:
-        return Check(
-            state="note", about="packages", result=", ".join(other[:5]), do="`make setup` installs the locked versions"
-        )
-    return Check(state="ok", about="packages", result=f"all {len(locked)} as locked")
+        return Check("note", "packages", ", ".join(other[:5]), "`make setup` installs the locked versions")
+    return Check("ok", "packages", f"all {len(locked)} as locked")
 
 
 def _gpu() -> Check:
     if not shutil.which("nvidia-smi"):
-        return Check(
-            state="note",
-            about="GPU",
-            result="none here",
-            do="smoke and mini run on a CPU; paper needs LAUNCHER=slurm or a GPU",
-        )
+        return Check("note", "GPU", "none here", "smoke and mini run on a CPU; paper needs LAUNCHER=slurm or a GPU")
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True, timeout=60)
     if done.returncode:
         why = (done.stderr or done.stdout).strip()[:100]
-        return Check(state="problem", about="GPU", result=f"nvidia-smi fails ({why})", do="ask for the driver")
+        return Check("problem", "GPU", f"nvidia-smi fails ({why})", "ask for the driver")
     torch = importlib.metadata.version("torch") if importlib.util.find_spec("torch") else ""
     if torch.endswith("+cpu"):
         return Check(
-            state="problem",
-            about="GPU",
-            result=f"there is one, but torch {torch} cannot use it",
-            do="install a CUDA build of torch",
+            "problem", "GPU", f"there is one, but torch {torch} cannot use it", "install a CUDA build of torch"
         )
-    return Check(state="ok", about="GPU", result="; ".join(done.stdout.strip().splitlines()))
+    return Check("ok", "GPU", "; ".join(done.stdout.strip().splitlines()))
 
 
 def _disk() -> Iterator[Check]:
@@ -126,19 +105,15 @@ def _disk() -> Iterator[Check]:
         try:
             preflight.writable(folder)
         except UserError as error:
-            yield Check(state="problem", about="disk", result=str(error))
+            yield Check("problem", "disk", str(error))
             continue
         free = shutil.disk_usage(folder).free
-        state: Literal["ok", "note"] = "ok" if free > 20e9 else "note"
-        hint = (
-            ""
-            if free > 20e9
-            else "PROFILE=paper leaves checkpoints of several GB: move MUPPET_ARTIFACTS to a larger disk"
-        )
-        kind = preflight.filesystem(folder.absolute())
-        yield Check(
-            state=state, about="disk", result=f"{folder.absolute()} ({kind}): {free / 1e9:,.0f} GB free", do=hint
-        )
+        result = f"{folder.absolute()} ({preflight.filesystem(folder.absolute())}): {free / 1e9:,.0f} GB free"
+        if free > 20e9:
+            yield Check("ok", "disk", result)
+        else:
+            hint = "PROFILE=paper leaves checkpoints of several GB: move MUPPET_ARTIFACTS to a larger disk"
+            yield Check("note", "disk", result, hint)
 
 
 def _locks() -> Check:
@@ -148,15 +123,15 @@ def _locks() -> Check:
         first = flock(path)
         if first is None:
             return Check(
-                state="note",
-                about="locks",
-                result=f"{path.parent.absolute()} has no file locks: leases are used",
-                do="nothing; a run whose node died is begun again after some minutes",
+                "note",
+                "locks",
+                f"{path.parent.absolute()} has no file locks: leases are used",
+                "nothing; a run whose node died is begun again after some minutes",
             )
         try:
             again = flock(path)
         except Taken:
-            return Check(state="ok", about="locks", result="files can be locked")
+            return Check("ok", "locks", "files can be locked")
         finally:
             os.close(first)
             path.unlink(missing_ok=True)
@@ -165,42 +140,27 @@ def _locks() -> Check:
         why = "its file locks lock nothing"
     except OSError as error:
         why = f"a file cannot be locked ({error.strerror})"
-    return Check(state="problem", about="locks", result=f"{path.parent.absolute()}: {why}", do="move MUPPET_ARTIFACTS")
+    return Check("problem", "locks", f"{path.parent.absolute()}: {why}", "move MUPPET_ARTIFACTS")
 
 
 def _mirror() -> Check:
     root = paths.mirror()
     if root is not None:
         if not root.is_dir():
-            return Check(
-                state="problem",
-                about="data",
-                result=f"MUPPET_HUB={root} is no folder",
-                do="point it at a mirror, or unset it",
-            )
+            return Check("problem", "data", f"MUPPET_HUB={root} is no folder", "point it at a mirror, or unset it")
         count = sum(1 for _ in root.glob("*/*"))
-        return Check(
-            state="ok", about="data", result=f"mirror {root}, {count} repositories; what it lacks is asked of the Hub"
-        )
+        return Check("ok", "data", f"mirror {root}, {count} repositories; what it lacks is asked of the Hub")
     if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return Check(
-            state="note",
-            about="data",
-            result="HF_HUB_OFFLINE=1 and no mirror",
-            do="only smoke runs; set MUPPET_HUB, or unset it",
-        )
+        return Check("note", "data", "HF_HUB_OFFLINE=1 and no mirror", "only smoke runs; set MUPPET_HUB, or unset it")
     import urllib.request
 
     try:
         with urllib.request.urlopen(HUB, timeout=5):
-            return Check(state="ok", about="data", result="the Hub answers")
+            return Check("ok", "data", "the Hub answers")
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", error)
         return Check(
-            state="note",
-            about="data",
-            result=f"the Hub does not answer ({why})",
-            do="only smoke runs here; or set MUPPET_HUB to a mirror",
+            "note", "data", f"the Hub does not answer ({why})", "only smoke runs here; or set MUPPET_HUB to a mirror"
         )
 
 
@@ -210,32 +170,25 @@ def _fetched(profile: str) -> Iterator[Check]:
     try:
         needs.require(runs, profile)
     except UserError as error:
-        yield Check(state="note", about=f"PROFILE={profile}", result=str(error))
+        yield Check("note", f"PROFILE={profile}", str(error))
     else:
         what = "nothing to fetch" if not needs.models(runs) and not needs.splits(runs) else "models and data are here"
-        yield Check(
-            state="ok", about=f"PROFILE={profile}", result=what + (", wants GPUs" if needs_gpu else ", runs on CPUs")
-        )
+        yield Check("ok", f"PROFILE={profile}", what + (", wants GPUs" if needs_gpu else ", runs on CPUs"))
     wrong = [
         name for name, digest in needs.manifest(profile).items() if prefetch.digest_of(needs.folder() / name) != digest
     ]
     if wrong:
         yield Check(
-            state="problem",
-            about="fetched files",
-            result=f"{len(wrong)} are damaged, such as {wrong[0]}",
-            do=f"run `make prefetch PROFILE={profile}` again",
+            "problem",
+            "fetched files",
+            f"{len(wrong)} are damaged, such as {wrong[0]}",
+            f"run `make prefetch PROFILE={profile}` again",
         )
 
 
 def _scheduler() -> Iterator[Check]:
     if not controller.installed():
-        yield Check(
-            state="note",
-            about="scheduler",
-            result="no SLURM commands here",
-            do="LAUNCHER=local, or log in to the cluster",
-        )
+        yield Check("note", "scheduler", "no SLURM commands here", "LAUNCHER=local, or log in to the cluster")
         return
     meant = Path(cluster.FILE).exists()  # who has filled in the file wants the cluster
     try:
@@ -245,26 +198,23 @@ def _scheduler() -> Iterator[Check]:
         size, hosts = controller.max_array(), controller.hosts()
     except UserError as error:
         yield Check(
-            state="problem" if meant else "note",
-            about="scheduler",
-            result=str(error),
-            do="fix that (`scontrol ping` must answer here), or use LAUNCHER=local",
+            "problem" if meant else "note",
+            "scheduler",
+            str(error),
+            "fix that (`scontrol ping` must answer here), or use LAUNCHER=local",
         )
         return
     limits = "no time limit" if limit is None else f"at most {limit} min"
     yield Check(
-        state="ok",
-        about="scheduler",
-        result=f"SLURM answers: partition {partition} ({limits}), {len(hosts)} machines, arrays below {size}",
+        "ok",
+        "scheduler",
+        f"SLURM answers: partition {partition} ({limits}), {len(hosts)} machines, arrays below {size}",
     )
     try:
         preflight.visible(hosts)
     except UserError as error:
-        yield Check(state="problem", about="folders", result=str(error))
+        yield Check("problem", "folders", str(error))
     if not meant:
         yield Check(
-            state="note",
-            about="cluster.toml",
-            result="not there: the defaults are used",
-            do="copy cluster.example.toml and fill it in",
+            "note", "cluster.toml", "not there: the defaults are used", "copy cluster.example.toml and fill it in"
         )

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pandas as pd
+
 from muppet.result import Result, ResultError, read
 from muppet.runs import Finetune, Run, parent, run_id
 from studies.claims.sources import RELEASED
@@ -230,13 +232,6 @@ def _text(value: Any) -> str:
 
 def _plain(value: Any) -> Any:
     """A JSON value for a frame's cell; None for a missing number."""
-    if value is None or value != value:  # NaN
+    if pd.isna(value):
         return None
-    try:
-        import pandas as pd
-
-        if pd.isna(value):
-            return None
-    except (TypeError, ValueError):
-        pass
     return value.item() if hasattr(value, "item") else value

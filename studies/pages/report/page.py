@@ -22,6 +22,7 @@ from studies.claims.sources import RELEASED
 from studies.kit import decisions, profiles
 from studies.kit.decisions import option
 from studies.kit.ledger.profile import ProfileResults, open_profile
+from studies.kit.study import Study
 from studies.pages import COMMITTED, TABLES, figures
 from studies.pages.claims import all_sources, judge, where
 from studies.pages.report import content
@@ -62,6 +63,7 @@ def write(names: Sequence[str], path: Path) -> Path:
 def render(loaded: Sequence[ProfileResults]) -> str:
     """The page as text. The first profile with a result is the one shown first."""
     import jinja2
+    from markupsafe import Markup  # around what is code or JSON already, not to be escaped
 
     loaded = sorted(loaded, key=lambda one: not one.collected.done)
     ledger = content.build(loaded)
@@ -75,50 +77,36 @@ def render(loaded: Sequence[ProfileResults]) -> str:
         "protocols": PROTOCOL,
         "protocol": str(option("protocol")),
     }
-    return (
-        template.render(
-            style=jinja_safe(_asset("style.css")),
-            script=jinja_safe(_asset("page.js")),
-            data=jinja_safe(_json(data)),
-            all_cells=ledger.cells,
-            profiles=ledger.profiles,
-            sources=SOURCES,
-            claims=claims,
-            tally=tally(claims),
-            analyses=analyses(),
-            tables=[
-                table(ledger, loaded[0], name) for name, study in loaded[0].studies.items() if study.kind == "table"
-            ],
-            figures=[figure for one in loaded for figure in drawn(one)],
-            table1=counted(),
-            decisions=decisions_shown(),
-        )
-        + "\n"
+    text: str = template.render(
+        style=Markup(_asset("style.css")),
+        script=Markup(_asset("page.js")),
+        data=Markup(_json(data)),
+        all_cells=ledger.cells,
+        profiles=ledger.profiles,
+        sources=SOURCES,
+        claims=claims,
+        tally=tally(claims),
+        analyses=analyses(),
+        tables=[table(ledger, study) for study in loaded[0].studies.values() if study.kind == "table"],
+        figures=[figure for one in loaded for figure in drawn(one)],
+        table1=counted(),
+        decisions=decisions_shown(),
     )
+    return text + "\n"
 
 
-def jinja_safe(text: str) -> Any:
-    """Text that is code or JSON already, not to be escaped."""
-    from markupsafe import Markup
-
-    return Markup(text)
-
-
-def table(ledger: Ledger, one: ProfileResults, name: str) -> dict[str, Any]:
+def table(ledger: Ledger, study: Study) -> dict[str, Any]:
     """A table study: columns, and per row the indices of its cells; released rows stand inside those they belong to."""
-    study = one.studies[name]
     place: dict[tuple[str, str], list[int]] = {}
     for i, cell in enumerate(ledger.cells):
-        if cell["study"] == name:
+        if cell["study"] == study.name:
             place.setdefault((cell["row"], cell["column"]), []).append(i)
     rows = [row for row in dict.fromkeys(row for row, _ in place) if not row.endswith(RELEASED)]
     columns = list(dict.fromkeys(column for _, column in place))
     head, _, title = study.title.partition(": ")
     return {
-        "name": name,
-        "title": study.title,
+        "study": study,
         "short": head if title else study.title,
-        "note": study.note,
         "columns": [{"name": column, "beyond": column in study.beyond} for column in columns],
         "rows": [{"name": row, "cells": [place.get((row, column), []) for column in columns]} for row in rows],
     }
@@ -134,18 +122,9 @@ def drawn(one: ProfileResults) -> list[dict[str, Any]]:
         image = figures.png(study, one.name, frame)
         width, height = struct.unpack(">II", image[16:24])
         missing = figures.missing(figures.plotted(study, frame))
-        images.append(
-            {
-                "name": name,
-                "profile": one.name,
-                "png": base64.b64encode(image).decode(),
-                "width": width * 2 // 3,
-                "height": height * 2 // 3,
-                "title": study.title,
-                "note": study.note,
-                "alt": f"{study.title}. {missing}".strip(),
-            }
-        )
+        shown = {"study": study, "profile": one.name, "alt": f"{study.title}. {missing}".strip()}
+        size = {"width": width * 2 // 3, "height": height * 2 // 3}
+        images.append(shown | size | {"png": base64.b64encode(image).decode()})
     return images
 
 
@@ -158,26 +137,9 @@ def claims_shown(loaded: Sequence[ProfileResults]) -> list[dict[str, Any]]:
             ran = source.label.partition("(")[2].rstrip(")") or "paper"
             profile = ran if source.name in ("released", "ours") else None
             sign, css = SIGNS[finding.verdict]
-            verdicts.append(
-                {
-                    "source": source.name,
-                    "profile": profile,
-                    "verdict": finding.verdict,
-                    "because": finding.text,
-                    "sign": sign,
-                    "css": css,
-                }
-            )
-        shown.append(
-            {
-                "id": claim.id,
-                "section": where(claim),
-                "quote": claim.quote,
-                "predicate": claim.predicate,
-                "verdicts": verdicts,
-                "words": " ".join(v["verdict"] for v in verdicts),
-            }
-        )
+            verdicts.append({"source": source.name, "profile": profile, "finding": finding, "sign": sign, "css": css})
+        words = " ".join(finding.verdict for _, finding in findings)
+        shown.append({"claim": claim, "section": where(claim), "verdicts": verdicts, "words": words})
     return shown
 
 
@@ -187,7 +149,7 @@ def tally(claims: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
     for claim in claims:
         for verdict in claim["verdicts"]:
             if verdict["source"] in counts:
-                counts[verdict["source"]][verdict["verdict"]] += 1
+                counts[verdict["source"]][verdict["finding"].verdict] += 1
     return {source: dict(count) for source, count in counts.items()}
 
 
@@ -204,9 +166,7 @@ def decisions_shown() -> list[dict[str, Any]]:
     """Every decision with its options."""
     return [
         {
-            "id": entry.id,
-            "problem": entry.problem,
-            "decision": entry.decision,
+            "entry": entry,
             "option": ", ".join(f"{o.name}={o.take}" for o in entry.options),
             "facts": [
                 ("where", entry.where),
