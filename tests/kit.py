@@ -68,7 +68,7 @@ def result_of(run: Run, value: float | dict[str, float] = 0.5, *, n: int = 200, 
         facts=facts(run),
         scores=scores,
         data={},
-        training={},
+        training=more.get("training", {}),
         cost={"seconds": 2.0, "device": "cpu", "processes": 1} | more.get("cost", {}),
         environment=more.get("environment", {}),
     )
@@ -88,6 +88,19 @@ def instant(profile: str, ids: Sequence[str], progress: Any = None) -> dict[str,
         (paths.run_dir(name) / "pid").write_text(str(os.getpid()))
         progress({"run": name, "step": 1, "steps": 2, "loss": 0.5, "tokens_per_second": 10.0})
         finish(_known(name), 0.6, profile=profile)
+    return dict.fromkeys(ids, "done")
+
+
+def again(profile: str, ids: Sequence[str], progress: Any = None) -> dict[str, str]:
+    """As `instant`; a pre-finetuning that has a result leaves a model of other weights, as `worker.execute` does."""
+    from studies.kit.ledger import folder
+
+    for name in ids:
+        if not result_path(profile, name).exists():
+            instant(profile, [name], progress)
+            continue
+        result.write(result_of(_known(name), training={"weights": "new"}), folder.again(name))
+        (paths.model_dir(name) / "config.json").write_text("{}")
     return dict.fromkeys(ids, "done")
 
 

@@ -103,12 +103,18 @@ def test_two_launches_at_once_end_right(folder: Path) -> None:
     assert [one.exitcode for one in both] == [0, 0] and done() == set(small_study().runs())
 
 
-def test_a_parent_s_lost_model_is_said_before_anything_runs() -> None:
-    finish(PARENT)
+def test_a_parent_whose_model_is_lost_is_run_again_before_its_children_and_keeps_its_result(capsys) -> None:
+    path = finish(PARENT, training={"weights": "old"})
     (paths.model_dir(run_id(PARENT)) / "config.json").unlink()
-    with pytest.raises(UserError, match="put the model back"):
-        local.run(made(), 2, "tests.kit:instant")
-    assert done() == {run_id(PARENT)}
+    before = path.read_bytes()
+    tally = local.run(made(), 2, "tests.kit:again")
+    assert set(tally.outcomes.values()) == {"done"} and done() == set(small_study().runs())
+    assert path.read_bytes() == before
+    assert "again, weights new where its result says old" in capsys.readouterr().out
+    began = (paths.model_dir(run_id(PARENT)) / "config.json").stat().st_mtime_ns
+    assert all(
+        result_path("smoke", run).stat().st_mtime_ns > began for run in small_study().runs().values() if parent(run)
+    )
 
 
 def test_a_long_plan_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from muppet.errors import UserError
 from studies import __main__ as cli
 from studies.kit.ledger.folder import result_path
 from studies.kit.load import load_studies
@@ -137,6 +138,16 @@ def test_a_result_of_no_declared_run_is_named_and_stands_in_no_table(folder: Pat
     assert f"of no declared run, so in no table: {path.relative_to(folder) if path.is_absolute() else path}" in said
     assert "1 results of no declared run" in said
     assert ",measured," not in (folder / "paper_tables/smoke/table3.csv").read_text()
+
+
+def test_what_cannot_be_run_is_said_and_what_is_there_renders(folder: Path, capsys, monkeypatch) -> None:
+    def asks(*_: object) -> int:
+        raise UserError("YES=1 runs them here")
+
+    monkeypatch.setattr("studies.kit.launch.start", asks)
+    assert cli.main(["table3"]) == 2
+    assert capsys.readouterr().err == "error: YES=1 runs them here\n"
+    assert "pending" in (folder / "paper_tables/smoke/table3.md").read_text()
 
 
 def test_a_full_disk_is_one_line(folder: Path, capsys, monkeypatch: pytest.MonkeyPatch) -> None:

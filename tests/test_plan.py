@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from muppet import paths
-from muppet.runs import run_id
+from muppet.runs import parent, run_id
 from studies.kit import cost
 from studies.kit.launch import bill
 from studies.kit.launch.plan import plan
@@ -49,6 +49,19 @@ def test_a_result_makes_a_run_done_and_only_that_run() -> None:
     found = made()
     assert states(found) == {"done": 2, "missing": 7}
     assert run_id(child()) not in found.to_do
+
+
+def test_a_parent_without_its_model_is_run_again_where_something_starts_from_it() -> None:
+    finish(PARENT)
+    finish(child())
+    (paths.model_dir(run_id(PARENT)) / "config.json").unlink()
+    found = made()
+    assert found.again == {run_id(PARENT)} and found.waves[0] == (run_id(PARENT),) and states(found)["missing"] == 8
+    for run in small_study().runs().values():
+        if parent(run):
+            finish(run)
+    found = made()
+    assert not found.again and states(found) == {"done": 5, "missing": 4} and found.waves[0] == ()
 
 
 def test_a_truncated_result_is_refused_and_not_run_again() -> None:

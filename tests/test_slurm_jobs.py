@@ -342,17 +342,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
                 subprocess.run(["umount", str(full)], check=True)
 
 
-def test_a_finished_parent_without_its_model_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path))
-    child = Finetune(init=PARENTS[0], task=get("rte"), recipe=RECIPE, source="twins")
-    parent = run_id(PARENTS[0])
-    with pytest.raises(UserError, match=f"{parent}/model.*is gone.*delete results/smoke"):
-        preflight.parents({run_id(child): child}, "smoke", frozenset({parent}))
-    (tmp_path / f"runs/{parent}/model").mkdir(parents=True)
-    (tmp_path / f"runs/{parent}/model/config.json").write_text("{}")
-    preflight.parents({run_id(child): child}, "smoke", frozenset({parent}))
-
-
 def test_logs_that_other_machines_cannot_see_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MUPPET_ARTIFACTS", "/tmp/mine")
     with pytest.raises(UserError, match="/tmp/mine .* is of this machine alone"):

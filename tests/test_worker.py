@@ -4,11 +4,13 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from muppet import paths
 from muppet.errors import Stopped, UserError
@@ -45,11 +47,30 @@ def test_a_child_whose_parent_has_no_result_says_so() -> None:
         worker.execute_one("smoke", child())
 
 
-def test_a_parent_whose_model_was_deleted_is_named_with_the_way_out() -> None:
-    finish(PARENT)
-    (paths.model_dir(run_id(PARENT)) / "config.json").unlink()
-    with pytest.raises(UserError, match="put the model back, or delete the result file"):
+def test_a_parent_whose_model_was_deleted_is_done_again_beside_its_result() -> None:
+    assert worker.execute_one("smoke", PARENT) == "done"
+    path, again = result_path("smoke", PARENT), records.again(run_id(PARENT))
+    shutil.rmtree(paths.model_dir(run_id(PARENT)))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="is gone; `make` runs that again"):
         worker.execute_one("smoke", child())
+    assert worker.execute_one("smoke", PARENT) == "done" and path.read_bytes() == before
+    then, now = (read(one, PARENT).training["weights"] for one in (path, again))
+    assert then == now
+    assert worker.execute_one("smoke", child()) == "done"
+    # What was trained, saved and loaded again is one and the same.
+    assert read(result_path("smoke", child())).training["start"] == {"weights": now, "recorded": then}
+
+
+def test_a_child_that_starts_from_other_weights_than_recorded_says_so(capsys) -> None:
+    assert worker.execute_one("smoke", PARENT) == "done"
+    heads = paths.model_dir(run_id(PARENT)) / "heads.safetensors"
+    weights = load_file(heads)
+    save_file({name: tensor + (name == min(weights)) for name, tensor in weights.items()}, heads)
+    assert worker.execute_one("smoke", child()) == "done"
+    start = read(result_path("smoke", child())).training["start"]
+    assert start["recorded"] == read(result_path("smoke", PARENT)).training["weights"] != start["weights"]
+    assert f"started from other weights ({start['weights']})" in capsys.readouterr().out
 
 
 def test_a_result_that_was_edited_is_not_taken_for_done() -> None:

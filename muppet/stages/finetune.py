@@ -47,6 +47,7 @@ def finetune(
         for task in (run.task, *(run.evaluate_on or ())):
             check_metrics(task)
         model = opening.load(_start(run), run.recipe, run.seed)
+    start = {} if isinstance(run.init, str) else {"start": {"weights": record.weights(model)}}
     parts, held_out = _parts(run, model, processes)
     spec = _head(run, model, parts[0].encoded.task, opening.make_spec(run.task, parts[0].encoded, run.recipe.heads))
     model.row_formats = opening.row_formats(run, [(spec, part) for part in parts])
@@ -74,6 +75,7 @@ def finetune(
         curve=curve.points,
         data=record.data(read),
         training=record.training(trainer)
+        | start
         | {
             "head": spec.key if spec.has_weights else None,
             "metrics": {f"{t}/{s}": one.settings for (t, s), one in evaluated.items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import resource
@@ -54,9 +55,19 @@ def training(trainer: Trainer) -> dict[str, Any]:
         **_ends(meter.ends(None)),
         "datasets": datasets,
         **({"noise_divergence": trainer.noise_divergence()} if trainer.recipe.r3f is not None else {}),
+        "weights": weights(trainer.model),
         "parameters": sum(p.numel() for p in trainer.parameters),
         "found": Path(trainer.model.origin).name if Path(trainer.model.origin).is_dir() else trainer.model.origin,
     }
+
+
+def weights(model: torch.nn.Module) -> str:
+    """A digest of all weights, by name and value: that of a model which was saved and loaded again is the same."""
+    whole = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(model.state_dict().items()):
+        whole.update(name.encode())
+        whole.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
+    return whole.hexdigest()
 
 
 def _ends(losses: tuple[float | None, float | None]) -> dict[str, float | None]:

@@ -7,7 +7,7 @@ import importlib
 import sys
 from typing import TYPE_CHECKING
 
-from muppet.errors import unknown
+from muppet.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from studies.kit.launch.plan import Plan
@@ -37,7 +37,7 @@ def start(plan: Plan, args: argparse.Namespace) -> int:
 
 
 def bring_up_to_date(names: tuple[str, ...], args: argparse.Namespace) -> int:
-    """Run what is missing of artefacts `names`; 1 when a run failed."""
+    """Run what is missing of artefacts `names` → exit status: 1 when a run failed, 2 when nothing could be run."""
     from studies.kit.launch.plan import plan
     from studies.kit.load import chosen
 
@@ -45,7 +45,11 @@ def bring_up_to_date(names: tuple[str, ...], args: argparse.Namespace) -> int:
     if args.no_run:
         return 0
     planned = plan(studies, args.profile)
-    status = start(planned, args)
+    try:
+        status = start(planned, args)
+    except UserError as error:  # what is there renders all the same
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
     for name in sorted(planned.given_up):
         why = planned.failures.get(name, {}).get("error") or "its result is refused, or its pre-finetuning failed"
         print(f"not tried again: {name}: {why.splitlines()[0]}", file=sys.stderr)

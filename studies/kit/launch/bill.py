@@ -161,6 +161,8 @@ def show(planned: Plan, facts: Mapping[str, Any]) -> None:
             f"{facts['disk_bytes'] / 1e9:,.1f} GB of disk"
         )
         wide = f": {amount(facts['low_seconds'], device)} to {amount(facts['high_seconds'], device)}"
+        for name in sorted(planned.again):
+            console.print(f"again, since its model is not here and its result alone is: {name}", highlight=False)
         console.print(f"together {amount(facts['seconds'], device)}" + ("" if planned.calibration.runs else wide))
         if facts["seconds"] >= 3600:
             alone = f"{facts['seconds'] / 3600:,.0f} {device}-hours, {facts['seconds'] / 86400:,.1f} days"

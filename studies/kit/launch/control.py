@@ -31,6 +31,7 @@ def retry(args: argparse.Namespace) -> int:
     if not again:
         return 0
     planned = plan(studies, args.profile)
+    again |= {run_id(above) for name in again if (above := parent(planned.runs[name]))} & planned.again
     sent = submissions.dispatches(submissions.read_all(args.profile), ())
     status = 0
     for launcher in launch.LAUNCHERS:

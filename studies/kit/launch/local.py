@@ -29,7 +29,6 @@ from muppet.result import read
 from muppet.runs import Prefinetune, Run, parent, run_id
 from studies.kit import cost
 from studies.kit.decisions import OVERRIDE
-from studies.kit.launch import worker
 from studies.kit.launch.plan import Plan
 from studies.kit.ledger import folder
 from studies.kit.ledger.folder import result_path
@@ -140,12 +139,8 @@ def run(planned: Plan, jobs: int | None = None, runner: str = RUNNER, until: flo
     """Do what `planned` has to do with `jobs` workers; returns what came of each run.
 
     `runner` is a `module:function` like `worker.execute`. No run is started that would not end before `until`, by
-    `time.monotonic`. Raises UserError when a pre-finetuning has a result but its
-    model is gone.
+    `time.monotonic`.
     """
-    for one in planned.to_do.values():
-        if (above := parent(one)) and run_id(above) not in planned.to_do:
-            worker.check_parent(planned.profile, one)
     width = max(1, min(jobs or default_jobs(), len(planned.to_do)))
     threads = max(1, (os.cpu_count() or 1) // width)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # workers inherit these
@@ -326,10 +321,18 @@ class Launch:
         """The run's first score, for its line."""
         run = self.planned.runs[name]
         if isinstance(run, Prefinetune):
-            return ""
+            return self._weights(run) if name in self.planned.again else ""
         scores = read(result_path(self.planned.profile, run)).scores
         key = run.task.key() if run.task.key() in scores else next(iter(scores), None)
         return f"{key} {100 * scores[key].value:.1f}" if key else ""
+
+    def _weights(self, run: Prefinetune) -> str:
+        """Whether a pre-finetuning that was done again left the weights that its result speaks of."""
+        paths = (result_path(self.planned.profile, run), folder.again(run_id(run)))
+        then, now = (read(path, run).training.get("weights") for path in paths)
+        if then is None:
+            return f"again, weights {now}; its result does not say what they were"
+        return f"again, weights {now} " + ("as its result says" if then == now else f"where its result says {then}")
 
     # ---------------------------------------------------------------- the end
 

@@ -22,7 +22,11 @@ ATTEMPTS = 3  # failures with one and the same error, after which a run waits fo
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Runs by id, parents before children, and where each stands."""
+    """Runs by id, parents before children, and where each stands.
+
+    `again`: pre-finetunings with a result whose model is not here, and something to do starts from it. They count as
+    missing; the result that they have stays.
+    """
 
     profile: str
     studies: Mapping[str, Study]
@@ -30,6 +34,7 @@ class Plan:
     states: Mapping[str, State]
     failures: Mapping[str, dict[str, Any]]
     calibration: cost.Calibration
+    again: frozenset[str] = frozenset()
     spent: float = 0.0  # device-seconds of what is done, and of attempts at what is not
 
     @cached_property
@@ -81,10 +86,15 @@ def plan(studies: Mapping[str, Study], profile: str, collected: Collected | None
     runs = runs_of(studies.values())
     refused = {Path(path).stem for path in collected.refused}
     failed = folder.failures(name for name in runs if name not in collected.done)
+    stuck = refused | {name for name, record in failed.items() if record.get("count", 1) >= ATTEMPTS}
+    above = {run_id(up) for name, run in runs.items() if name not in collected.done | stuck and (up := parent(run))}
+    again = frozenset(name for name in above & collected.done if not folder.done(profile, name))
+    ended = collected.done - again
+    failed |= folder.failures(again)
     started = folder.begun()
     states: dict[str, State] = {}
     for name in runs:
-        if name in collected.done:
+        if name in ended:
             states[name] = "done"
         elif name in refused:
             states[name] = "refused"
@@ -93,13 +103,14 @@ def plan(studies: Mapping[str, Study], profile: str, collected: Collected | None
         else:
             states[name] = "failed" if name in failed else "missing"
     done = [spent for name, spent in collected.spent.items() if name in runs]
-    tried = sum(folder.attempts(name)[1] for name in started.intersection(runs) - collected.done)
+    tried = sum(folder.attempts(name)[1] for name in started.intersection(runs) - ended)
     return Plan(
         profile=profile,
         studies=studies,
         runs=runs,
         states=states,
         failures=failed,
+        again=again,
         calibration=cost.calibrate((runs[name], spent) for name, spent in collected.spent.items() if name in runs),
         spent=tried + sum(one["seconds"] * one["processes"] for one in done),
     )

@@ -14,7 +14,6 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
 
-from muppet import paths
 from muppet.errors import Stopped, UserError, unknown
 from muppet.result import Result, read, write
 from muppet.runs import Finetune, Run, parent, run_id
@@ -74,16 +73,16 @@ def execute(profile: str, ids: Sequence[str], progress: Progress | None = None) 
 def execute_one(profile: str, run: Run, progress: Progress | None = None) -> Outcome:
     """Do one run unless its result is there: check the parent, run, write the result last and whole.
 
+    A pre-finetuning whose model is gone is done again, and its first result stays (see `folder.again`).
     Raises Busy when another process holds the run, UserError when its parent is not there, and whatever the run raises.
     """
-    path = result_path(profile, run)
-    if path.exists():
+    path, name = result_path(profile, run), run_id(run)
+    if folder.done(profile, name):
         read(path, run)
         return "skipped"
     check_parent(profile, run)
-    name = run_id(run)
     with hold(name, _ended) as lost:
-        if path.exists():  # the other holder finished it meanwhile
+        if folder.done(profile, name):  # the other holder finished it meanwhile
             read(path, run)
             return "skipped"
         if lost:
@@ -96,7 +95,8 @@ def execute_one(profile: str, run: Run, progress: Progress | None = None) -> Out
                 folder.spend(name, time.monotonic() - began)
             raise
         if is_first():
-            write(_with_attempts(result), path)
+            result = _with_start(profile, run, _with_attempts(result))
+            write(result, folder.again(name) if path.exists() else path)
             folder.clear(name)
     return "done"
 
@@ -118,6 +118,17 @@ def _with_attempts(result: Result) -> Result:
         return result
     whole = {"seconds": round(result.cost["seconds"] + seconds, 2), "attempts": count + 1}
     return replace(result, cost=result.cost | whole)
+
+
+def _with_start(profile: str, run: Run, result: Result) -> Result:
+    """`result` with the digest of the weights that its pre-finetuning's result speaks of, beside that of those that it
+    started from."""
+    if (first := parent(run)) is None:
+        return result
+    start = result.training["start"] | {"recorded": read(result_path(profile, first), first).training.get("weights")}
+    if start["recorded"] not in (None, start["weights"]):
+        print(f"started from other weights ({start['weights']}) than {run_id(first)} records ({start['recorded']})")
+    return replace(result, training=result.training | {"start": start})
 
 
 def _logged(progress: Progress | None) -> Progress:
@@ -154,12 +165,9 @@ def check_parent(profile: str, run: Run) -> None:
     first = parent(run)
     if first is None:
         return
-    path, model = result_path(profile, first), paths.model_dir(run_id(first))
+    path, name = result_path(profile, first), run_id(first)
     if not path.exists():
         raise UserError(f"{run_id(run)}: its pre-finetuning has no result yet ({path}); run that first")
     read(path, first)
-    if not (model / "config.json").exists():
-        raise UserError(
-            f"{path} is there but the model it speaks of is not ({model}): put the model back, or delete the result "
-            "file to pre-finetune again"
-        )
+    if not folder.done(profile, name):
+        raise UserError(f"{run_id(run)}: the model of its pre-finetuning, {name}, is gone; `make` runs that again")

@@ -1,7 +1,8 @@
 """What a run leaves: where each file lies and how it is read. No other module of `studies` names these files.
 
     results/<profile>/<stage>/<id>.json    the result; the run is done when it is there
-    artifacts/runs/<id>/                   failure.json, progress.json, started.json, attempts.json, holder.json,
+    artifacts/runs/<id>/                   <id>.json (see `again`), failure.json, progress.json, started.json,
+                                           attempts.json, holder.json,
                                            log.txt, metrics.jsonl, tensorboard/, checkpoint/
     artifacts/failures.jsonl               every failure, with its node
 
@@ -40,6 +41,17 @@ def result_path(profile: str, run: Run | str) -> Path:
     """Where the result of `run` (or of the run with this id) lies: `results/<profile>/<stage>/<id>.json`."""
     name = run if isinstance(run, str) else run_id(run)
     return paths.shelf(RESULTS / profile / name.split("-", 1)[0] / f"{name}.json")
+
+
+def again(name: str) -> Path:
+    """Where the result of pre-finetuning `name` goes that is done again for its model alone: the first one stays."""
+    return paths.run_dir(name) / f"{name}.json"
+
+
+def done(profile: str, name: str) -> bool:
+    """Whether run `name` has a result and, where it is a pre-finetuning, the model that others start from."""
+    model = not name.startswith("prefinetune-") or (paths.model_dir(name) / "config.json").is_file()
+    return model and result_path(profile, name).exists()
 
 
 def files(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -19,7 +19,7 @@ def emit(planned: Plan, target: Path, settings: Cluster) -> list[Path]:
 
     The jobs are known to status and cancel like any others. Raises UserError for what can be known to fail.
     """
-    preflight.check(planned.to_do, profile=planned.profile, settings=settings, done=planned.done)
+    preflight.check(planned.to_do, profile=planned.profile, settings=settings)
     target = target.absolute()
     if target.exists() and any(target.iterdir()):
         raise UserError(f"--emit-sbatch {target}: the folder is not empty; name a new one")

@@ -33,7 +33,6 @@ from muppet.paths import write_text
 from muppet.runtime.rank import is_first, this_process
 from studies.kit.launch.slurm.node import process_group, requeue, say, scheduler_state, where, write_to
 from studies.kit.ledger import folder
-from studies.kit.ledger.folder import result_path
 
 RUNNER = "studies.kit.launch.worker:execute"  # (profile, [id]) -> {id: outcome}
 STOPPED = 75  # exit status of the warm process when a run checkpointed because it was told to (EX_TEMPFAIL)
@@ -155,7 +154,7 @@ class Job:
             )
 
     def _done(self, name: str) -> bool:
-        return result_path(self.profile, name).exists()
+        return folder.done(self.profile, name)
 
     def _fail(self, name: str, error: str) -> None:
         """A failure record for a run that could not write its own."""

@@ -1,4 +1,4 @@
-"""What can be known before anything is submitted, said in one line: folders, disk, parents, models and data."""
+"""What can be known before anything is submitted, said in one line: folders, disk, models and data."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ from pathlib import Path
 
 from muppet import paths
 from muppet.errors import UserError
-from muppet.runs import Run, parent, run_id
+from muppet.runs import Run
 from studies.kit import cost
 from studies.kit.fetch import needs
 from studies.kit.launch.slurm.cluster import Cluster
-from studies.kit.ledger.folder import RESULTS, result_path
+from studies.kit.ledger.folder import RESULTS
 
 LOCAL_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 LOCAL_FILESYSTEMS = ("tmpfs", "ramfs", "devtmpfs")
 
 
-def check(missing: Mapping[str, Run], *, profile: str, settings: Cluster, done: frozenset[str]) -> None:
-    """Raise UserError for a folder that cannot be written, a disk that is too small, a parent whose model is gone, or
-    (for sealed jobs) a model or dataset that was not fetched."""
+def check(missing: Mapping[str, Run], *, profile: str, settings: Cluster) -> None:
+    """Raise UserError for a folder that cannot be written, a disk that is too small, or (for sealed jobs) a
+    model or dataset that was not fetched."""
     writable(RESULTS / profile)
     writable(paths.artifacts())
     room(missing)
-    parents(missing, profile, done)
     if settings.sealed:
         needs.require(missing.values(), profile)
 
@@ -55,20 +54,6 @@ def room(missing: Mapping[str, Run]) -> None:
             f"{paths.artifacts().absolute()}: {free / 1e9:.1f} GB free, the {len(missing)} runs need about "
             f"{needed / 1e9:.1f} GB; free some, or set MUPPET_ARTIFACTS to a larger disk"
         )
-
-
-def parents(missing: Mapping[str, Run], profile: str, done: frozenset[str]) -> None:
-    """Raise UserError when a finished pre-finetuning that a missing run starts from has lost its model."""
-    for run in missing.values():
-        above = parent(run)
-        if above is None or run_id(above) not in done:
-            continue
-        model = paths.model_dir(run_id(above))
-        if not model.is_dir() or not any(model.iterdir()):
-            raise UserError(
-                f"{model}: the model of a finished pre-finetuning is gone, and {run_id(run)} needs it; restore it, or "
-                f"delete {result_path(profile, above)} to train it again"
-            )
 
 
 def visible(hosts: set[str]) -> None:

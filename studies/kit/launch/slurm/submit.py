@@ -63,7 +63,7 @@ def send(
     """
     missing, done = planned.to_do, planned.done
     controller.require()
-    preflight.check(missing, profile=planned.profile, settings=settings, done=done)
+    preflight.check(missing, profile=planned.profile, settings=settings)
     longest: dict[str, tuple[str, int | None]] = {}  # stage → its partition and that one's time limit
     for stage in sorted({run.stage for run in missing.values()}):
         asked = settings.of(stage, "partition")
