@@ -174,13 +174,12 @@ def parameters(
             "--export=ALL",
             *settings.srun,
         ],
-        "additional_parameters": {"requeue": True}
-        | ({"wckey": settings.wckey} if settings.wckey else {})
-        | settings.sbatch,
+        "additional_parameters": {"requeue": True} | settings.sbatch,
         # Any end of the parent's job, for its word is no proof: the child looks for the parent's result itself.
         "dependency": f"afterany:{after}" if after else None,
     }
-    return {key: value for key, value in chosen.items() if value is not None}
+    # Without a word from us submitit names a wckey of its own, which a site that checks them would refuse.
+    return {key: value for key, value in chosen.items() if value is not None} | {"wckey": settings.wckey}
 
 
 # ---------------------------------------------------------------- submitit's private functions
