@@ -150,8 +150,13 @@ def test_every_task_has_metrics_of_its_family(task):
     ("name", "metrics", "message"),
     [
         ("rte", ("accuracy", "acuracy"), "unknown metric 'acuracy': did you mean 'accuracy'"),
-        ("rte", ("rouge1",), "rte: metric 'rouge1': example 0 of the predictions is 0; give a text"),
-        ("squad", ("squad_v2_best_f1",), "'a man'; give (the best span's text"),
+        ("rte", ("pearson",), "rte: metric 'pearson' measures no classification task; choose of accuracy, f1, macro"),
+        ("copa", ("spearman",), "'spearman' measures no commonsense task"),
+        ("stsb", ("accuracy",), "'accuracy' measures no regression task; choose of pearson, spearman"),
+        ("ptb_parsing", ("rouge1",), "'rouge1' measures no parsing task; choose of bracket_f1"),
+        ("conll2000", ("drop_f1",), "'drop_f1' measures no tagging task; choose of token_accuracy, chunk_f1"),
+        ("squad", ("squad_v2_best_f1",), "'squad_v2_best_f1' measures no span task; choose of squad_em, squad_f1"),
+        ("squad_v2", ("trivia_f1",), "no span task with no-answer questions; choose of squad_v2_em, squad_v2_f1"),
         ("mnli", ("evaluate:no-such-module",), "'evaluate:no-such-module' cannot be loaded"),
     ],
 )

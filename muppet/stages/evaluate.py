@@ -13,7 +13,8 @@ from muppet.errors import UserError
 from muppet.families import FAMILIES, answers, official
 from muppet.families.encoded import Part
 from muppet.families.spec import HeadSpec
-from muppet.metrics import bootstrap, score
+from muppet.metrics import METRICS, bootstrap, inputs, score
+from muppet.metrics.inputs import Input
 from muppet.model import MultiTask
 from muppet.model.batch import make_batch
 from muppet.result import Score, pack_items
@@ -34,6 +35,16 @@ SAMPLES: dict[FamilyName, tuple[tuple[Any, Any], tuple[Any, Any]]] = {
 }
 # The same with no-answer questions
 SCORED: tuple[tuple[Any, Any], tuple[Any, Any]] = ((("a man", -1.0), ["a man"]), (("a dog", 1.0), []))
+# What each family predicts: a class number would pass for any number, and a tree for any text.
+PREDICTED: dict[FamilyName, tuple[Input, ...]] = {
+    "classification": (inputs.CLASS,),
+    "commonsense": (inputs.CLASS,),
+    "regression": (inputs.NUMBER,),
+    "span": (inputs.ANSWER, inputs.SCORED, inputs.SPANS),
+    "summarization": (inputs.TEXT,),
+    "tagging": (inputs.TAGS,),
+    "parsing": (inputs.TREE,),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +90,25 @@ def evaluate(
 
 
 def check_metrics(task: Task) -> None:
-    """Raise UserError for a metric of the task that is unknown, cannot be loaded, or takes other things than the
-    family's: each is tried on two right answers."""
+    """Raise UserError for a metric of the task that is unknown, cannot be loaded, or measures other things than its
+    family predicts: each is tried on two right answers."""
     samples = SCORED if task.no_answer else SAMPLES[task.family]
+    sides = [list(side) for side in zip(*samples, strict=True)]
+
+    def fits(name: str) -> bool:
+        metric = METRICS[name]
+        kinds = zip((metric.predictions, metric.references), sides, strict=True)
+        return metric.predictions in PREDICTED[task.family] and all(all(map(kind.fits, side)) for kind, side in kinds)
+
     for metric in task.metrics:
+        name = official(task, metric)
+        if name in METRICS and not fits(name):
+            raise UserError(
+                f"{task.name}: metric {metric!r} measures no {task.family} task"
+                f"{' with no-answer questions' if task.no_answer else ''}; choose of {', '.join(filter(fits, METRICS))}"
+            )
         try:
-            score(official(task, metric), *map(list, zip(*samples, strict=True)))
+            score(name, *sides)
         except UserError as error:
             raise UserError(f"{task.name}: {error}") from None
 
