@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -65,9 +67,30 @@ def _sha256(file: Path, _size: int, _time: int) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def make_folder(path: Path) -> Path:
+    """`path`, made where it is missing. In a folder that is a group's (setgid, and writable for it) what is made is the
+    group's too, whatever this user's umask."""
+    if not path.is_dir():
+        above = make_folder(path.parent).stat().st_mode
+        path.mkdir(exist_ok=True)
+        if above & stat.S_ISGID and above & stat.S_IWGRP:
+            with suppress(PermissionError):  # another of the group was quicker: it is that one's
+                path.chmod(path.stat().st_mode | stat.S_IWGRP)
+    return path
+
+
+def probe(folder: Path) -> None:
+    """Make `folder`, and a file in it that goes again: known before hours are spent on what cannot be written. Raises
+    OSError."""
+    with tempfile.TemporaryFile(dir=make_folder(folder)) as file:
+        file.write(b"x" * 4096)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

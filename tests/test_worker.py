@@ -80,6 +80,27 @@ def test_a_result_that_was_edited_is_not_taken_for_done() -> None:
         worker.execute_one("smoke", child(init="tiny/roberta"))
 
 
+def test_a_result_that_could_not_be_written_is_no_reason_to_train(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_stage", lambda *_: pytest.fail("it was trained"))
+    Path("results").write_text("")
+    with pytest.raises(OSError, match="results"):
+        worker.execute_one("smoke", child(init="tiny/roberta"))
+
+
+def test_what_is_made_in_a_groups_folder_is_the_groups_whatever_the_umask(folder: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        for name, mode, group in (("shared", 0o2775, True), ("own", 0o775, False)):
+            (folder / name).mkdir()
+            (folder / name).chmod(mode)
+            paths.write_text(folder / name / "results/paper/finetune/a.json", "{}")
+            for made in ("results", "results/paper", "results/paper/finetune"):
+                assert bool((folder / name / made).stat().st_mode & 0o20) == group, made
+            assert (folder / name / "results/paper/finetune/a.json").stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)
+
+
 def test_a_failure_is_recorded_and_the_next_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = child(init="no/such/model-anywhere")
     fine = child(init="tiny/roberta")

@@ -19,7 +19,7 @@ import pandas as pd
 
 from muppet import paths
 from muppet.errors import UserError
-from muppet.paths import write_text
+from muppet.paths import make_folder, write_text
 from studies.kit.study import Study
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def render(study: Study, profile: str, frame: pd.DataFrame, root: Path = Path("f
     inputs = (profile, study.title, study.kind, shrunk(study), table, Path(__file__).read_text(encoding="utf-8"))
     if not (mark.exists() and mark.read_text(encoding="utf-8") == _stamp(inputs, pdf, png)):  # drawing takes seconds
         figure = draw(study, profile, points)
-        stem.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(stem.parent)
         for path in (pdf, png):
             _write_bytes(path, _bytes(figure, path.suffix[1:]))
         with contextlib.suppress(OSError):  # a place where it cannot be written only costs time

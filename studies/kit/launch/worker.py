@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Literal
 
+from muppet import paths
 from muppet.errors import Stopped, UserError, unknown
 from muppet.result import Result, read, write
 from muppet.runs import Finetune, Run, parent, run_id
@@ -81,6 +82,7 @@ def execute_one(profile: str, run: Run, progress: Progress | None = None) -> Out
         read(path, run)
         return "skipped"
     check_parent(profile, run)
+    paths.probe(path.parent)
     with hold(name, _ended) as lost:
         if folder.done(profile, name):  # the other holder finished it meanwhile
             read(path, run)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +22,8 @@ LOCAL_FILESYSTEMS = ("tmpfs", "ramfs", "devtmpfs")
 def check(missing: Mapping[str, Run], *, profile: str, settings: Cluster) -> None:
     """Raise UserError for a folder that cannot be written, a disk that is too small, or (for sealed jobs) a
     model or dataset that was not fetched."""
-    writable(RESULTS / profile)
+    for stage in sorted({run.stage for run in missing.values()}):
+        writable(RESULTS / profile / stage)
     writable(paths.artifacts())
     room(missing)
     if settings.sealed:
@@ -34,14 +33,11 @@ def check(missing: Mapping[str, Run], *, profile: str, settings: Cluster) -> Non
 def writable(folder: Path) -> None:
     """Raise UserError unless a file can be made in `folder` (or where it would be made)."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"x" * 4096)
-            file.flush()
-            os.fsync(file.fileno())
+        paths.probe(folder)
     except OSError as error:
         raise UserError(
-            f"{folder.absolute()}: cannot be written ({error.strerror}); results would be lost: free it, or move there"
+            f"{folder.absolute()}: cannot be written ({error.strerror}); results would be lost: make room or let this "
+            "user write there, or work in another folder"
         ) from None
 
 
