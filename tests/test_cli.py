@@ -125,6 +125,16 @@ def test_each_dataset_has_its_losses_and_a_score_its_trivial_answer(home, tmp_pa
     assert f"without learning {100 * trivial:.1f}" in capsys.readouterr().out
 
 
+def test_a_score_without_an_interval_is_printed_without_one():
+    from muppet.cli.train import _in_words
+    from muppet.result import Score
+
+    assert _in_words(Score(value=0.5, n=4, low=0.25, high=0.75), 0.4) == (
+        "50.0 (95 % item bootstrap 25.0 to 75.0, n = 4; without learning 40.0)"
+    )
+    assert _in_words(Score(value=0.5, n=4), None) == "50.0 (n = 4)"  # a metric of the Hub
+
+
 def test_a_batch_is_so_many_examples_however_long(tmp_path, capsys):
     """Case 7 of a public thread: a question of RACE is four rows, and 32 of 256 questions still make 8 updates."""
     given = ["--model", "tiny/roberta", "--task", "race", "--rows", "256", "--epochs", "1", "--batch", "32", "--twins"]
@@ -164,7 +174,10 @@ def test_export_copies_what_loads(pretrained, tmp_path, capsys):
             ["prefinetune", "--model", "tiny/roberta", "--tasks", "copa", "--out", "x", "--twins", "--max-tokens", "8"],
             "copa: one example takes",
         ),
-        (["predict", "--model", "no/such", "rows.jsonl"], "rows.jsonl"),
+        (
+            ["predict", "--model", "no/such", "rows.jsonl"],
+            "error: rows.jsonl: cannot be read (No such file or directory); ",
+        ),
         (["finetune", "--model", "tiny/roberta", "--task", "rte", "--out", "/", "--overwrite"], "--out /"),
         (["export", "prefinetune-nosuch-1", "--out", "x"], "unknown finished run with a model"),
         (["prefinetune", "--model", "tiny/roberta", "--tasks", "mine.py", "--out", "x"], "mine.py: no such file"),

@@ -107,7 +107,9 @@ def test_a_file_joins_a_mixture_and_each_family_is_told_by_its_roles(tmp_path, c
         (["--eval-file", "empty.csv"], "empty.csv: no rows"),
         (["--eval-file", "odd.csv"], "label 'maybe'"),
         (["--eval-file", "unlabelled.csv"], "not one example"),
+        (["--metrics", "pearson"], "'pearson' measures no classification task; choose of accuracy, f1"),
         (["--out", "train.csv/out"], "nothing can be written into"),
+        (["--out", "/proc/out"], "nothing can be written into /proc"),  # not even by root
         (["--task", "rte"], "give --task or --train-file"),
         (["--family", "span"], "`columns` names no 'question', which span rows need"),
         (["--train-file", "semi.csv"], "which column is the answer? give --label"),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
 import signal
@@ -21,7 +20,7 @@ from muppet import paths
 from muppet.cli.names import named, single
 from muppet.cli.own import task_of
 from muppet.errors import Stopped, UserError, unknown
-from muppet.result import Result, write
+from muppet.result import Result, Score, write
 from muppet.runs import Finetune, Prefinetune, Recipe, run_id
 from muppet.runtime.hold import hold
 from muppet.runtime.rank import is_first
@@ -103,12 +102,18 @@ def finetune(args: argparse.Namespace) -> int:
         with _bar("fine-tuning") as progress:
             result = stage.finetune(run, progress=progress, save=model)
         for key, score in result.scores.items():
-            low, high = (f"{100 * x:.1f}" if x is not None else "?" for x in (score.low, score.high))
-            trivial = result.training["trivial"].get(key)
-            beside = f"; without learning {100 * trivial:.1f}" if trivial is not None else ""
-            print(f"{key}: {100 * score.value:.1f} (95 % item bootstrap {low} to {high}, n = {score.n}{beside})")
+            print(f"{key}: {_in_words(score, result.training['trivial'].get(key))}")
         _print_dropped(result)
         return _deliver(result, model, args.out)
+
+
+def _in_words(score: Score, trivial: float | None) -> str:
+    """A score in percent, its interval where it has one (a metric of the Hub has none), and what needs no model."""
+    beside = f"; without learning {100 * trivial:.1f}" if trivial is not None else ""
+    interval = ""
+    if score.low is not None and score.high is not None:
+        interval = f"95 % item bootstrap {100 * score.low:.1f} to {100 * score.high:.1f}, "
+    return f"{100 * score.value:.1f} ({interval}n = {score.n}{beside})"
 
 
 def _digest(model: str) -> str | None:
@@ -145,7 +150,10 @@ def predict(args: argparse.Namespace) -> int:
     if args.file is not None and files.KINDS.get(args.file.suffix.lower()) == "parquet":
         rows = list(enumerate(files.read(args.file).to_pylist(), start=1))
     else:
-        data = sys.stdin.buffer.read() if args.file is None else args.file.read_bytes()
+        try:
+            data = sys.stdin.buffer.read() if args.file is None else args.file.read_bytes()
+        except OSError as error:
+            raise UserError(f"{name}: cannot be read ({error.strerror}); give a file with a row a line") from None
         guess = "jsonl" if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[", b"") else "csv"
         rows = files.parse(data, name, files.KINDS.get(args.file.suffix.lower(), guess) if args.file else guess)
     answers = list(predictions(args.model, rows, name, args.head))
@@ -175,8 +183,12 @@ def _free(out: Path, overwrite: bool) -> None:
     """Refuse an output folder that cannot be written, that exists unless it may be replaced, or that holds anything
     else than what this program wrote there."""
     above = next(place for place in (*out.absolute().parents, Path("/")) if place.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise UserError(f"--out {out}: nothing can be written into {above}; give another folder")
+    try:
+        paths.probe(above)
+    except OSError as error:
+        raise UserError(
+            f"--out {out}: nothing can be written into {above} ({error.strerror}); give another folder"
+        ) from None
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not out.is_dir() or not (out / "heads.json").is_file():
