@@ -113,6 +113,7 @@ class Prefinetune:
     seed: int = 0
     source: Source = "hub"
     train_rows: int | None = None  # cap per dataset; None: all, and the dataset must then be whole
+    caps: tuple[tuple[str, int], ...] | None = None  # a lower cap of single datasets, by name
     model_digest: str | None = None  # of the files, when `model` is a folder: with other files it is another run
 
     stage = "prefinetune"
@@ -124,6 +125,11 @@ class Prefinetune:
     def label(self) -> str:
         """The readable part of the id."""
         return f"{_slug(self.model)}-{len(self.tasks)}sets"
+
+    def cap(self, task: Task) -> int | None:
+        """The most rows that are taken of `task`."""
+        caps = (self.train_rows, dict(self.caps or ()).get(task.name))
+        return min((cap for cap in caps if cap is not None), default=None)
 
 
 @hash_once

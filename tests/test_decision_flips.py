@@ -106,6 +106,7 @@ def test_every_other_answer_of_every_option_is_tested():
         "r3f=roberta",
         "protocol=honest",
         "protocol=last",
+        "mini_model=pretrained_only",  # tests/test_profiles.py
     }
     tested |= {"scale_third_task=wnli", "scale_third_task=stsb", "scale_last=include_all"}
     for option in decisions.load().options.values():

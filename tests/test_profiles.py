@@ -12,6 +12,7 @@ from muppet.runs import R3F, Finetune, Prefinetune, Recipe, parent, run_id
 from muppet.tasks import get
 from studies import recipes
 from studies.kit import profiles
+from studies.kit.decisions import OVERRIDE
 from studies.kit.load import fewer, load_studies
 
 RUNS = [
@@ -60,6 +61,9 @@ def test_what_an_experiment_varies_survives_scaling(name: str, **varied: object)
     changes = varied | {"loss_scaling": varied.pop("scaling")}
     run = replace(declared, recipe=replace(declared.recipe, **changes))
     small = profiles.get(name)(run)
+    if name == "mini" and changes["loss_scaling"] == "dataset_size":
+        assert small is None  # rows are capped, so sizes say little: left out
+        return
     assert small is not None
     for field in {f.name for f in fields(Recipe)} - SIZE:
         assert getattr(small.recipe, field) == getattr(run.recipe, field), field
@@ -93,9 +97,34 @@ def test_mini_has_the_base_rows_alone_on_real_data_with_fifteen_datasets_or_more
     study = load_studies("mini", ["table3"])["table3"]
     assert {cell.row for cell in study.cells if cell.runs} == {"RoBERTa-B", "RoBERTa-B + MUPPET"}
     assert {cell.why for cell in study.cells if cell.row.startswith(("RoBERTa-L", "BART"))} == {"not in this profile"}
-    (up,) = {run for run in study.runs().values() if isinstance(run, Prefinetune)}
-    assert len(up.tasks) >= 15 and {task.family for task in up.tasks} >= {"classification", "commonsense", "span"}
+    pre = [run for run in study.runs().values() if isinstance(run, Prefinetune)]
+    assert {run.seed for run in pre} == set(recipes.PRE_SEEDS) and len({replace(run, seed=0) for run in pre}) == 1
+    assert len(pre[0].tasks) >= 26 and {task.family for task in pre[0].tasks} >= {
+        "classification",
+        "commonsense",
+        "span",
+    }
     assert all(run.source == "hub" and run.train_rows for run in study.runs().values())
+    for cell in study.cells:
+        if cell.row.endswith("MUPPET") and cell.runs:  # a replicate is a pre-finetuning, a draw and a fine-tuning
+            assert sorted((run.seed, parent(run).seed) for run in cell.runs) == [(0, 0), (1, 1), (2, 2)], cell.key
+
+
+def test_the_other_small_encoder_changes_every_run_of_mini_and_none_of_paper(monkeypatch) -> None:
+    before = {name: load_studies(name)["table3"].runs() for name in ("mini", "paper")}
+    monkeypatch.setenv(OVERRIDE, "mini_model=pretrained_only")
+    after = {name: load_studies(name)["table3"].runs() for name in ("mini", "paper")}
+    assert after["paper"].keys() == before["paper"].keys()
+    assert not after["mini"].keys() & before["mini"].keys() and len(after["mini"]) == len(before["mini"])
+    assert {profiles._model(run) for run in after["mini"].values()} == {"nreimers/MiniLM-L6-H384-uncased"}
+
+
+def test_a_lower_cap_of_one_dataset_is_another_run_and_holds_for_it_alone() -> None:
+    run = replace(recipes.prefinetuning(recipes.ROBERTA_B), train_rows=100)
+    less = replace(run, caps=(("rte", 10), ("mnli", 1_000)))
+    assert run_id(less) != run_id(run)
+    assert [less.cap(get(name)) for name in ("rte", "mnli", "squad")] == [10, 100, 100]
+    assert replace(less, train_rows=None).cap(get("squad")) is None
 
 
 def test_an_unknown_profile_names_the_nearest() -> None:

@@ -37,7 +37,7 @@ def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: D
     for task in run.tasks:
         opening.fits(model, task)
         split = opening.train_split(task)
-        encoded = opening.open_split(run, task, split, model, processes, cap=run.train_rows, evaluation=False)
+        encoded = opening.open_split(run, task, split, model, processes, cap=run.cap(task), evaluation=False)
         parts.append(opening.training_part(encoded, opening.subset(encoded)[0]))
         specs.append(opening.make_spec(task, encoded, run.recipe.heads))
     opening.add_missing_heads(model, specs, run.seed)

@@ -214,10 +214,11 @@ def _choices(task: Task) -> int:
 
 def rows(task: Task, run: Run) -> float:
     """Estimated training rows that `run` sees of `task`."""
+    cap = run.cap(task) if isinstance(run, Prefinetune) else run.train_rows
     if run.source == "twins":  # of which as many are drawn as the run asks for
-        capped = float(run.train_rows or TWIN_ROWS)
+        capped = float(cap or TWIN_ROWS)
     else:
-        capped = float(min(task.train_rows or ROWS_UNKNOWN, run.train_rows or float("inf")))
+        capped = float(min(task.train_rows or ROWS_UNKNOWN, cap or float("inf")))
     fraction = run.fraction if isinstance(run, Finetune) and run.fraction else 1.0
     return max(1.0, capped * fraction)
 

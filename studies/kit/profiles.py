@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from muppet.errors import unknown
 from muppet.paths import MINILM
-from muppet.runs import Finetune, Prefinetune, Recipe, Run, Source
-from muppet.tasks.task import Task
+from muppet.runs import Finetune, Prefinetune, Recipe, Run
+from muppet.tasks import get as get_task
+from studies.kit.decisions import option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,80 +55,59 @@ def _smoke(run: Run) -> Run | None:
     if model is None or run.seed >= SMOKE_SEEDS:
         return None
     if isinstance(run, Prefinetune):
-        recipe = _small(
-            run.recipe,
-            lr=1e-3,
-            dropout=0.0,
-            updates=60,
-            warmup_updates=6,
-            max_tokens=512,
-            max_examples=None,
-            max_length=128,
-            sub_batches=8,
-        )
+        recipe = _prefinetuning(run.recipe, lr=1e-3, dropout=0.0, updates=60, warmup_updates=6, max_tokens=512)
         return replace(run, model=model, recipe=recipe, source="twins", train_rows=SMOKE_TRAIN)
-    recipe = _small(
-        run.recipe,
-        lr=3e-3,
-        dropout=0.0,
-        updates=60,
-        warmup_updates=4,
-        max_tokens=None,
-        max_length=128,
-        max_examples=32,
-        sub_batches=1,
-    )
-    return _finetune(run, _smoke, model, recipe, "twins", SMOKE_TRAIN, SMOKE_EVALUATION)
+    recipe = _finetuning(run.recipe, lr=3e-3, dropout=0.0, updates=60, warmup_updates=4, max_examples=32)
+    sized = replace(run, recipe=recipe, evaluations=2, source="twins")
+    return _started(replace(sized, train_rows=SMOKE_TRAIN, evaluation_rows=SMOKE_EVALUATION), _smoke, model)
 
 
-# ---------------------------------------------------------------- mini
+# ---------------------------------------------------------------- mini (docs/mini-profile.md has the trials behind it)
 
-MINI_MODELS = {"FacebookAI/roberta-base": MINILM}
-MINI_SEEDS, MINI_TRAIN, MINI_EVALUATION = 2, 2_500, 300
-# Sets whose training rows the mirror holds (some only as its own partition, see Task.carved) and the Hub too.
-MINI_TASKS = frozenset(
-    "cola sst2 mrpc qqp mnli qnli rte stsb boolq multirc wic wsc cb ag_news imdb rotten_tomatoes trec wiki_qa snli "
-    "eraser_multirc copa openbookqa hellaswag commonsense_qa arc_easy arc_challenge squad squad_v2".split()
+MINI_MODELS = {"tuned_on_pairs": MINILM, "pretrained_only": "nreimers/MiniLM-L6-H384-uncased"}  # by `mini_model`
+MINI_SEEDS, MINI_TRAIN, MINI_EVALUATION = 3, 5_000, 2_000
+# The sets of pre-finetuning: those whose training rows can be had (some only as a mirror's own partition, see
+# Task.carved), without RACE and HotpotQA, of whose passages 128 tokens hold a third and a tenth.
+MINI_SETS = frozenset(
+    "cola sst2 mrpc qqp mnli qnli rte boolq multirc wic wsc cb ag_news imdb snli rotten_tomatoes yelp_polarity "
+    "eraser_multirc wiki_qa trec copa math_qa openbookqa hellaswag commonsense_qa arc_easy arc_challenge sciq "
+    "squad".split()
 )
+# Fewer rows of what is long or has many choices, so that no set takes more than a tenth of the sub-batches.
+MINI_CAPS = tuple((name, 1_500) for name in ("eraser_multirc", "hellaswag", "imdb", "math_qa", "multirc", "squad"))
+# Updates of fine-tuning, 16 examples each: as many as the plain model takes to learn the set. What it does not learn
+# in a few minutes of a core is not in this profile.
+MINI_UPDATES = {
+    "sst2": 150, "stsb": 150, "qnli": 150, "qqp": 150, "mrpc": 300, "rte": 300, "mnli": 300, "cola": 1_200,
+    "squad": 300, "commonsense_qa": 150, "openbookqa": 150, "conll2000": 300, "ptb_pos": 300, "ptb_parsing": 600,
+}  # fmt: skip
+MINI_LENGTH = {"squad": 256}  # tokens of a row in fine-tuning, where 128 cut off too much
+# The licensed Treebank's free sample in its place, under its name.
+MINI_INSTEAD = {"ptb_pos": "ptb_sample_pos", "ptb_parsing": "ptb_sample_parsing"}
+MINI_SCALES = (16, 28)  # points of the scale curve that are left out
+MINI_SHARES = (0.1, 0.325, 0.55, 0.775)  # of Figure 3's shares of the data, beside the whole
 
 
 def _mini(run: Run) -> Run | None:
-    model = MINI_MODELS.get(_model(run))
+    model = {"FacebookAI/roberta-base": MINI_MODELS[str(option("mini_model"))]}.get(_model(run))
     if model is None or run.seed >= MINI_SEEDS:
         return None
     if isinstance(run, Prefinetune):
-        tasks = _mini_tasks(run.tasks)
-        recipe = _small(
-            run.recipe,
-            lr=2e-4,
-            updates=80,
-            warmup_updates=8,
-            max_tokens=640,
-            max_examples=None,
-            max_length=128,
-            sub_batches=8,
-        )
-        return replace(run, model=model, tasks=tasks, recipe=recipe, train_rows=MINI_TRAIN) if tasks else None
-    if run.task.name not in MINI_TASKS:
+        tasks = tuple(task for task in run.tasks if task.name in MINI_SETS)
+        if len(run.tasks) in MINI_SCALES or run.recipe.loss_scaling == "dataset_size" or run.recipe.temperature:
+            return None
+        recipe = _prefinetuning(run.recipe, lr=1e-4, updates=400, warmup_updates=24, max_tokens=640)
+        return replace(run, model=model, tasks=tasks, recipe=recipe, train_rows=MINI_TRAIN, caps=MINI_CAPS)
+    updates = MINI_UPDATES.get(run.task.name)
+    if updates is None or run.train_on or (run.fraction or MINI_SHARES[0]) not in MINI_SHARES:
         return None
-    train_on = run.train_on and tuple(pair for pair in run.train_on if pair[0].name in MINI_TASKS)
-    evaluate_on = run.evaluate_on and _mini_tasks(run.evaluate_on)
-    run = replace(run, train_on=train_on or None, evaluate_on=evaluate_on or None)
-    recipe = _small(
-        run.recipe,
-        lr=2e-4,
-        updates=60,
-        warmup_share=0.06,
-        max_tokens=None,
-        max_length=128,
-        max_examples=16,
-        sub_batches=1,
-    )
-    return _finetune(run, _mini, model, recipe, "hub", MINI_TRAIN, MINI_EVALUATION)
-
-
-def _mini_tasks(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
-    return tuple(task for task in tasks if task.name in MINI_TASKS)
+    task = run.task
+    if task.name in MINI_INSTEAD:
+        task = replace(get_task(MINI_INSTEAD[task.name]), name=task.name)
+    recipe = _finetuning(run.recipe, lr=1e-4, updates=updates, warmup_share=0.06, max_examples=16)
+    recipe = replace(recipe, max_length=MINI_LENGTH.get(task.name, recipe.max_length))
+    sized = replace(run, task=task, recipe=recipe, evaluations=1)
+    return _started(replace(sized, train_rows=MINI_TRAIN, evaluation_rows=MINI_EVALUATION), _mini, model)
 
 
 # ---------------------------------------------------------------- base
@@ -168,8 +148,6 @@ def _base(run: Run) -> Run | None:
 
 # ---------------------------------------------------------------- shared
 
-EVALUATIONS = 2  # along a small fine-tuning: halfway and at the end
-
 
 def _first_checkpoint(run: Run) -> Run:
     """`run`, or what it starts from, with the first seed of pre-finetuning."""
@@ -185,37 +163,26 @@ def _model(run: Run) -> str:
     return run.init if isinstance(run.init, str) else run.init.model
 
 
-def _small(recipe: Recipe, **changes: object) -> Recipe:
+def _prefinetuning(recipe: Recipe, **size: object) -> Recipe:
+    return _small(recipe, **({"max_examples": None, "max_length": 128, "sub_batches": 8} | size))
+
+
+def _finetuning(recipe: Recipe, **size: object) -> Recipe:
+    return _small(recipe, **({"max_tokens": None, "max_length": 128, "sub_batches": 1} | size))
+
+
+def _small(recipe: Recipe, **size: object) -> Recipe:
     """`recipe` at another size. What an experiment varies (batching, scaling, heads, R3F, …) stays as declared; the
     searched fields are set, so that a search becomes one point."""
     length = {"updates": None, "epochs": None, "warmup_updates": None, "warmup_share": None}
-    return replace(recipe, **(length | {"adam_eps": 1e-8, "dropout": 0.1} | changes))  # type: ignore[arg-type]
+    return replace(recipe, **(length | {"adam_eps": 1e-8, "dropout": 0.1} | size))  # type: ignore[arg-type]
 
 
-def _finetune(
-    run: Finetune,
-    scale: Callable[[Run], Run | None],
-    model: str,
-    recipe: Recipe,
-    source: Source,
-    train_rows: int,
-    evaluation_rows: int,
-) -> Finetune | None:
-    """The scaled fine-tuning: its parent scaled too, and nothing held out, since a single point needs no selection."""
+def _started(run: Finetune, scale: Callable[[Run], Run | None], model: str) -> Finetune | None:
+    """`run` from the scaled model or parent, with nothing held out, since a single point needs no selection."""
     init = model if isinstance(run.init, str) else scale(run.init)
-    if init is None:
-        return None
     assert not isinstance(init, Finetune)
-    return replace(
-        run,
-        init=init,
-        recipe=recipe,
-        held_out=None,
-        evaluations=EVALUATIONS,
-        source=source,
-        train_rows=train_rows,
-        evaluation_rows=evaluation_rows,
-    )
+    return None if init is None else replace(run, init=init, held_out=None)
 
 
 PROFILES: Mapping[str, Profile] = {
@@ -230,6 +197,7 @@ PROFILES: Mapping[str, Profile] = {
         caption="all-MiniLM-L6-v2 in RoBERTa-base's place, real data with capped rows. Its model card lists NLI, Quora "
         "and question-answering sets among its training data, so MNLI, QQP, QNLI and SQuAD are not new to it",
         scale=_mini,
+        checkpoints=True,
     ),
     "base": Profile(
         name="base",

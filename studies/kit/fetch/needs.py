@@ -74,7 +74,7 @@ def splits(runs: Iterable[Run]) -> list[Split]:
 def _reads(run: Run) -> Iterator[tuple[Task, str, int | None, bool]]:
     """(task, split, cap, with gold answers) of each split that a run opens."""
     if isinstance(run, Prefinetune):
-        yield from ((task, task.train, run.train_rows, False) for task in run.tasks if task.train)
+        yield from ((task, task.train, run.cap(task), False) for task in run.tasks if task.train)
         return
     for task, _ in run.train_on or ((run.task, 1),):
         if task.train:
