@@ -83,6 +83,30 @@ def test_without_items_the_examples_are_not_paired(table3):
     assert alone.effect.estimate.error > 1.3 * paired.effect.estimate.error
 
 
+@pytest.mark.parametrize(("protocol", "gained"), [("paper", 30), ("last", 10), ("honest", 10)])
+def test_examples_are_paired_by_the_weights_that_the_protocol_reads(table3, monkeypatch, protocol, gained):
+    """Best weights in the middle, where MUPPET gets 30 examples more; at the end it gets other 20 more and loses 10."""
+    monkeypatch.setenv(decisions.OVERRIDE, f"protocol={protocol}")
+    ends = {"RoBERTa-B": range(0, 120), "RoBERTa-B + MUPPET": [*range(10, 120), *range(130, 150)]}
+    for cell in table3.cells:
+        for run in cell.runs if cell.row in RIGHT and cell.column == "RTE" else ():
+            path = result_path("mini", run)
+            best = result.read(path)
+            items = [float(i in ends[cell.row]) for i in range(N)]
+            last = result.Score(value=sum(items) / N, n=N, items=result.pack_items(items))
+            points = [result.Point(update=1, judged=0.9, scores=result.without_items(best.scores))]
+            points.append(result.Point(update=2, judged=0.8, scores={cell.score: last}))
+            result.write(replace(best, curve=points), path)
+    collected = results.read_all("mini")
+    frame = cells_frame(table3, "mini", collected)
+    source = Source(name="ours", label="ours", numbers={}, paired_error=paired_error(collected))
+    (gain,) = statistics.gains(table3, frame, source)
+    assert gain.effect.gain == pytest.approx(gained / N)
+    if protocol != "paper":  # runs that end alike have no spread: the error is the examples' alone
+        differences = np.isin(np.arange(N), ends["RoBERTa-B + MUPPET"]) * 1.0 - np.isin(np.arange(N), ends["RoBERTa-B"])
+        assert gain.effect.estimate.error == pytest.approx(np.std(differences, ddof=1) / math.sqrt(N))
+
+
 def test_two_runs_list_their_scores(table3, tmp_path):
     for path in (tmp_path / "results" / "mini" / "finetune").iterdir():
         if json.loads(path.read_text())["facts"]["seed"] == 2:

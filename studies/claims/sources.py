@@ -9,12 +9,14 @@ from math import isnan, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from muppet.result import read, unpack_items
+from muppet.result import Score, read, unpack_items
 from muppet.runs import Finetune, run_id
 from muppet.tasks.task import Task
 from studies.claims.claim import Key, Number, Source, by_key
 from studies.kit import profiles
+from studies.kit.decisions import option
 from studies.kit.ledger import reference, results
+from studies.kit.ledger.cells import cells_frame, keeps_best
 from studies.kit.ledger.folder import RESULTS
 from studies.kit.study import Cell, Study
 
@@ -102,7 +104,6 @@ def measured(profile: str) -> tuple[Source, Source]:
     ours = replace(empty, name="ours", label=f"ours{suffix}", declared=_declared())
     if not any((RESULTS / profile).rglob("*.json")):
         return empty, ours
-    from studies.kit.ledger.cells import cells_frame
     from studies.kit.load import load_studies
 
     collected = results.read_all(profile)
@@ -162,18 +163,23 @@ def _known(value: float) -> float | None:
 
 
 def paired_error(collected: Collected) -> Callable[[Number, Number], float | None]:
-    """How well a difference is known over the same examples, each scored by its mean over runs.
+    """How well a difference is known over the same examples, each scored by its mean over runs, under the protocol in
+    force.
 
     None for a score that is no mean over items, and for arms on other examples.
     """
     import numpy as np
 
-    frame = collected.frame
+    frame, protocol = collected.frame, str(option("protocol"))
     paths = dict(zip(frame["run"], frame["path"], strict=True))
+
+    def scores(run: str) -> dict[str, Score]:
+        result = read(Path(paths[run]))
+        return result.scores if keeps_best(protocol, held_out=result.facts.get("held_out") is not None) else result.last
 
     @lru_cache(maxsize=None)
     def mean_items(runs: tuple[str, ...], key: str) -> np.ndarray | None:
-        packed = [score.items if (score := read(Path(paths[run])).scores.get(key)) else None for run in runs]
+        packed = [score.items if (score := scores(run).get(key)) else None for run in runs]
         items = [np.array(unpack_items(text)) for text in packed if text]
         if not items or len(items) < len(runs) or len({len(own) for own in items}) > 1:
             return None

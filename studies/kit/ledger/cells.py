@@ -249,17 +249,13 @@ def _trivial(study: Study, frame: pd.DataFrame) -> dict[tuple[str, ...], float]:
 
 
 def _scores(study: Study, frame: pd.DataFrame, protocol: str) -> dict[tuple[str, str], Score]:
-    """(run, key) → score, for the runs of `study`: of the weights that the run kept as best, or of its last ones.
-
-    What was kept was best on the evaluation split, so `last` does not read it, nor does `honest` where a run holds no
-    rows out to judge by.
-    """
+    """(run, key) → score, for the runs of `study`: of the weights that the run kept as best, or of its last ones."""
     import pandas as pd
 
     if frame.empty:
         return {}
     ids = _ids(study)
-    kept = set(ids) if protocol == "paper" else {n for n, apart in ids.items() if apart and protocol == "honest"}
+    kept = {name for name, apart in ids.items() if keeps_best(protocol, held_out=apart)}
     names = ["run", "key", "n", "value", "low", "high", "last", "last_low", "last_high"]
     scores = {}
     for run, key, n, *both in frame.loc[frame["run"].isin(ids), names].itertuples(index=False):
@@ -267,6 +263,15 @@ def _scores(study: Study, frame: pd.DataFrame, protocol: str) -> dict[tuple[str,
         if value is not None:
             scores[run, key] = Score(value=value, n=n, low=low, high=high)
     return scores
+
+
+def keeps_best(protocol: str, *, held_out: bool) -> bool:
+    """Whether `protocol` reads the weights that a run kept as best, and not its last ones.
+
+    They were best on the evaluation split, so `last` does not read them, nor does `honest` where a run holds no rows
+    out to judge by.
+    """
+    return protocol == "paper" or (protocol == "honest" and held_out)
 
 
 def _ids(study: Study) -> dict[str, bool]:
