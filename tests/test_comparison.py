@@ -10,8 +10,10 @@ from scipy.stats import t as student
 
 from muppet import result
 from muppet.runs import facts, run_id
-from studies.claims.claim import Source
-from studies.claims.sources import paired_error
+from studies.claims import get
+from studies.claims.claim import Pair, Source
+from studies.claims.effects import effect
+from studies.claims.sources import measured, paired_error
 from studies.kit import decisions, load, profiles
 from studies.kit.ledger import results
 from studies.kit.ledger.cells import cells_frame
@@ -123,3 +125,38 @@ def test_nothing_measured_says_so(tmp_path, monkeypatch):
     studies = load_studies("smoke", ["table3"])
     text = statistics.write(studies, "smoke", results.read_all("smoke")).read_text(encoding="utf-8")
     assert "Nothing is measured yet." in text
+
+
+def test_the_declared_checkpoints_decide_figure_2_and_the_ablations(tmp_path, monkeypatch):
+    """Results of the published points as declared: five runs an arm, from three checkpoints; of BART from one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+    monkeypatch.delenv(decisions.OVERRIDE, raising=False)
+    rng = np.random.default_rng(0)
+    drawn: dict[tuple[str, str], list[list[float]]] = {}  # row, column → scores by checkpoint
+    for study in load_studies("paper", ["figure2", "ablations"]).values():
+        for cell in study.cells:
+            if cell.row not in ("BART", "RoBERTa-B", "RoBERTa-L"):
+                ahead = cell.row in ("Batch Heterogeneous", "RoBERTa-B + MUPPET", "BART + MUPPET")
+                own = drawn.setdefault((cell.row, cell.column), [[], [], []])
+                checkpoint = rng.normal(0, 0.002, 3)
+                for run in filter(profiles.published, cell.runs):
+                    value = 0.7 + 0.1 * ahead + checkpoint[run.init.seed] + rng.normal(0, 0.001)
+                    own[run.init.seed].append(value)
+                    score = result.Score(value=value, n=N, low=value - 0.002, high=value + 0.002)
+                    kept = result.Result(
+                        id=run_id(run), facts=facts(run), scores={cell.score: score, cell.judge: score},
+                        data={}, training={"parameters": 1}, cost={}, environment={},
+                    )  # fmt: skip
+                    result.write(kept, result_path("paper", run))
+    ours = measured("paper")[1]
+    found = {claim: get(claim).check(ours).verdict for claim in ("C26", "C34", "C35", "C36", "C37", "C38")}
+    assert found == dict.fromkeys(found, "SUPPORTED") | {"C34": "NOT TESTABLE"}
+    # What is repeated is the checkpoint: the spread of the means of its runs holds both levels.
+    rows = ("RoBERTa-B + MUPPET, uniform sampling", "RoBERTa-B + MUPPET")
+    lower, upper = (ours.numbers["ablations", row, "RTE", "accuracy"] for row in rows)
+    estimate = effect(ours, [Pair(base=lower, muppet=upper)], "").estimate
+    runs = [np.var([np.mean(group) for group in drawn[row, "RTE"]], ddof=1) / 3 for row in rows]
+    items = 2 * (0.002 / 1.959964) ** 2
+    assert estimate.error == pytest.approx(math.sqrt(sum(runs) + items), rel=1e-4)
+    assert estimate.df == pytest.approx((sum(runs) + items) ** 2 / sum(part**2 / 2 for part in runs), rel=1e-4)

@@ -1,8 +1,8 @@
 """Simulated measurements: for each claim a world in which it is true and one in which it is not, at the paper's sizes.
 
-Every arm has five runs a checkpoint. A run's score is the truth, plus the evaluation set's share (binomial at its size;
-the same for all runs of an arm), plus the run's own (half of that, at least 0.3 points), plus its checkpoint's where a
-claim is about checkpoints (0.3 points).
+Every arm has five runs, which start from three checkpoints in turn where a claim is about checkpoints (decision P60). A
+run's score is the truth, plus the evaluation set's share (binomial at its size; the same for all runs of an arm), plus
+the run's own (half of that, at least 0.3 points), plus its checkpoint's (0.3 points).
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ World = Callable[[np.random.Generator], Source]
 def _number(
     key: Key, truth: float, n: int, rng: np.random.Generator, checkpoints: int = 1, x: float | None = None
 ) -> Number:
-    """A number measured with noise about `truth`, by five runs of each checkpoint."""
+    """A number measured with noise about `truth`, by five runs from `checkpoints` in turn."""
     study, row, column, metric = key
     error = math.sqrt(max(truth * (1 - truth), 1e-4) / n)
     spread = max(RUN_LEAST, RUN_SHARE * error)
-    drawn = truth + rng.normal(0, error) + rng.normal(0, spread, (checkpoints, RUNS))
+    drawn = truth + rng.normal(0, error) + rng.normal(0, spread, RUNS)
     if checkpoints > 1:
-        drawn += rng.normal(0, CHECKPOINT, (checkpoints, 1))
-    seeds = tuple(float(score) for score in drawn.ravel())
+        drawn += np.resize(rng.normal(0, CHECKPOINT, checkpoints), RUNS)
+    seeds = tuple(map(float, drawn))
     value = float(np.mean(seeds))
-    names = tuple(f"c{i}" for i in range(checkpoints) for _ in range(RUNS)) if checkpoints > 1 else ()
+    names = tuple(f"c{i % checkpoints}" for i in range(RUNS)) if checkpoints > 1 else ()
     return Number(
         study=study, row=row, column=column, metric=metric, value=value, shown=f"{100 * value:.1f}", n=n, x=x,
         seeds=seeds, checkpoints=names, item_error=error,
