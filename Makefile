@@ -1,6 +1,6 @@
 # Variables: PROFILE=smoke|mini|base|paper  LAUNCHER=local (default)|slurm  ONLY='row/column' glob  YES=1 (spend what the plan says)
 #            SEEDS=n (the first n of each point)  SEARCH=published|full (the published point alone, or the whole search)
-#            RUN=0 (render only; for `logs`: a run's id)  JOBS=workers  ARTEFACT=name (plan)  CLAIM=C5 (the cells that decide it)
+#            RUN=0 (render only; for `logs` and `again`: a run's id)  JOBS=workers  ARTEFACT=name (plan)  CLAIM=C5 (the cells that decide it)
 #            HOURS=2.5 (start nothing here that would not end by then)  BUDGET=hours (plan: what to run first)  DECIDE='name=option …'
 PROFILE ?= smoke
 LAUNCHER ?=
@@ -36,7 +36,7 @@ LOCK := $(shell command -v flock >/dev/null 2>&1 && echo 'flock $(VENV)/.lock')
 
 ARTEFACTS := table1 table3 table4 table5 table6 figure1 figure2 figure3 ablations
 VIEWS := render report reproduction claims meta decisions
-JOBS_AND_COST := plan status feed retry cancel logs prefetch doctor bench calibrate
+JOBS_AND_COST := plan status feed retry again cancel logs prefetch doctor bench calibrate
 
 .PHONY: setup help all test lint $(ARTEFACTS) $(VIEWS) $(JOBS_AND_COST)
 
@@ -72,6 +72,7 @@ status: $(READY)  ## done, running, queued, failed: per artefact and run
 feed: $(READY)  ## send a cluster what its limits allow, and more as room comes
 retry: $(READY)  ## run failed runs again
 cancel: $(READY)  ## cancel our jobs on the cluster
+again: $(READY)  ## repeat a run beside its result and compare: make again RUN=<id>
 logs: $(READY)  ## follow one run: make logs RUN=<id>
 prefetch: $(READY)  ## fetch models and data for nodes without network
 doctor: $(READY)  ## check Python, packages, GPU, disk, data, scheduler

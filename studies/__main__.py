@@ -30,6 +30,7 @@ COMMANDS = {
     "retry": "studies.kit.launch.control:retry",
     "cancel": "studies.kit.launch.control:cancel",
     "logs": "studies.kit.launch.control:logs",
+    "again": "studies.kit.launch.again:main",
     "prefetch": "studies.kit.fetch.prefetch:main",
     "doctor": "studies.kit.launch.doctor:main",
     "report": "studies.pages.report.page:main",
@@ -70,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--yes", action="store_true", help="spend what the plan says")
     options.add_argument("--no-run", action="store_true", help="render what is there")
-    options.add_argument("--run", metavar="ID", help="the run that `logs` follows")
+    options.add_argument("--run", metavar="ID", help="the run that `logs` follows, or `again` repeats")
     options.add_argument("--jobs", metavar="N", help="workers of the local launcher")
     options.add_argument(
         "--hours", metavar="N", help="local launcher: start nothing that would not end in so many hours"

@@ -166,7 +166,7 @@ def test_a_cell_opens_its_runs_and_escape_gives_the_focus_back(browser, full: Pa
         "1 seed",
         "adam_eps",
         "too long 2",
-        f"rm results/smoke/finetune/{run_id(run)}.json && make table3 ONLY='RoBERTa-B + MUPPET/RTE' PROFILE=smoke",
+        f"make again PROFILE=smoke RUN={run_id(run)}",
         "87.8",
     ):
         assert part in panel.text, part

@@ -104,17 +104,22 @@ def whole(doomed: Sequence[str], sent: Iterable[submissions.Submission]) -> list
     return [job for array, jobs in by_array.items() for job in ([array] if len(jobs) == sizes.get(array) else jobs)]
 
 
+def one_run(asked: str | None, runs: Mapping[str, Run], command: str) -> str:
+    """The id that RUN names, whole or in part. Raises UserError unless it is one of `runs`."""
+    if not asked:
+        raise UserError(f"name the run: make {command} RUN=<id> (make status lists them)")
+    matching = [asked] if asked in runs else [one for one in runs if asked in one]
+    if not matching:
+        raise unknown("run", asked, runs)
+    if len(matching) > 1:
+        raise UserError(f"RUN={asked} fits {len(matching)} runs, such as {matching[0]} and {matching[1]}: name one")
+    return matching[0]
+
+
 def logs(args: argparse.Namespace) -> int:
     """`make logs RUN=…`: print one run's log, and what is added to it, until the run ends or Ctrl-C."""
     runs = runs_of(chosen(args).values())
-    if not args.run:
-        raise UserError("name the run: make logs RUN=<id> (make status lists them)")
-    matching = [args.run] if args.run in runs else [one for one in runs if args.run in one]
-    if not matching:
-        raise unknown("run", args.run, runs)
-    if len(matching) > 1:
-        raise UserError(f"RUN={args.run} fits {len(matching)} runs, such as {matching[0]} and {matching[1]}: name one")
-    name, printed, shown = matching[0], 0, None
+    name, printed, shown = one_run(args.run, runs, "logs"), 0, None
     while True:
         state = look({name: runs[name]}, args.profile).states[name]
         if state.log != shown or shown is None:

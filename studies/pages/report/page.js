@@ -167,9 +167,8 @@ function open(index, opener) {
   const body = [list(facts)];
   for (const line of mine.failures ?? []) body.push(el("p", { className: "notice" }, line));
   const command = `make ${cell.study} ONLY='${cell.row}/${cell.column}' PROFILE=${profile}`;
-  // What is done is not run again, so a second run begins with taking the first one's results away.
-  const again = mine.runs.map((id) => `results/${profile}/finetune/${id}.json`).join(" ");
-  if (cell.shape !== "paper only") body.push(commandBox(again ? `rm ${again} && ${command}` : command), ...runsPart(cell, mine));
+  const done = (mine.picked ?? mine.runs)[0];  // a repeat lies beside the result and is compared with it
+  if (cell.shape !== "paper only") body.push(commandBox(done ? `make again PROFILE=${profile} RUN=${done}` : command), ...runsPart(cell, mine));
   if (!mine.runs.length && cell.shape !== "paper only") body.push(list([["runs declared", mine.declared ?? ""], ["searched", mine.search]]));
   $("#panel-body").replaceChildren(...body);
   const panel = $("#panel");
