@@ -18,7 +18,7 @@ from torch import Tensor
 from muppet.errors import Stopped, UserError
 from muppet.families.encoded import Part
 from muppet.families.spec import HeadSpec
-from muppet.model import MultiTask, encoder
+from muppet.model import MultiTask, cpu, encoder
 from muppet.model.batch import Batch, Segment, make_batch
 from muppet.model.losses import Losses, scale
 from muppet.paths import write_text
@@ -110,6 +110,8 @@ class Trainer:
         self.model, self.parts, self.specs, self.recipe, self.seed = model, parts, specs, recipe, seed
         self.processes = processes
         model.prepare(self.device)
+        if device.kind == "cpu" and not device.compile:
+            cpu.hasten(model, alone=processes.count == 1)
         autocast = self.device.autocast(model.width)
         self.packed = device.packed is not False and encoder.enable(model, device.packed is True, autocast)
         self.updates = self.sampler.updates
