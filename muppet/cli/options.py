@@ -8,20 +8,7 @@ from typing import get_args
 
 from muppet.tasks.task import FamilyName
 
-ROLES = (
-    "text",
-    "pair",
-    "label",
-    "context",
-    "question",
-    "choices",
-    "answers",
-    "source",
-    "target",
-    "tokens",
-    "tags",
-    "tree",
-)
+ROLES = "text pair label context question choices answers source target tokens tags tree".split()
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -47,54 +47,15 @@ def overlap(prediction: str, gold: str, form: Callable[[str], str] = normalise) 
     return 2 * common / (len(ours) + len(theirs)) if common else 0.0
 
 
-def squad_em(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
-    """SQuAD 1.1 exact match: the best over the gold answers of each question."""
-    return _best_over_gold(exact, predictions, references)
-
-
-def squad_f1(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
-    """SQuAD 1.1 F1: the best token overlap over the gold answers of each question."""
-    return _best_over_gold(overlap, predictions, references)
-
-
-def trivia_em(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
-    """TriviaQA exact match: the best over the aliases of each question's answer."""
-    return _best_over_gold(partial(exact, form=trivia_normalise), predictions, references)
-
-
-def trivia_f1(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
-    """TriviaQA F1: the best token overlap over the aliases of each question's answer."""
-    return _best_over_gold(partial(overlap, form=trivia_normalise), predictions, references)
-
-
 def _best_over_gold(
     agree: Callable[[str, str], float], predictions: Sequence[Answer], references: Sequence[Sequence[str]]
 ) -> Value:
+    """The best agreement over the gold answers (TriviaQA: the aliases, ReCoRD: the entities) of each question."""
     return mean_of([max(agree(_text(p), g) for g in gold) for p, gold in zip(predictions, references, strict=True)])
 
 
 def _text(prediction: Answer) -> str:
     return prediction if isinstance(prediction, str) else prediction[0]
-
-
-def squad_v2_em(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
-    """SQuAD 2.0 exact match: no gold answers means that the right answer is the empty text. Threshold: 0."""
-    return _with_no_answer(exact, predictions, references)
-
-
-def squad_v2_f1(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
-    """SQuAD 2.0 F1: no gold answers means that the right answer is the empty text. Threshold: 0."""
-    return _with_no_answer(overlap, predictions, references)
-
-
-def squad_v2_best_em(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
-    """SQuAD 2.0 exact match at the threshold that is best on these very examples, as published dev scores often are."""
-    return _with_no_answer(exact, predictions, references, best=True)
-
-
-def squad_v2_best_f1(predictions: Sequence[Answer], references: Sequence[Sequence[str]]) -> Value:
-    """SQuAD 2.0 F1 at the threshold that is best on these very examples, as published dev scores often are."""
-    return _with_no_answer(overlap, predictions, references, best=True)
 
 
 def _with_no_answer(
@@ -104,7 +65,11 @@ def _with_no_answer(
     *,
     best: bool = False,
 ) -> Value:
-    """Score each question as answered and as left empty, then take one of the two by the no-answer score."""
+    """Score each question as answered and as left empty, then take one of the two by the no-answer score.
+
+    No gold answers means that the right answer is the empty text. The threshold is 0 or, as published dev scores often
+    have it, the `best` on these very examples.
+    """
     answered, empty, scores = (np.zeros(len(references)) for _ in range(3))
     for index, (prediction, gold) in enumerate(zip(predictions, references, strict=True)):
         text = _text(prediction)
@@ -130,22 +95,11 @@ def _best_threshold(gain: np.ndarray, scores: np.ndarray) -> float:
 # DROP -----------------------------------------------------------------------------------------------------------------
 
 
-def drop_em(predictions: Sequence[DropAnswer], references: Sequence[Sequence[DropAnswer]]) -> Value:
-    """DROP exact match: all spans of the answer and no other; the best over the annotators' answers.
-
-    As the official script has it, an answer that begins with an empty text counts for nothing.
-    """
-    return _best_over_annotators(0, predictions, references)
-
-
-def drop_f1(predictions: Sequence[DropAnswer], references: Sequence[Sequence[DropAnswer]]) -> Value:
-    """DROP F1: predicted spans aligned one to one with the gold spans; the best over the annotators' answers."""
-    return _best_over_annotators(1, predictions, references)
-
-
 def _best_over_annotators(
     which: int, predictions: Sequence[DropAnswer], references: Sequence[Sequence[DropAnswer]]
 ) -> Value:
+    """The best over the annotators' answers of `which` of `_drop_pair`; as the official script has it, an answer that
+    begins with an empty text counts for nothing."""
     items = []
     for prediction, golds in zip(predictions, references, strict=True):
         spans = [_spans(gold) for gold in golds]
@@ -156,7 +110,7 @@ def _best_over_annotators(
 
 
 def _drop_pair(prediction: DropAnswer, gold: DropAnswer) -> tuple[float, float]:
-    """(exact match, F1) of one prediction and one annotator's answer."""
+    """A prediction against one annotator's answer: (all spans and no other, F1 of spans aligned one to one)."""
     ours = [_drop_normalise(span) for span in _spans(prediction)]
     theirs = [_drop_normalise(span) for span in _spans(gold)]
     match = float(set(ours) == set(theirs) and len(ours) == len(theirs))
@@ -202,3 +156,10 @@ def _bag_f1(ours: set[str], theirs: set[str]) -> float:
     precision = common / len(ours) if ours else 1.0
     recall = common / len(theirs) if theirs else 1.0
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+squad_em, squad_f1 = (partial(_best_over_gold, agree) for agree in (exact, overlap))
+trivia_em, trivia_f1 = (partial(_best_over_gold, partial(agree, form=trivia_normalise)) for agree in (exact, overlap))
+squad_v2_em, squad_v2_f1 = (partial(_with_no_answer, agree) for agree in (exact, overlap))
+squad_v2_best_em, squad_v2_best_f1 = (partial(_with_no_answer, agree, best=True) for agree in (exact, overlap))
+drop_em, drop_f1 = (partial(_best_over_annotators, which) for which in (0, 1))

@@ -50,16 +50,12 @@ def _is_texts(value: Any) -> bool:
     return _is_list(value, _is_text)
 
 
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and len(value) == 2
+
+
 def _is_scored(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and len(value) == 2 and _is_text(value[0]) and _is_finite(value[1])
-
-
-def _is_finite(value: Any) -> bool:
-    return _is_number(value) and math.isfinite(value)
-
-
-def _is_answer(value: Any) -> bool:
-    return _is_text(value) or _is_scored(value)
+    return _is_pair(value) and _is_text(value[0]) and _is_number(value[1]) and math.isfinite(value[1])
 
 
 def _is_spans(value: Any) -> bool:
@@ -67,13 +63,7 @@ def _is_spans(value: Any) -> bool:
 
 
 def _is_option(value: Any) -> bool:
-    return (
-        isinstance(value, (list, tuple)) and len(value) == 2 and isinstance(value[0], Hashable) and _is_class(value[1])
-    )
-
-
-def _is_tree(value: Any) -> bool:
-    return _is_text(value) or hasattr(value, "leaves")
+    return _is_pair(value) and isinstance(value[0], Hashable) and _is_class(value[1])
 
 
 _SCORED = "(the best span's text, no-answer score - that span's score), a score above the threshold meaning no answer"
@@ -84,7 +74,7 @@ OPTION = Input(about="(question id, class 0 or 1)", fits=_is_option, stored={"qu
 TEXT = Input(about="a text", fits=_is_text, stored="string")
 ANSWER = Input(
     about=f"a text, or with no-answer questions {_SCORED}",
-    fits=_is_answer,
+    fits=lambda value: _is_text(value) or _is_scored(value),
     stored={"text": "string", "no_answer_score": "float64"},
 )
 SCORED = Input(about=_SCORED, fits=_is_scored, stored=ANSWER.stored)
@@ -101,7 +91,11 @@ ANNOTATORS = Input(
     stored=[["string"]],
 )
 TAGS = Input(about="the list of a sentence's tags", fits=_is_texts, stored=["string"])
-TREE = Input(about="a tree in normal form (muppet.trees), or bracketed text", fits=_is_tree, stored="string")
+TREE = Input(
+    about="a tree in normal form (muppet.trees), or bracketed text",
+    fits=lambda value: _is_text(value) or hasattr(value, "leaves"),
+    stored="string",
+)
 
 
 def check(metric: str, side: str, kind: Input, values: Sequence[Any]) -> None:

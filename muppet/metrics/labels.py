@@ -11,49 +11,41 @@ from muppet.errors import UserError
 from muppet.metrics.value import Value, f1_of, from_counts, mean_of
 
 
-def _classes(metric: str, values: Sequence[int], side: str, *, binary: bool = False) -> np.ndarray:
-    """Classes as int64 [n]; `binary` refuses all but 0 and 1."""
-    array = np.asarray(values)
-    if array.ndim != 1 or not (np.issubdtype(array.dtype, np.integer) or array.dtype == bool):
-        raise UserError(
-            f"metric {metric!r}: the {side} must be one class number per example, not {array.dtype} {array.shape}"
-        )
-    array = array.astype(np.int64)
-    wrong = np.flatnonzero((array < 0) | (array > 1)) if binary else np.flatnonzero(array < 0)
-    if len(wrong):
-        where = f"metric {metric!r}: example {wrong[0]} of the {side} has class {array[wrong[0]]}"
-        raise UserError(
-            where + (", not 0 or 1; use `macro_f1` for more classes" if binary else ", a class is 0 or more")
-        )
-    return array
+def _classes(metric: str, *sides: Sequence[int], binary: bool = False) -> list[np.ndarray]:
+    """Predicted and gold classes as int64 [n]; `binary` refuses all but 0 and 1."""
+    arrays = [np.asarray(values, dtype=np.int64) for values in sides]
+    for side, array in zip(("predictions", "references"), arrays, strict=True):
+        wrong = np.flatnonzero((array < 0) | (array > 1) if binary else array < 0)
+        if len(wrong):
+            where = f"metric {metric!r}: example {wrong[0]} of the {side} has class {array[wrong[0]]}"
+            raise UserError(
+                where + (", not 0 or 1; use `macro_f1` for more classes" if binary else ", a class is 0 or more")
+            )
+    return arrays
 
 
-def _numbers(metric: str, values: Sequence[float], side: str) -> np.ndarray:
-    """Numbers as float64 [n], all finite."""
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1:
-        raise UserError(f"metric {metric!r}: the {side} must be one number per example, not of shape {array.shape}")
-    wrong = np.flatnonzero(~np.isfinite(array))
-    if len(wrong):
-        raise UserError(
-            f"metric {metric!r}: example {wrong[0]} of the {side} is {array[wrong[0]]}; did training diverge?"
-        )
-    return array
+def _numbers(metric: str, *sides: Sequence[float]) -> list[np.ndarray]:
+    """Predicted and gold numbers as float64 [n], all finite."""
+    arrays = [np.asarray(values, dtype=np.float64) for values in sides]
+    for side, array in zip(("predictions", "references"), arrays, strict=True):
+        if len(wrong := np.flatnonzero(~np.isfinite(array))):
+            raise UserError(
+                f"metric {metric!r}: example {wrong[0]} of the {side} is {array[wrong[0]]}; did training diverge?"
+            )
+    return arrays
 
 
 def accuracy(predictions: Sequence[int], references: Sequence[int]) -> Value:
     """Share of examples whose class, or choice, is the gold one."""
-    return mean_of(_classes("accuracy", predictions, "predictions") == _classes("accuracy", references, "references"))
+    guess, gold = _classes("accuracy", predictions, references)
+    return mean_of(guess == gold)
 
 
 def f1(predictions: Sequence[int], references: Sequence[int]) -> Value:
     """F1 of class 1; 0 when class 1 is neither predicted nor gold."""
     from sklearn.metrics import f1_score
 
-    guess, gold = (
-        _classes("f1", predictions, "predictions", binary=True),
-        _classes("f1", references, "references", binary=True),
-    )
+    guess, gold = _classes("f1", predictions, references, binary=True)
     value = f1_score(gold, guess, zero_division=0)
     return from_counts(np.stack([guess * gold, guess, gold], 1), f1_of, value=value)
 
@@ -62,7 +54,7 @@ def macro_f1(predictions: Sequence[int], references: Sequence[int]) -> Value:
     """Unweighted mean of the F1 of each class that is predicted or gold (SuperGLUE's F1 of CB)."""
     from sklearn.metrics import f1_score
 
-    guess, gold = _classes("macro_f1", predictions, "predictions"), _classes("macro_f1", references, "references")
+    guess, gold = _classes("macro_f1", predictions, references)
     counts = _one_hot(guess, gold)
 
     def formula(sums: np.ndarray) -> float:
@@ -79,7 +71,7 @@ def matthews(predictions: Sequence[int], references: Sequence[int]) -> Value:
     """Matthews correlation (of any number of classes); 0 when either side has one class only."""
     from sklearn.metrics import matthews_corrcoef
 
-    guess, gold = _classes("matthews", predictions, "predictions"), _classes("matthews", references, "references")
+    guess, gold = _classes("matthews", predictions, references)
 
     def formula(sums: np.ndarray) -> float:
         correct, predicted, true = sums.reshape(3, -1)
@@ -103,7 +95,7 @@ def pearson(predictions: Sequence[float], references: Sequence[float]) -> Value:
     """Pearson's r; 0, and said so in the settings, when either side is constant."""
     from scipy.stats import pearsonr
 
-    x, y = _numbers("pearson", predictions, "predictions"), _numbers("pearson", references, "references")
+    x, y = _numbers("pearson", predictions, references)
     if _constant(x, y):
         return from_counts(np.zeros((len(x), 1)), lambda _: 0.0, undefined=True)
     x, y = x - x.mean(), y - y.mean()
@@ -115,7 +107,7 @@ def spearman(predictions: Sequence[float], references: Sequence[float]) -> Value
     """Spearman's rho, equal numbers sharing their mean rank; 0, and said so, when either side is constant."""
     from scipy.stats import spearmanr
 
-    x, y = _numbers("spearman", predictions, "predictions"), _numbers("spearman", references, "references")
+    x, y = _numbers("spearman", predictions, references)
     if _constant(x, y):
         return from_counts(np.zeros((len(x), 1)), lambda _: 0.0, undefined=True)
     groups = [np.unique(side, return_inverse=True)[1] for side in (x, y)]
@@ -149,8 +141,7 @@ def multirc_em(predictions: Sequence[int], references: Sequence[tuple[Any, int]]
     `references` are (question, class) pairs, `question` any hashable that is equal for the options of one question; the
     items are the questions, in the order in which they first appear. The other metric of MultiRC, F1a, is `f1`.
     """
-    guess = _classes("multirc_em", predictions, "predictions", binary=True)
-    gold = _classes("multirc_em", [label for _, label in references], "references", binary=True)
+    guess, gold = _classes("multirc_em", predictions, [label for _, label in references], binary=True)
     right: dict[Any, bool] = {}
     for (question, _), hit in zip(references, guess == gold, strict=True):
         right[question] = right.get(question, True) and bool(hit)

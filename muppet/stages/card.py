@@ -52,7 +52,6 @@ def card(run: Run, result: Result) -> str:
     from huggingface_hub import ModelCard
 
     tasks, start = _tasks(run), _start(run)
-    synthetic = run.source == "twins"
     what = f"Fine-tuned on {run.task.name}" if isinstance(run, Finetune) else f"Pre-finetuned on {len(tasks)} datasets"
     recipe, training, cost = run.recipe, result.training, result.cost
     lines = [
@@ -60,7 +59,7 @@ def card(run: Run, result: Result) -> str:
         "",
         f"{what} from `{start}`, by the reference reproduction of MUPPET (Aghajanyan et al. 2021,",
         "*Muppet: Massive Multi-task Representations with Pre-Finetuning*).",
-        *_warnings(run, synthetic),
+        *_warnings(run),
         "",
         "| dataset | family | from | found | examples | epochs | licence |",
         "|---|---|---|---|---|---|---|",
@@ -76,7 +75,7 @@ def card(run: Run, result: Result) -> str:
         interval = "—" if score.low is None or score.high is None else f"{score.low:.4f} to {score.high:.4f}"
         lines.append(f"| {key} | {score.value:.4f} | {interval} | {score.n} |")
     text = "\n".join(lines) + "\n" + USE
-    metadata = _metadata(run, result, start, () if synthetic else tasks)
+    metadata = _metadata(run, result, start, () if run.source == "twins" else tasks)
     return str(ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n{text}", ignore_metadata_errors=False))
 
 
@@ -156,9 +155,9 @@ def _start(run: Run) -> str:
     return run.init if isinstance(run.init, str) else run.init.model
 
 
-def _warnings(run: Run, synthetic: bool) -> list[str]:
+def _warnings(run: Run) -> list[str]:
     warnings = []
-    if synthetic:
+    if run.source == "twins":
         warnings.append("Trained on **synthetic twins** of the datasets: this model shows that the code runs, no more.")
     if run.train_rows is not None:
         warnings.append(f"At most {run.train_rows} rows of each dataset were used: a reduced-size run.")

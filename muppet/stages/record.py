@@ -21,17 +21,7 @@ from muppet.runtime.device import Device
 from muppet.runtime.distributed import gather
 from muppet.training.train import Trainer
 
-PACKAGES = (
-    "torch",
-    "transformers",
-    "tokenizers",
-    "datasets",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "rouge-score",
-    "seqeval",
-)
+PACKAGES = "torch transformers tokenizers datasets numpy scipy scikit-learn rouge-score seqeval".split()
 
 
 def training(trainer: Trainer) -> dict[str, Any]:

@@ -24,20 +24,10 @@ VERSION = 2  # of what is built; raise it when weights or tokenizer change
 VOCABULARY = 2000  # pieces of a tiny model's tokenizer
 
 # width, layers, attention heads
+BASE = "roberta muppet-roberta bert mpnet electra deberta modernbert bart marian t5".split()
 SHAPES: dict[str, tuple[int, int, int]] = {
-    "tiny/roberta": (64, 2, 2),
-    "tiny/roberta-large": (96, 2, 3),
-    "tiny/muppet-roberta": (64, 2, 2),
-    "tiny/muppet-roberta-large": (96, 2, 3),
-    "tiny/bert": (64, 2, 2),
-    "tiny/mpnet": (64, 2, 2),
-    "tiny/electra": (64, 2, 2),
-    "tiny/deberta": (64, 2, 2),
-    "tiny/modernbert": (64, 2, 2),
-    "tiny/bart": (64, 2, 2),
-    "tiny/bart-large": (96, 2, 3),
-    "tiny/marian": (64, 2, 2),
-    "tiny/t5": (64, 2, 2),
+    **{f"tiny/{name}": (64, 2, 2) for name in BASE},
+    **{f"tiny/{name}-large": (96, 2, 3) for name in ("roberta", "muppet-roberta", "bart")},
 }
 
 

@@ -146,14 +146,8 @@ def _active(name: str, last: Dispatch, profile: str) -> RunStatus:
 def _running(name: str) -> RunStatus:
     """What the run itself last said of its progress."""
     said = folder.progress(name)
-    return RunStatus(
-        run=name,
-        state="running",
-        step=said.get("step"),
-        steps=said.get("steps"),
-        tokens_per_second=said.get("tokens_per_second"),
-        eta_seconds=said.get("eta_seconds"),
-    )
+    shown = ("step", "steps", "tokens_per_second", "eta_seconds")
+    return RunStatus(run=name, state="running", **{field: said[field] for field in shown if field in said})
 
 
 def _gone(last: Dispatch, unreachable: str | None) -> tuple[Word, str]:
@@ -196,21 +190,10 @@ def show(studies: Iterable[Study], runs: Mapping[str, Run], profile: str, *, as_
     counts = {study.name: Counter(str(overview.states[name].state) for name in study.runs()) for study in studies}
     bad = nodes.faulty()
     if as_json:
-        listed = [
-            {k: v for k, v in dataclasses.asdict(state).items() if v is not None} for state in overview.states.values()
-        ]
-        print(
-            json.dumps(
-                {
-                    "profile": profile,
-                    "unreachable": overview.unreachable,
-                    "artefacts": counts,
-                    "faulty_nodes": bad,
-                    "runs": listed,
-                },
-                indent=1,
-            )
-        )
+        every = map(dataclasses.asdict, overview.states.values())
+        listed = [{field: value for field, value in state.items() if value is not None} for state in every]
+        said = {"profile": profile, "unreachable": overview.unreachable, "artefacts": counts, "faulty_nodes": bad}
+        print(json.dumps(said | {"runs": listed}, indent=1))
         return 0
     from rich.console import Console
     from rich.table import Table
@@ -227,19 +210,16 @@ def show(studies: Iterable[Study], runs: Mapping[str, Run], profile: str, *, as_
     for name, count in counts.items():
         table.add_row(name, *(f"[{COLOURS[word]}]{count[word]}[/]" if count[word] else "·" for word in there))
     console.print(table)
-    order = ["running", "failed", "lost", "held", "preempted", "unknown", "queued", "cancelled", "missing"]
-    shown = sorted(
-        (s for s in overview.states.values() if s.state in order and (s.why or s.state != "missing")),
-        key=lambda s: order.index(s.state),
-    )
+    order = "running failed lost held preempted unknown queued cancelled missing".split()
+    told = [s for s in overview.states.values() if s.state in order and (s.why or s.state != "missing")]
+    shown = sorted(told, key=lambda s: order.index(s.state))
     for state in shown[:SHOWN]:
         word = Text(f"{state.state:9}", style=COLOURS[state.state])
         console.print(word, Text(f"{state.run}  {_detail(state)}"), soft_wrap=True)  # others' words are no markup
     if len(shown) > SHOWN:
         rest = Counter(state.state for state in shown[SHOWN:])
-        console.print(
-            f"… and {', '.join(f'{n} {word}' for word, n in rest.items())} (all of them: --json)", highlight=False
-        )
+        kinds = ", ".join(f"{n} {word}" for word, n in rest.items())
+        console.print(f"… and {kinds} (all of them: --json)", highlight=False)
     return 0
 
 

@@ -76,9 +76,8 @@ def make_room(profile: str, ids: Iterable[str]) -> None:
     for folder, names in wanted.items():
         names.update(entry.name.removesuffix(".json") for entry in files(folder))
         if len(names) > MANY and not (folder / paths.SHARDED).exists():
-            write_text(
-                folder / paths.SHARDED, "what is new here lies a folder deeper, by the last characters of its id\n"
-            )
+            why = "what is new here lies a folder deeper, by the last characters of its id\n"
+            write_text(folder / paths.SHARDED, why)
 
 
 def log(name: str) -> Path:
@@ -102,23 +101,23 @@ def failures(ids: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 def failure(name: str) -> dict[str, Any]:
     """How run `name` failed last: `error`, `traceback`, `count` (in a row with this error), `when`, `log`."""
-    return _read(_failure(name))
+    return _read(_note(name, "failure"))
 
 
 def progress(name: str) -> dict[str, Any]:
     """What training last said of run `name`: `step`, `steps`, `tokens_per_second`, `eta_seconds`."""
-    return _read(paths.run_dir(name) / "progress.json")
+    return _read(_note(name, "progress"))
 
 
 def started(name: str) -> dict[str, Any]:
     """The note of starts of run `name` that got no further than `step`: `count` of those that did not end in order, and
     `stops`, of those that a signal ended."""
-    return _read(_started(name))
+    return _read(_note(name, "started"))
 
 
 def running(name: str) -> bool:
     """Whether a live process of this machine says that it is doing the run; of other machines the queue knows."""
-    holder = _read(paths.run_dir(name) / "holder.json")
+    holder = _read(_note(name, "holder"))
     try:
         if holder["host"] != socket.gethostname():
             return False
@@ -135,7 +134,7 @@ def fail(name: str, error: BaseException | str) -> None:
         lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
     else:
         message, lines = error, _log_tail(name)
-    path, before = _failure(name), failure(name)
+    path, before = _note(name, "failure"), failure(name)
     record = {
         "id": name,
         "error": message,
@@ -182,20 +181,20 @@ def stop(name: str) -> int:
 def restore(name: str, note: dict[str, Any]) -> None:
     """Put `note` in the place of a start's note; an empty one takes it away."""
     if note:
-        write_text(_started(name), json.dumps(note) + "\n")
+        write_text(_note(name, "started"), json.dumps(note) + "\n")
     else:
-        _started(name).unlink(missing_ok=True)
+        _note(name, "started").unlink(missing_ok=True)
 
 
 def forget(name: str) -> None:
     """Take away the notes of a run's failures and starts, as if it had not been tried."""
-    _failure(name).unlink(missing_ok=True)
-    _started(name).unlink(missing_ok=True)
+    for kind in ("failure", "started"):
+        _note(name, kind).unlink(missing_ok=True)
 
 
 def attempts(name: str) -> tuple[int, float]:
     """How often run `name` was begun without coming to a result, and the seconds that this took."""
-    note = _read(_attempts(name))
+    note = _read(_note(name, "attempts"))
     return int(note.get("count") or 0), float(note.get("seconds") or 0)
 
 
@@ -203,31 +202,25 @@ def spend(name: str, seconds: float) -> None:
     """Note that an attempt at run `name` took `seconds` and came to no result."""
     count, before = attempts(name)
     with contextlib.suppress(OSError):  # a full disk is not what the attempt failed of
-        write_text(_attempts(name), json.dumps({"count": count + 1, "seconds": round(before + seconds, 2)}) + "\n")
+        write_text(
+            _note(name, "attempts"), json.dumps({"count": count + 1, "seconds": round(before + seconds, 2)}) + "\n"
+        )
 
 
 def remember(name: str, failure: dict[str, Any]) -> None:
     """Put a failure record back that `forget` took away."""
-    write_text(_failure(name), json.dumps(failure, indent=1, ensure_ascii=False) + "\n")
+    write_text(_note(name, "failure"), json.dumps(failure, indent=1, ensure_ascii=False) + "\n")
 
 
 def clear(name: str) -> None:
     """Take away what a run needs no more once its result is written."""
     shutil.rmtree(paths.run_dir(name) / "checkpoint", ignore_errors=True)
-    for path in (_failure(name), _started(name), _attempts(name)):
-        path.unlink(missing_ok=True)
+    for kind in ("failure", "started", "attempts"):
+        _note(name, kind).unlink(missing_ok=True)
 
 
-def _failure(name: str) -> Path:
-    return paths.run_dir(name) / "failure.json"
-
-
-def _started(name: str) -> Path:
-    return paths.run_dir(name) / "started.json"
-
-
-def _attempts(name: str) -> Path:
-    return paths.run_dir(name) / "attempts.json"
+def _note(name: str, kind: str) -> Path:
+    return paths.run_dir(name) / f"{kind}.json"
 
 
 def _read(path: Path) -> dict[str, Any]:

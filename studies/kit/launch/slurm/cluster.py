@@ -93,10 +93,8 @@ class Resources:
 
     def __str__(self) -> str:
         gpus = f" × {self.gpus_per_node} GPU" if self.gpus_per_node else ""
-        nodes, tasks = (
-            f"{self.nodes} node{'s' * (self.nodes > 1)}",
-            f"{self.tasks_per_node} task{'s' * (self.tasks_per_node > 1)}",
-        )
+        nodes = f"{self.nodes} node{'s' * (self.nodes > 1)}"
+        tasks = f"{self.tasks_per_node} task{'s' * (self.tasks_per_node > 1)}"
         return f"{nodes}{gpus} × {tasks} × {self.cpus_per_task} CPU, {self.memory_gb:g} GB, {self.minutes} min"
 
 
@@ -164,13 +162,8 @@ def _checked(declared: str, value: Any, where: str) -> Any:
     elif kind == "str" and isinstance(value, str):
         if value or optional:
             return value or None
-    words = {
-        "int": "a whole number",
-        "float": "a number",
-        "bool": "true or false",
-        "str": "text",
-        "tuple[str, ...]": "a list of texts",
-    }
+    words = dict(int="a whole number", float="a number", bool="true or false", str="text")
+    words["tuple[str, ...]"] = "a list of texts"
     raise UserError(f"{where} takes {words.get(kind, 'a table')}, found {value!r}")
 
 
@@ -182,14 +175,10 @@ def resources(run: Run, cluster: Cluster, *, seconds: float | None = None) -> Re
     stage = cluster.stage(run.stage)
     size = cost.model_size(run)
     accelerated = cluster.gpus_per_node > 0 and cost.wants_gpu(run)
-    wanted = (
-        min(run.recipe.sub_batches, cost.WIDTH.get(size.name, 1)) if run.stage == "prefinetune" and accelerated else 1
-    )
-    per_node = (
-        stage.gpus_per_node
-        if stage.gpus_per_node is not None
-        else (min(wanted, cluster.gpus_per_node) if accelerated else 0)
-    )
+    wide = accelerated and run.stage == "prefinetune"
+    wanted = min(run.recipe.sub_batches, cost.WIDTH.get(size.name, 1)) if wide else 1
+    per_node = min(wanted, cluster.gpus_per_node) if accelerated else 0
+    per_node = per_node if stage.gpus_per_node is None else stage.gpus_per_node
     tasks = stage.tasks_per_node or max(1, per_node)
     nodes = stage.nodes or max(1, -(-wanted // max(1, tasks)))
     if nodes * tasks > run.recipe.sub_batches:

@@ -26,22 +26,10 @@ TRANSIENT = re.compile(
 # What it prints when it takes no more jobs for now: a limit of the user's, of a QOS, or its own (MaxJobCount).
 FULL = re.compile(r"Submit\w*Limit|unable to accept job|queue full|Resource temporarily unavailable", re.IGNORECASE)
 ANSWER_S = 90.0  # for which a submission is tried again while the controller is away; $MUPPET_PATIENCE overrides
-ACTIVE = {
-    "PENDING",
-    "CONFIGURING",
-    "RUNNING",
-    "SUSPENDED",
-    "STOPPED",
-    "COMPLETING",
-    "REQUEUED",
-    "REQUEUE_HOLD",
-    "REQUEUE_FED",
-    "RESIZING",
-    "SIGNALING",
-    "SPECIAL_EXIT",
-    "STAGE_OUT",
-    "RESV_DEL_HOLD",
-}
+ACTIVE = frozenset(
+    "PENDING CONFIGURING RUNNING SUSPENDED STOPPED COMPLETING REQUEUED REQUEUE_HOLD REQUEUE_FED RESIZING SIGNALING "
+    "SPECIAL_EXIT STAGE_OUT RESV_DEL_HOLD".split()
+)
 FIELDS = (
     ("JobArrayID", 40),
     ("JobID", 24),
@@ -168,9 +156,8 @@ def parse_queue(text: str) -> list[Entry]:
         job, _, name, state, reason, restarts, used, nodes = cells
         if job and state:
             number = int(restarts) if restarts.isdigit() else 0
-            entries.append(
-                Entry(job=job, name=name, state=state, reason=reason, restarts=number, used=used, nodes=nodes)
-            )
+            one = Entry(job=job, name=name, state=state, reason=reason, restarts=number, used=used, nodes=nodes)
+            entries.append(one)
     return entries
 
 

@@ -38,18 +38,7 @@ def room(entries: Sequence[Entry], settings: Cluster) -> tuple[float, str]:
 def _of_account(settings: Cluster) -> list[tuple[int, str]]:
     """(limit, its name) of jobs submitted, of this user's association and quality of service."""
     user = pwd.getpwuid(os.getuid()).pw_name
-    fields = "DefaultAccount,Account,MaxSubmitJobs,DefaultQOS,QOS"
-    shown = controller.ask(
-        "sacctmgr",
-        "--noheader",
-        "--parsable2",
-        "show",
-        "user",
-        "where",
-        f"name={user}",
-        "withassoc",
-        f"format={fields}",
-    )
+    shown = _accounting("user", user, "withassoc", "format=DefaultAccount,Account,MaxSubmitJobs,DefaultQOS,QOS")
     limits: list[tuple[int, str]] = []
     for line in shown.splitlines():
         default, account, jobs, own, many = line.split("|")
@@ -57,15 +46,13 @@ def _of_account(settings: Cluster) -> list[tuple[int, str]]:
             continue
         limits += [(int(jobs), f"MaxSubmitJobs of account {account}")] if jobs.isdigit() else []
         qos = settings.qos or own or (many if "," not in many else "normal")
-        limits += _of_qos(qos)
+        shown = _accounting("qos", qos, "format=MaxSubmitJobsPerUser")
+        limits += [(int(jobs), f"MaxSubmitJobsPerUser of QOS {qos}") for jobs in shown.split() if jobs.isdigit()]
     return limits
 
 
-def _of_qos(name: str) -> list[tuple[int, str]]:
-    shown = controller.ask(
-        "sacctmgr", "--noheader", "--parsable2", "show", "qos", "where", f"name={name}", "format=MaxSubmitJobsPerUser"
-    )
-    return [(int(jobs), f"MaxSubmitJobsPerUser of QOS {name}") for jobs in shown.split() if jobs.isdigit()]
+def _accounting(kind: str, name: str, *more: str) -> str:
+    return controller.ask("sacctmgr", "--noheader", "--parsable2", "show", kind, "where", f"name={name}", *more)
 
 
 def fitting(arrays: Iterable[JobArray], count: float) -> list[JobArray]:

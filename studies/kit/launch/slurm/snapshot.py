@@ -60,40 +60,28 @@ def take() -> Path:
 
 def commit() -> tuple[str, bool]:
     """The code's git commit and whether files differ from it; ("", True) outside of git."""
+    git, said = ("git", "-C", str(paths.ROOT)), []
     try:
-        head = subprocess.run(
-            ["git", "-C", str(paths.ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10
-        )
-        dirt = subprocess.run(
-            ["git", "-C", str(paths.ROOT), "status", "--porcelain", "--", *PARTS],
-            capture_output=True,
-            text=True,
-            timeout=30,
-        )
+        for command in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", *PARTS)):
+            done = subprocess.run((*git, *command), capture_output=True, text=True, timeout=30)
+            said.append(done.stdout.strip() if done.returncode == 0 else "")
     except (OSError, subprocess.TimeoutExpired):
         return "", True
-    return (head.stdout.strip(), bool(dirt.stdout.strip())) if head.returncode == 0 else ("", True)
+    return (said[0], bool(said[1])) if said[0] else ("", True)
 
 
 def environment(snapshot: Path, profile: str, *, sealed: bool) -> dict[str, str]:
     """The variables that a job runs with: ours now, but for secrets, folders absolute, code from the snapshot."""
-    exported = {k: v for k, v in os.environ.items() if k.startswith(TRAVEL) and v and not secret(k, v)}
+    travelling = {name: value for name, value in os.environ.items() if name.startswith(TRAVEL) and value}
+    exported = {name: value for name, value in travelling.items() if not (SECRET.search(name) or LOGIN.search(value))}
     exported["MUPPET_ARTIFACTS"] = str(paths.artifacts())
     exported |= {name: str(Path(exported[name]).absolute()) for name in FOLDERS if name in exported}
     head, dirty = commit()
-    exported |= {"MUPPET_COMMIT": head, "MUPPET_DIRTY": str(int(dirty))}
+    exported |= {"MUPPET_COMMIT": head, "MUPPET_DIRTY": str(int(dirty)), "PYTHONUNBUFFERED": "1"}
     # the snapshot goes before everything, the folder that the job stands in is not looked into
-    exported |= {
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(snapshot), os.environ.get("PYTHONPATH")))),
-        "PYTHONSAFEPATH": "1",
-    }
-    exported |= {"PYTHONUNBUFFERED": "1"}
+    path = os.pathsep.join(filter(None, (str(snapshot), os.environ.get("PYTHONPATH"))))
+    exported |= {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     return exported | SEALED | needs.for_jobs(profile) if sealed else exported
-
-
-def secret(name: str, value: str) -> bool:
-    """Whether a variable holds what must not be written down."""
-    return bool(SECRET.search(name) or LOGIN.search(value))
 
 
 def interpreter(path: Path, variables: Mapping[str, str], executable: str | None = None) -> Path:
@@ -101,11 +89,8 @@ def interpreter(path: Path, variables: Mapping[str, str], executable: str | None
 
     It is deaf to USR2 until Python listens: the signal would kill an interpreter that is still starting.
     """
-    lines = [
-        "#!/bin/sh",
-        "trap '' USR2",
-        *(f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())),
-    ]
+    lines = ["#!/bin/sh", "trap '' USR2"]
+    lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(variables.items())]
     lines += [f"cd {shlex.quote(os.getcwd())} || exit 1", f'exec {shlex.quote(executable or sys.executable)} "$@"']
     write_text(path, "\n".join(lines) + "\n")
     path.chmod(0o700)
