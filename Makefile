@@ -83,7 +83,7 @@ $(ARTEFACTS) $(VIEWS) $(JOBS_AND_COST) all:
 	@$(PY) -m studies $@ $(ARGS)
 
 test: lint  ## lint, then every test
-	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PY) -m pytest -q -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(PY) -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## ruff, mypy and the import rules
 	@$(PY) -m ruff check .

@@ -23,6 +23,16 @@ hypothesis.settings.register_profile("search", deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
+# Files that take minutes, longest first: begun last, one of them alone would keep the suite waiting.
+LONG = ("slurm_table3", "slurm_cluster", "slurm_faults", "benchmarks", "paper_size", "slurm_limits", "worker", "make")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first; the rest as collected."""
+    order = {f"test_{name}": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(autouse=True)
 def same_folder() -> Iterator[None]:
     """A test that leaves another working directory behind fails itself, and not one that comes after it."""

@@ -43,17 +43,6 @@ def test_a_grid_equals_the_local_one_is_sent_once_and_later_edits_change_nothing
     assert len(written) > 50 and not [path for path in written if b"hf_ofthistest" in path.read_bytes()]
 
 
-def test_smoke_table_3_as_a_whole(grid: Make) -> None:
-    one = grid(artefact="table3", profile="smoke", settings="array_parallelism = 2\n")
-    runs = len(one.states())
-    assert runs > 80
-    one.submit()
-    one.finish(runs, seconds=3600)
-    said = one.submit()
-    assert "nothing to submit" in said and "pending" not in said and "failed" not in said
-    assert set(state["state"] for state in one.states().values()) == {"done"}
-
-
 def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -> None:
     one = grid()
     good = (one.code / "studies/kit/launch/worker.py").read_text()
