@@ -75,6 +75,19 @@ def test_evaluation_and_held_out_rows_and_every_prediction_are_counted() -> None
     assert grown == pytest.approx(lines * cost.OTHER_BYTES)
 
 
+def test_table_6_is_evaluated_ten_times_on_three_rounds() -> None:
+    from studies.kit.load import load_studies
+
+    run = next(run for run in load_studies("paper", ["table6"])["table6"].runs().values() if isinstance(run, Finetune))
+    assert run.evaluations == 10
+    once = cost.estimate(replace(run, evaluations=None))
+    rows = sum(get(name).evaluation_rows for name in ("anli_r1", "anli_r2", "anli_r3"))
+    assert rows == 3200 and once.scoring_passes == pytest.approx(rows / cost.SCORED)
+    # ten times along the training, and the best weights again at its end
+    assert cost.estimate(run).scoring == pytest.approx(11 * once.scoring)
+    assert cost.estimate(run).scoring_seconds("gpu") == pytest.approx(11 * once.scoring_seconds("gpu"))
+
+
 def test_the_bytes_of_a_prediction_are_those_that_are_written(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     from muppet import paths
     from muppet.runs import run_id

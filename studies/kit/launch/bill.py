@@ -157,10 +157,12 @@ def show(planned: Plan, facts: Mapping[str, Any]) -> None:
         first, then = facts["waves"]
         apart = [amount(facts[f"{stage}_seconds"], device) for stage in ("prefinetune", "finetune")]
         console.print(
-            f"to do: {first} pre-finetunings ({apart[0]}), then {then} fine-tunings ({apart[1]}); "
+            f"to do: {first} pre-finetuning{'s' * (first != 1)} ({apart[0]}), "
+            f"then {then} fine-tuning{'s' * (then != 1)} ({apart[1]}); "
             f"{facts['disk_bytes'] / 1e9:,.1f} GB of disk"
         )
-        wide = f": {amount(facts['low_seconds'], device)} to {amount(facts['high_seconds'], device)}"
+        ends = [amount(facts[f"{end}_seconds"], device, facts["seconds"]) for end in ("low", "high")]
+        wide = f": {ends[0]} to {ends[1]}"
         for name in sorted(planned.again):
             console.print(f"again, since its model is not here and its result alone is: {name}", highlight=False)
         console.print(f"together {amount(facts['seconds'], device)}" + ("" if planned.calibration.runs else wide))
@@ -194,9 +196,10 @@ def show(planned: Plan, facts: Mapping[str, Any]) -> None:
     console.print(facts["calibration"], highlight=False)
 
 
-def amount(seconds: float, device: str) -> str:
-    """Device-time in hours, or in days where it is much."""
-    return f"{seconds / 3600:,.1f} {device}-hours" if seconds < DAYS_S else f"{seconds / 86400:,.0f} {device}-days"
+def amount(seconds: float, device: str, about: float | None = None) -> str:
+    """Device-time in hours, or in days where it (or what it is `about`) is much."""
+    hours_ = (about or seconds) < DAYS_S
+    return f"{seconds / 3600:,.1f} {device}-hours" if hours_ else f"{seconds / 86400:,.0f} {device}-days"
 
 
 def authors(planned: Plan) -> list[str]:
