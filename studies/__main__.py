@@ -11,6 +11,7 @@ import argparse
 import errno
 import importlib
 import math
+import os
 import sys
 from collections.abc import Callable
 
@@ -49,6 +50,9 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # nobody reads on, as in `make status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         if error.errno not in DISK:
             raise

@@ -185,7 +185,7 @@ def partition_limit(name: str | None) -> tuple[str, int | None]:
     minutes = []
     for one in chosen.split(","):
         if one not in known:
-            raise UserError(f"cluster.toml: partition: {unknown('partition', one, known)}")
+            raise UserError(f"partition (of cluster.toml, else $SBATCH_PARTITION): {unknown('partition', one, known)}")
         limit, state, _ = known[one]
         if state not in ("up", "drain"):
             raise UserError(
