@@ -79,7 +79,7 @@ MINI_CAPS = tuple((name, 1_500) for name in ("eraser_multirc", "hellaswag", "imd
 # in a few minutes of a core is not in this profile.
 MINI_UPDATES = {
     "sst2": 150, "stsb": 150, "qnli": 150, "qqp": 150, "mrpc": 300, "rte": 300, "mnli": 300, "cola": 1_200,
-    "squad": 300, "commonsense_qa": 150, "openbookqa": 150, "conll2000": 300, "ptb_pos": 300, "ptb_parsing": 600,
+    "squad": 150, "commonsense_qa": 150, "openbookqa": 150, "conll2000": 150, "ptb_pos": 150, "ptb_parsing": 300,
 }  # fmt: skip
 MINI_LENGTH = {"squad": 256}  # tokens of a row in fine-tuning, where 128 cut off too much
 # The licensed Treebank's free sample in its place, under its name.
