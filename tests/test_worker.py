@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -99,6 +100,38 @@ def test_what_is_made_in_a_groups_folder_is_the_groups_whatever_the_umask(folder
             assert (folder / name / "results/paper/finetune/a.json").stat().st_mode & 0o777 == 0o644
     finally:
         os.umask(before)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+def test_two_users_of_one_group_write_into_one_folder() -> None:
+    group, users = 54_321, (65_534, 1)  # numbers alone: nobody has to be made
+    with tempfile.TemporaryDirectory(dir="/tmp") as shared:  # not below a folder that is root's alone
+        try:
+            os.chown(shared, 0, group)
+        except OSError:
+            pytest.skip("root of a namespace without other users")
+        os.chmod(shared, 0o2775)
+        for user in (*users, users[0]):
+            child = os.fork()
+            if child == 0:  # leaves by a status: pytest is the parent's
+                status = 1
+                try:
+                    os.setgroups([group])
+                    os.setgid(user)
+                    os.setuid(user)
+                    os.umask(0o022)
+                    paths.probe(Path(shared) / "results/paper/finetune")
+                    for name in ("same", str(user)):
+                        paths.write_text(Path(shared) / f"results/paper/finetune/{name}.json", str(user))
+                    status = 0
+                finally:
+                    os._exit(status)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, user
+        made = Path(shared) / "results/paper/finetune"
+        assert {path.name: path.stat().st_uid for path in made.iterdir()} == {
+            "same.json": users[0],
+            **{f"{user}.json": user for user in users},
+        }
 
 
 def test_a_failure_is_recorded_and_the_next_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
