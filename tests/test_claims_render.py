@@ -10,6 +10,7 @@ from muppet.errors import UserError
 from studies.claims import CLAIMS, sources
 from studies.kit import decisions
 from studies.pages import claims as claims_render
+from tests.made_results import write_results
 
 ROOT = Path(claims_render.__file__).resolve().parents[2]
 
@@ -89,3 +90,11 @@ def test_a_profile_without_results_adds_no_source(tables):
     labels = [source.label for source in claims_render.all_sources(("paper", "smoke"))]
     assert labels == ["paper", "independent", "released", "ours"]
     assert sources.measured("smoke")[1].label == "ours (smoke)"
+
+
+def test_smoke_results_do_not_hide_the_committed_verdicts(tables, capsys):
+    write_results("smoke")
+    assert claims_render.main(asked("claims")) == 0
+    shown = capsys.readouterr().out
+    assert "paper_tables/smoke/claims.md" in shown and "(smoke)" in (tables / "smoke/claims.md").read_text()
+    assert "ours (smoke)" not in shown and "ours: " in shown

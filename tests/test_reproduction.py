@@ -1,12 +1,18 @@
 """The write-up: the challenge's sections, and numbers that are the ledger's own at no results and at some."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
+from muppet.result import Score, read, write
+from muppet.runs import Finetune
 from studies.kit import decisions
-from studies.pages import claims, reproduction
+from studies.kit.ledger.folder import result_path
+from studies.kit.load import load_studies
+from studies.pages import claims, reproduction, small
 from studies.recipes import TABLE7, TABLE8
 from tests.made_results import write_results
 
@@ -18,11 +24,16 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def section(page: str) -> str:
+    return page.partition(f"\n## {small.TITLE}\n")[2].partition("\n## ")[0]
+
+
 def test_before_any_run_it_says_that_nothing_is_measured() -> None:
     page = reproduction.render(("mini",))
     heads = re.findall(r"^## (.+)$", page, re.M)
     assert heads == [
         "Reproducibility summary",
+        "What the small study shows",
         "1 Scope of reproducibility",
         "2 Methodology",
         "3 Results",
@@ -30,6 +41,8 @@ def test_before_any_run_it_says_that_nothing_is_measured() -> None:
     ]
     for part in ("Scope", "Methodology", "Results", "What was easy", "What was difficult", "Communication"):
         assert f"**{part}" in page
+    assert "cells is measured yet, so nothing is said here about a claim" in section(page)
+    assert not re.search(r"^- C\d+,", section(page), re.M) and "**Not measured**: C1, C3," in section(page)
     assert "At profile `mini` no cell is measured yet." in page
     judged = claims.judge(claims.all_sources(("mini",)))
     against = sum(f.verdict == "CONTRADICTED" for _, findings in judged for s, f in findings if s.label == "paper")
@@ -53,3 +66,23 @@ def test_its_numbers_follow_the_results() -> None:
     ]
     gain = re.search(r"MUPPET is above its base in (\d+) of (\d+) datasets, by \+", page)
     assert gain and gain[1] == gain[2]  # made-up scores rise with pre-finetuning
+
+
+def test_the_small_study_s_effects_are_those_of_its_results_and_a_loss_is_a_loss() -> None:
+    runs = write_results("mini")
+    key, table3 = "rte/validation/accuracy", load_studies("mini", ["table3"])["table3"]
+    arms = [table3.only(f"{row}/RTE").runs().values() for row in ("RoBERTa-B", "RoBERTa-B + MUPPET")]
+    plain, ours = ([run for run in arm if isinstance(run, Finetune)] for arm in arms)
+    for run in ours:  # forty points below what was made up for the plain ones
+        path = result_path("mini", run)
+        value = read(result_path("mini", plain[0])).scores[key].value - 0.4
+        score = Score(value=value, n=200, low=value - 0.03, high=value + 0.03)
+        write(replace(read(path), scores={name: score for name in read(path).scores}), path)
+    means = [fmean(read(result_path("mini", run)).scores[key].value for run in arm) for arm in (plain, ours)]
+    text = section(reproduction.render(("mini",)))
+    row = next(line for line in text.splitlines() if line.startswith("| RTE "))
+    cells = [part.strip() for part in row.strip("|").split("|")]
+    assert cells[1:3] == [f"{100 * mean:.1f}" for mean in means] and cells[5] == "below"
+    assert float(cells[3]) == pytest.approx(100 * (means[1] - means[0]), abs=0.005)
+    assert f"{len(runs):,} of {len(runs):,} runs are done" in text
+    assert re.search(r"^- C1, .*: \*\*CONTRADICTED\*\*", text, re.M) and "RTE of RoBERTa-B" in text

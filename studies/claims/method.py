@@ -95,17 +95,16 @@ def _arms(better: str, *others: str, size: float = MARGIN, checkpoints: bool = T
                 if upper.study == "ablations" and upper.row == better and lower:
                     pairs.append((Pair(base=lower, muppet=upper),))
                     repeated &= min(len(set(n.checkpoints)) for n in (lower, upper)) >= FEWEST
-            if len(pairs) == COLUMNS:
+            if pairs:
                 cases.append(Case(name=f"above {other}", datasets=tuple(pairs), size=size))
-            elif pairs:
-                text = f"{len(pairs)} of {COLUMNS} columns against {other} are measured"
-                return Judgement(verdict="INCONCLUSIVE", text=text)
         if not cases:
             return not_measured(f"needs the ablations {better}, {' | '.join(others)}")
         text = f"contrasts above {100 * size:g} points, mean over {COLUMNS} columns"
+        effects = "; ".join(str(case.effect(source)) for case in cases)
         if checkpoints and not repeated:
-            effects = [str(case.effect(source)) for case in cases]
-            return not_testable(f"needs {FEWEST} checkpoints an arm; with fewer: {'; '.join(effects)}")
+            return not_testable(f"needs {FEWEST} checkpoints an arm; with fewer: {effects}")
+        if (least := min(len(case.datasets) for case in cases)) < COLUMNS:
+            return Judgement(verdict="INCONCLUSIVE", text=f"{least} of {COLUMNS} columns are measured: {effects}")
         return universal(source, cases, len(others), text)
 
     return check

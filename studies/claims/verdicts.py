@@ -139,9 +139,11 @@ def within(source: Source, pair: Pair, low: float, high: float, said: str, note:
     if source.name == "paper":
         verdict = "CONSISTENT" if low - 1e-9 <= pair.gain <= high + 1e-9 else "CONTRADICTED"
         return Judgement(verdict=verdict, text=f"{pair}. {note}" if note else f"{pair}")  # type: ignore[arg-type]
-    if not source.comparable:
-        return not_testable(f"{pair}: another model or fewer rows, so a direction and no size")
     measured = effect(source, [pair], said)
+    if not source.comparable:
+        return not_testable(
+            f"{measured}: {measured.direction}; another model or fewer rows, so a direction and no size"
+        )
     text = f"{measured}" + (f". {note}" if note else "")
     if measured.uninformative:
         return not_testable(f"{text}: {measured.uninformative}")

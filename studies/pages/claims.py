@@ -10,6 +10,7 @@ from muppet.paths import write_text
 from studies.claims import CLAIMS, calibration, get, sources, worlds
 from studies.claims.claim import Claim, Judgement, Source
 from studies.kit import decisions as decide
+from studies.kit import profiles
 from studies.kit.show import percent
 from studies.pages import COMMITTED, TABLES, grid
 
@@ -75,13 +76,13 @@ DECISIONS_HEAD = (
 Judged = list[tuple[Claim, list[tuple[Source, Judgement]]]]
 
 
-def all_sources(profiles: Sequence[str]) -> list[Source]:
+def all_sources(names: Sequence[str]) -> list[Source]:
     """The paper, the outside replication, then released checkpoints and our runs of each profile.
 
     A profile other than the paper's stands only when it has measured something.
     """
     among = [sources.paper(), sources.independent()]
-    for profile in profiles:
+    for profile in names:
         measured = sources.measured(profile)
         among += measured if profile == "paper" or any(source.numbers for source in measured) else ()
     return among
@@ -105,8 +106,11 @@ def main(args: argparse.Namespace) -> int:
     if args.profile not in COMMITTED:
         mine = all_sources((args.profile,))
         if any(source.label.endswith(f"({args.profile})") for source in mine):
-            judged, path = judge(mine), TABLES / args.profile / "claims.md"
-            write_text(path, claims_markdown(judged))
+            own = TABLES / args.profile / "claims.md"
+            write_text(own, claims_markdown(judge(mine)))
+            print(f"wrote {own}")
+            if profiles.get(args.profile).comparable:  # of smoke's there is nothing to read
+                judged, path = judge(all_sources((*COMMITTED, args.profile))), own
     if args.command != "claims":
         print(f"wrote {path}")
     elif chosen:

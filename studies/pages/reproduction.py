@@ -21,7 +21,7 @@ from studies.claims.meta import analyses
 from studies.claims.verdicts import single
 from studies.kit import cost, decisions, profiles
 from studies.kit.ledger.profile import ProfileResults, open_profile
-from studies.pages import COMMITTED, TABLES, grid
+from studies.pages import COMMITTED, TABLES, grid, small
 from studies.pages.claims import EVIDENCE, PRINT, Judged, all_sources, judge
 
 SHOWN = "lr max_tokens updates warmup_updates weight_decay dropout adam_betas adam_eps clip_norm".split()
@@ -48,6 +48,7 @@ def render(names: Sequence[str]) -> str:
         "`paper_tables/reference/`, `studies/` and `results/`.",
         "## Reproducibility summary",
         *_summary(opened, judged),
+        *([f"## {small.TITLE}", small.markdown(small.section(one, judged))] if (one := small.studied(opened)) else []),
         "## 1 Scope of reproducibility",
         _claims(judged),
         "## 2 Methodology",

@@ -23,8 +23,8 @@ from studies.kit import decisions, profiles
 from studies.kit.decisions import option
 from studies.kit.ledger.profile import ProfileResults, open_profile
 from studies.kit.study import Study
-from studies.pages import COMMITTED, TABLES, figures
-from studies.pages.claims import all_sources, judge, where
+from studies.pages import COMMITTED, TABLES, figures, small
+from studies.pages.claims import Judged, all_sources, judge, where
 from studies.pages.report import content
 from studies.pages.report.content import Ledger
 from studies.pages.tables import PROTOCOL
@@ -67,7 +67,8 @@ def render(loaded: Sequence[ProfileResults]) -> str:
 
     loaded = sorted(loaded, key=lambda one: not one.collected.done)
     ledger = content.build(loaded)
-    claims = claims_shown(loaded)
+    judged = judge(all_sources([one.name for one in loaded]))
+    claims = claims_shown(judged)
     template = jinja2.Environment(autoescape=True, trim_blocks=False).from_string(_asset("page.html.j2"))
     data = {
         "cells": ledger.cells,
@@ -84,6 +85,8 @@ def render(loaded: Sequence[ProfileResults]) -> str:
         all_cells=ledger.cells,
         profiles=ledger.profiles,
         sources=SOURCES,
+        small=small,
+        study=small.section(one, judged) if (one := small.studied(loaded)) else None,
         claims=claims,
         tally=tally(claims),
         analyses=analyses(),
@@ -128,10 +131,10 @@ def drawn(one: ProfileResults) -> list[dict[str, Any]]:
     return images
 
 
-def claims_shown(loaded: Sequence[ProfileResults]) -> list[dict[str, Any]]:
+def claims_shown(judged: Judged) -> list[dict[str, Any]]:
     """Every claim with its verdict from each source; ours once per profile."""
     shown = []
-    for claim, findings in judge(all_sources([one.name for one in loaded])):
+    for claim, findings in judged:
         verdicts: list[dict[str, Any]] = []
         for source, finding in findings:
             ran = source.label.partition("(")[2].rstrip(")") or "paper"
