@@ -170,9 +170,12 @@ def test_a_real_run_through_the_launcher(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_gpus_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
-    assert local.gpus() == ["0", "3"] and local.default_jobs() == 2
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    assert local.gpus() == ["0", "3"] and local.default_jobs(made()) == 16  # tiny models: eight share a GPU
+    monkeypatch.setattr(local.cost, "wants_gpu", lambda run: True)
+    assert local.default_jobs(made()) == 2
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert local.gpus() == [] and 1 <= local.default_jobs() <= 2
+    assert local.gpus() == [] and local.default_jobs(made()) == 2
 
 
 def test_a_run_names_itself_as_its_first_cell() -> None:

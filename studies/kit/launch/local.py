@@ -38,6 +38,7 @@ RUNNER = "studies.kit.launch.worker:execute"  # (profile, ids, progress) → out
 CHECKPOINT_S = 60.0  # that a stopping run gets for its checkpoint
 AGAIN_S = 2.0  # between looks at a run that another process holds, and the longest wait for a worker
 ASK_ABOVE_S = 3 * 3600.0  # estimated wall time above which YES=1 is asked for
+SHARING = 8  # workers on one GPU whose models are small: each by itself leaves it idle while kernels are launched
 REPORT_S = 0.5  # between two progress messages of one worker
 
 
@@ -78,9 +79,10 @@ def gpus() -> list[str]:
     return [str(i) for i, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
 
 
-def default_jobs() -> int:
-    """A worker per GPU, else two where there are two cores."""
-    return len(gpus()) or min(2, os.cpu_count() or 1)
+def default_jobs(planned: Plan) -> int:
+    """A worker per GPU, `SHARING` of them where no model is of a GPU's size; else two where there are two cores."""
+    each = 1 if any(map(cost.wants_gpu, planned.to_do.values())) else min(SHARING, os.cpu_count() or 1)
+    return len(gpus()) * each or min(2, os.cpu_count() or 1)
 
 
 def ask(planned: Plan, jobs: int, yes: bool) -> None:
@@ -101,7 +103,7 @@ def launch(planned: Plan, args: argparse.Namespace) -> int:
     """`make … LAUNCHER=local`: do what is to do, here and now → exit status: 1 when a run failed."""
     if not planned.to_do:
         return 0
-    jobs = args.jobs or default_jobs()
+    jobs = args.jobs or default_jobs(planned)
     ask(planned, jobs, args.yes or args.hours is not None)
     first, then = map(len, planned.waves)
     estimate = planned.seconds("gpu" if gpus() else "cpu") / jobs
@@ -141,7 +143,7 @@ def run(planned: Plan, jobs: int | None = None, runner: str = RUNNER, until: flo
     `runner` is a `module:function` like `worker.execute`. No run is started that would not end before `until`, by
     `time.monotonic`.
     """
-    width = max(1, min(jobs or default_jobs(), len(planned.to_do)))
+    width = max(1, min(jobs or default_jobs(planned), len(planned.to_do)))
     threads = max(1, (os.cpu_count() or 1) // width)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # workers inherit these
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
