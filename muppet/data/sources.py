@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, overload
@@ -23,6 +23,7 @@ from muppet.data import mirror, treebank
 from muppet.data.files import read, read_shard
 from muppet.errors import Absent, UserError
 from muppet.runs import TWIN_ROWS, Source, digest
+from muppet.synthetic import twins
 from muppet.tasks.task import PARQUET, Row, Task, dataset_name
 
 
@@ -250,14 +251,28 @@ def partition(task: Task, split: str, table: Any) -> np.ndarray:
     return np.sort(np.concatenate(kept))
 
 
-def _twins(task: Task, split: str, cap: int | None) -> Rows:
-    from muppet.synthetic import twins
+class TwinRows(Sequence[Row]):
+    """A twin's rows, drawn when they are first asked for: where their token cache is, nobody asks."""
 
+    def __init__(self, make: twins.Maker, task: Task, split: str, n: int) -> None:
+        self.of, self.n = (make, task, split, n), n
+
+    @cached_property
+    def drawn(self) -> list[Row]:
+        return twins.draw(*self.of)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.drawn[index]
+
+
+def _twins(task: Task, split: str, cap: int | None) -> Rows:
     n = cap or TWIN_ROWS
-    rows = twins.rows(task, split, n)
     return Rows(
-        rows=rows,
+        rows=TwinRows(twins.maker(task), task, split, n),
         found="twins",
         fingerprint=digest(["twins", twins.VERSION, task.name, split, n])[:32],
-        total=len(rows),
+        total=n,
     )

@@ -26,9 +26,18 @@ TOPICS = tuple(f"topic{k}" for k in range(6))
 
 def rows(task: Task, split: str, n: int, seed: int = 0) -> list[Row]:
     """The first `n` rows of the twin of `split`, in the dataset's own columns."""
+    return draw(maker(task), task, split, n, seed)
+
+
+def draw(make: Maker, task: Task, split: str, n: int, seed: int = 0) -> list[Row]:
+    """`rows`, by the task's `maker`."""
     rng = random.Random(f"{task.path}/{task.config}/{split}/{seed}")
-    make = MAKERS.get(task.name) or _own(task)
     return [make(rng, index) for index in range(n)]
+
+
+def maker(task: Task) -> Maker:
+    """What makes the rows of the task's twin. Raises UserError for a task that has none."""
+    return MAKERS.get(task.name) or _own(task)
 
 
 def _own(task: Task) -> Maker:
