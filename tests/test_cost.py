@@ -48,6 +48,14 @@ def test_natural_sizes_go_through_every_dataset_equally_often_and_other_sampling
     assert uniform["rte"] * cost.rows(get("rte"), BASE) == pytest.approx(uniform["mnli"] * cost.rows(get("mnli"), BASE))
 
 
+def test_a_decoder_costs_what_its_weights_do_and_r3f_as_much_again() -> None:
+    bart = replace(BASE, model="facebook/bart-large")
+    spent = cost.estimate(bart)
+    # 6 a weight and token: of BART-large's 406 M weights 53 M are embeddings
+    assert spent.flops / spent.tokens == pytest.approx(6 * 353e6, rel=0.1)
+    assert cost.estimate(replace(bart, recipe=replace(RECIPE, r3f=R3F()))).flops == pytest.approx(2 * spent.flops)
+
+
 def test_r3f_and_a_decoder_cost_more() -> None:
     assert cost.estimate(replace(BASE, recipe=replace(RECIPE, r3f=R3F()))).flops == pytest.approx(
         2 * cost.estimate(BASE).flops

@@ -251,7 +251,7 @@ def _estimate(run: Run) -> Cost:
     updates = recipe.updates if recipe.updates is not None else tokens_per_epoch * (recipe.epochs or 0) / per_update
     tokens = per_update * updates
     row = min(mean, recipe.max_length)
-    training = size.flops(tokens, row) * (2 if recipe.r3f else 1) * (2 if size.decoder and recipe.r3f is None else 1)
+    training = size.flops(tokens, row) * (2 if recipe.r3f else 1)
     scoring, scoring_passes, epochs = 0.0, 0.0, {}
     if isinstance(run, Prefinetune):
         disk = (12.0 + 4.0) * size.parameters  # checkpoint (weights and two moments) and the model
