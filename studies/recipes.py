@@ -13,7 +13,7 @@ held out for the honest protocol, these are other runs (P59). All else is fixed 
 where there is one: 10 epochs, 6 % warm-up (RoBERTa's QQP 25 %), β₂ 0.98, decay 0.1 (BART 0.01), no clipping; `OTHERS`
 has RoBERTa's for RACE and CommonsenseQA; SQuAD: 2 epochs of 48 (ours, that codebase has no recipe for it).
 
-Seeds of pre-finetuning (P60): `PRE_SEEDS` where base-size arms are compared with each other, 1 elsewhere.
+Seeds of pre-finetuning (P60): `PRE_SEEDS` where arms are compared with each other (RoBERTa-base and BART), 1 elsewhere.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def rows() -> dict[str, Start]:
         "RoBERTa-L + MUPPET": prefinetuning(ROBERTA_L),
         "RoBERTa-L + MUPPET (released)": RELEASED_L,
         "BART": BART,
-        "BART + MUPPET": prefinetuning(BART),
+        "BART + MUPPET": repeated(prefinetuning(BART)),
     }
 
 

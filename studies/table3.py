@@ -4,8 +4,8 @@
     make table3 PROFILE=mini            real data and a small pretrained encoder, RoBERTa-B rows
     make table3 PROFILE=paper LAUNCHER=slurm
 
-Five pre-finetunings (RoBERTa base with three seeds, P60, RoBERTa large, BART large), then 12 points of a search × 5
-seeds for each of 88 cells.
+Seven pre-finetunings (RoBERTa base and BART with three seeds each, P60, RoBERTa large with one), then 12 points of a
+search × 5 seeds for each of 88 cells.
 The paper's table leaves out CoLA, STS-B and WNLI (P10) and names neither SQuAD's version nor its metric (P40).
 What to expect: RTE gains most (the paper: +9.1 base, +4.7 large), large sets stay within a point.
 """

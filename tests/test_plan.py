@@ -155,21 +155,21 @@ def test_the_bill_keeps_the_stages_apart_gives_a_range_and_whole_names_at_80_col
     shown = capsys.readouterr().out
     assert all(f"│ {name} " in shown for name in planned.studies) and max(map(len, shown.splitlines())) <= 80
     said = " ".join(shown.split())
-    assert re.search(r"to do: 50 pre-finetunings \(\d+ GPU-days\), then [\d,]+ fine-tunings \(\d+ GPU-days\)", said)
+    assert re.search(r"to do: 54 pre-finetunings \(\d+ GPU-days\), then [\d,]+ fine-tunings \(\d+ GPU-days\)", said)
     assert re.search(r"together \d+ GPU-days: \d+ GPU-days to \d+ GPU-days", said)
     assert "64 to 256 GPU-days; here " in said and "a lower bound" in said
     assert re.search(
         r"of these [\d.]+ GPU-(hours|days) \(\d\.\d %\) evaluate, along the training and after it \(P58\)", said
     )
-    assert re.search(r"26 pre-finetunings \(\d+ GPU-days\) are further seeds \(P60\)", said)
+    assert re.search(r"30 pre-finetunings \(\d+ GPU-days\) are further seeds \(P60\)", said)
     assert re.search(r"protocol honest trains on other rows \(P59\): 16,200 fine-tunings \(\d+ GPU-days\)", said)
 
 
 def test_evaluating_takes_no_large_part_of_any_declared_run() -> None:
-    """The largest share is BigPatent's, whose 67,072 test articles are decoded twice."""
+    """The largest share is BigPatent's, a third: its 67,072 test articles are decoded twice."""
     runs = [run for study in load_studies("paper").values() for run in study.runs().values()]
     shares = sorted(cost.estimate(run).scoring_seconds(None) / cost.seconds(run) for run in runs)
-    assert shares[-1] < 0.25 and shares[len(shares) // 2] < 0.03
+    assert shares[-1] < 0.35 and shares[len(shares) // 2] < 0.03
 
 
 @pytest.mark.parametrize("command", ["plan", "status"])
