@@ -143,35 +143,17 @@ def finetuning(task: Task, family: Kind) -> Recipe:
     if task.family == "summarization":
         # The published recipe of BART for CNN/DailyMail (README.summarization.md); it is used for the others too.
         return Recipe(
-            lr=SUMMARIES[0],
-            adam_betas=(0.9, 0.999),
-            dropout=0.1,
-            attention_dropout=0.1,
-            activation_dropout=0.0,
-            updates=20_000,
-            warmup_updates=500,
-            max_tokens=2048,
-            max_length=1024,
-            sub_batches=32,
-            clip_norm=0.1,
-            label_smoothing=0.1,
-            loss_scaling="none",
-            averaging="token",
+            lr=SUMMARIES[0], adam_betas=(0.9, 0.999), dropout=0.1, attention_dropout=0.1, activation_dropout=0.0,
+            updates=20_000, warmup_updates=500, max_tokens=2048, max_length=1024, sub_batches=32, clip_norm=0.1,
+            label_smoothing=0.1, loss_scaling="none", averaging="token",
         )
     span = task.family == "span"
     recipe = Recipe(
-        lr=SEARCH[family][0],
-        adam_eps=EPSILONS[0],
-        dropout=DROPOUTS[0],
-        attention_dropout=0.1,
+        lr=SEARCH[family][0], adam_betas=(0.9, 0.98), adam_eps=EPSILONS[0], dropout=DROPOUTS[0], attention_dropout=0.1,
         activation_dropout=0.0 if family == "bart" else None,  # RoBERTa's layers have none
-        adam_betas=(0.9, 0.98),
-        weight_decay=0.01 if family == "bart" or span else 0.1,
-        epochs=2 if span else 10,
+        weight_decay=0.01 if family == "bart" or span else 0.1, epochs=2 if span else 10,
         warmup_share=0.25 if (family, task.name) == ("roberta", "qqp") else 0.06,
-        max_examples=SENTENCES[family].get(task.name, 16),
-        max_length=384 if span else 512,
-        sub_batches=1,
+        max_examples=SENTENCES[family].get(task.name, 16), max_length=384 if span else 512, sub_batches=1,
         loss_scaling="none",
     )
     return replace(recipe, **OTHERS.get((family, task.name), {}))

@@ -105,15 +105,15 @@ def _classes(family: str, columns: dict[str, str], rows: Iterable[Row]) -> tuple
     role = {"classification": "label", "tagging": "tags"}.get(family)
     if role not in columns:
         return None
-    found: set[str] = set()
+    labels: set[str] = set()
     for number, row in enumerate(rows):
         value = row.get(columns[role])
         for label in (listed(value) or []) if family == "tagging" else [value]:
             if not isinstance(label, (str, int, type(None))):
                 raise UserError(f"row {number}: label {short(label)} is no class; give texts or whole numbers")
-            found |= {str(label)} if label is not None else set()
-    numbers = all(re.fullmatch(r"-?\d+", label) for label in found)
-    return tuple(sorted(found, key=int if numbers else str))
+            labels |= {str(label)} if label is not None else set()
+    numbers = all(re.fullmatch(r"-?\d+", label) for label in labels)
+    return tuple(sorted(labels, key=int if numbers else str))
 
 
 def _metrics(family: str, classes: tuple[str, ...] | None) -> tuple[str, ...]:

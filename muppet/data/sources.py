@@ -73,15 +73,12 @@ def _whole(task: Task, split: str, total: int, where: str) -> None:
     shares = dict(task.partition or {})
     expected = (task.train_rows or 0) * (len(shares[split]) / 10 if split in shares else 1)
     if where.endswith("(carved)") or total < 0.99 * expected:
+        holder, fix = f"{paths.mirror()}", "unset MUPPET_HUB to use the Hub"
+        if where == "hub":
+            holder, fix = "the Hub", "get the original and put it in a mirror folder"
         raise UserError(
-            f"{dataset_name(task)} split {split}: {'the Hub' if where == 'hub' else paths.mirror()} holds {total} of "
-            f"{task.train_rows} rows ({where}); a full-size run needs them all: "
-            + (
-                "get the original and put it in a mirror folder"
-                if where == "hub"
-                else "unset MUPPET_HUB to use the Hub"
-            )
-            + ", or cap the rows (the mini profile does)"
+            f"{dataset_name(task)} split {split}: {holder} holds {total} of {task.train_rows} rows ({where}); a "
+            f"full-size run needs them all: {fix}, or cap the rows (the mini profile does)"
         )
 
 
@@ -270,9 +267,5 @@ class TwinRows(Sequence[Row]):
 
 def _twins(task: Task, split: str, cap: int | None) -> Rows:
     n = cap or TWIN_ROWS
-    return Rows(
-        rows=TwinRows(twins.maker(task), task, split, n),
-        found="twins",
-        fingerprint=digest(["twins", twins.VERSION, task.name, split, n])[:32],
-        total=n,
-    )
+    fingerprint = digest(["twins", twins.VERSION, task.name, split, n])[:32]
+    return Rows(rows=TwinRows(twins.maker(task), task, split, n), found="twins", fingerprint=fingerprint, total=n)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,11 @@ def check_metrics(task: Task) -> None:
             raise UserError(f"{task.name}: {error}") from None
 
 
+def _own_forwards(part: Part, limit: int, processes: Processes) -> Iterator[tuple[int, np.ndarray]]:
+    """This process's share of the forwards, with their numbers."""
+    return islice(enumerate(_forwards(part, limit)), processes.rank, None, processes.count)
+
+
 def _forwards(part: Part, limit: int) -> Iterator[np.ndarray]:
     """The units in forwards of similar length and at most `limit` padded tokens, longest first."""
     length, rows = (np.asarray(x)[part.units] for x in part.encoded.cost())
@@ -136,9 +142,7 @@ def predict(model: MultiTask, part: Part, spec: HeadSpec, device: Device, proces
     outputs: dict[int, Any] = {}
     generation = part.encoded.task.generation or Generation()
     beams = 1 if spec.has_weights else generation.beams
-    for number, units in enumerate(_forwards(part, device.micro_tokens // beams)):
-        if number % processes.count != processes.rank:
-            continue
+    for _, units in _own_forwards(part, device.micro_tokens // beams, processes):
         batch = make_batch([part], [spec], [(0, units)], model.pad, device.torch)
         with device.autocast(model.width):
             if not spec.has_weights:
@@ -162,9 +166,7 @@ def token_loss(
     """The mean loss of a token of the part's summaries; the same on any number of processes."""
     model.to(device.torch).eval()
     losses: dict[int, tuple[float, int]] = {}
-    for number, units in enumerate(_forwards(part, device.micro_tokens)):
-        if number % processes.count != processes.rank:
-            continue
+    for number, units in _own_forwards(part, device.micro_tokens, processes):
         batch = make_batch([part], [spec], [(0, units)], model.pad, device.torch)
         with device.autocast(model.width):
             (one,) = model(batch, [spec], None, smoothing)

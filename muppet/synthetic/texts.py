@@ -212,10 +212,13 @@ def entities(tagged: list[tuple[str, str]]) -> list[str]:
 
 def conll2000(rng: random.Random, index: int) -> Row:
     """Chunking."""
-    tree = clause(rng)
+    return _conll(clause(rng), CONLL2000, index)
+
+
+def _conll(tree: Node, numbers: dict[str, int], index: int) -> Row:
     tagged = leaves(tree)
     return {
-        "id": str(index), "tokens": [token for _, token in tagged], "pos_tags": [CONLL2000[pos] for pos, _ in tagged],
+        "id": str(index), "tokens": [token for _, token in tagged], "pos_tags": [numbers[pos] for pos, _ in tagged],
         "chunk_tags": [CHUNKS.index(tag) for tag in chunks(tree)],
     }
 
@@ -223,12 +226,7 @@ def conll2000(rng: random.Random, index: int) -> Row:
 def conll2003(rng: random.Random, index: int) -> Row:
     """Named entities."""
     tree = clause(rng)
-    tagged = leaves(tree)
-    return {
-        "id": str(index), "tokens": [token for _, token in tagged], "pos_tags": [CONLL2003[pos] for pos, _ in tagged],
-        "chunk_tags": [CHUNKS.index(tag) for tag in chunks(tree)],
-        "ner_tags": [ENTITIES.index(tag) for tag in entities(tagged)],
-    }
+    return _conll(tree, CONLL2003, index) | {"ner_tags": [ENTITIES.index(tag) for tag in entities(leaves(tree))]}
 
 
 def treebank(**more: str) -> Maker:

@@ -261,9 +261,9 @@ class Trainer:
             pieces = self._forwards([batch], [np.ones(len(batch.units))])[0]
             chosen = [(piece.part, piece.units) for piece in pieces]
             rows = make_batch(self.parts, self.specs, chosen, self.model.pad, self.device.torch, self.packed)
-            found = [one.divergence for one in self.model(rows, self.specs, r3f) if one.divergence is not None]
-            if found:  # a regression has none
-                divergences[name] = float(torch.cat(found).mean())
+            each = [one.divergence for one in self.model(rows, self.specs, r3f) if one.divergence is not None]
+            if each:  # a regression has none
+                divergences[name] = float(torch.cat(each).mean())
         return divergences
 
     # -- saving and resuming

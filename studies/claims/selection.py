@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, cast
 
 from muppet.errors import UserError, unknown
@@ -19,6 +19,7 @@ from studies.kit.study import Cell, Study
 Arm = Literal["released", "ours"]  # whose pre-finetuned checkpoint: the authors', or our own
 ARMS: tuple[Arm, ...] = ("released", "ours")
 Cells = Callable[[str, Cell], bool]  # (study, cell) → whether the claim is about it
+Columns = Callable[[str, str], bool]  # (study, column) → the same
 
 OURS = "RoBERTa-B + MUPPET"
 SUMMARIES = {"table4": ("CNN/DailyMail", "Gigaword", "Reddit TIFU"), "table5": ("Arxiv", "PubMed", "BigPatent")}
@@ -63,7 +64,7 @@ def complete(studies: dict[str, Study], claim: str, arm: Arm) -> dict[str, Study
     return picked
 
 
-def _gains(models: tuple[str, ...], tables: tuple[str, ...], columns: Callable[[str, str], bool]) -> Cells:
+def _gains(models: Sequence[str], tables: Sequence[str], columns: Columns = lambda study, column: True) -> Cells:
     """Rows of `models`, plain and pre-finetuned, in the columns that the paper prints of them."""
 
     def about(study: str, cell: Cell) -> bool:
@@ -72,10 +73,6 @@ def _gains(models: tuple[str, ...], tables: tuple[str, ...], columns: Callable[[
         return study in tables and plain in models and pair in paper().numbers and columns(study, cell.column)
 
     return about
-
-
-def _every(study: str, column: str) -> bool:
-    return True
 
 
 def _rows(study: str, rows: tuple[str, ...], columns: tuple[str, ...] = ()) -> Cells:
@@ -108,21 +105,21 @@ def _half_or_whole(study: str, cell: Cell) -> bool:
 RTE = _gains(("RoBERTa-B",), ("table3",), lambda study, column: column == "RTE")
 STAGE = "RoBERTa-L + one MNLI stage"
 CELLS: dict[str, Cells] = {
-    "C1": _gains(ROBERTA, TABLES, _every),
-    "C2": _gains(("BART",), TABLES, _every),
-    "C3": _gains(MODELS, TABLES, _every),
-    "C4": _gains(MODELS, TABLES, _every),
+    "C1": _gains(ROBERTA, TABLES),
+    "C2": _gains(("BART",), TABLES),
+    "C3": _gains(MODELS, TABLES),
+    "C4": _gains(MODELS, TABLES),
     "C5": RTE,
     "C6": _either(
         lambda study, cell: RTE(study, cell) and cell.row != "RoBERTa-B", _rows("table3", ("RoBERTa-L",), ("RTE",))
     ),
     "C7": _gains(MODELS, ("table3",), lambda study, column: column == "RTE"),
     "C8": _gains(MODELS, ("table4",), lambda study, column: column == "HellaSwag"),
-    "C9": _gains(MODELS, ("table3", "table4"), _every),
+    "C9": _gains(MODELS, ("table3", "table4")),
     "C10": _gains(MODELS, TABLES, _small),
     "C11": _gains(("BART",), ("table4",), lambda study, column: column in SUMMARIES["table4"]),
     "C12": _gains(("BART",), ("table5",), lambda study, column: column in SUMMARIES["table5"]),
-    "C13": _gains(MODELS, ("table5",), _every),
+    "C13": _gains(MODELS, ("table5",)),
     "C14": lambda study, cell: study == "table6" and bool(cell.runs) and cell.column in ROUNDS,
     "C16": _gains(MODELS, ("table3",), lambda study, column: column in GLUE),
     "C17": _gains(MODELS, TABLES, lambda study, column: column in CONCLUSION),

@@ -38,35 +38,10 @@ FILL = 0.9  # share of a sub-batch's budget that holds tokens
 WIDTH = {"base": 8, "large": 16}  # GPUs that pre-finetuning of a model of this size asks for by default
 ROWS_UNKNOWN = 20_000  # training rows of a dataset whose task does not say
 # Typical tokens of one example, all rows of all choices, special tokens included; estimates, replaced by calibration.
-LENGTH = {
-    "classification": 60,
-    "regression": 45,
-    "commonsense": 240,
-    "span": 260,
-    "summarization": 800,
-    "tagging": 40,
-    "parsing": 40,
-    "imdb": 290,
-    "yelp_polarity": 180,
-    "boolq": 150,
-    "multirc": 330,
-    "eraser_multirc": 400,
-    "hyperpartisan": 512,
-    "race": 1600,
-    "cosmos_qa": 520,
-    "hellaswag": 460,
-    "cola": 12,
-    "sst2": 15,
-    "rotten_tomatoes": 28,
-    "trec": 14,
-    "aeslc": 180,
-    "gigaword": 45,
-    "xsum": 480,
-    "arxiv": 1024,
-    "pubmed": 1024,
-    "bigpatent": 1024,
-    "reddit_tifu": 480,
-}
+LENGTH = dict(classification=60, regression=45, commonsense=240, span=260, summarization=800, tagging=40, parsing=40)
+LENGTH |= dict(imdb=290, yelp_polarity=180, boolq=150, multirc=330, eraser_multirc=400, hyperpartisan=512, race=1600)
+LENGTH |= dict(cosmos_qa=520, hellaswag=460, cola=12, sst2=15, rotten_tomatoes=28, trec=14, aeslc=180, gigaword=45)
+LENGTH |= dict(xsum=480, arxiv=1024, pubmed=1024, bigpatent=1024, reddit_tifu=480)
 TWIN_LENGTH = {"commonsense": 80, "span": 60, "summarization": 60}
 TARGET = 60  # tokens of a summary
 
@@ -314,7 +289,7 @@ def seconds(run: Run, calibration: Calibration = UNCALIBRATED, device: str | Non
 def calibrate(finished: Iterable[tuple[Run, Mapping[str, Any]]]) -> Calibration:
     """Learn from finished runs: pairs of a run and the `cost` of its result (`seconds`, `device`, `processes`)."""
     ratios: dict[tuple[str, str], list[float]] = {}
-    found: list[tuple[str, str, float]] = []  # stage, model's size, ratio
+    measured: list[tuple[str, str, float]] = []  # stage, model's size, ratio
     for run, spent in finished:
         took = float(spent.get("seconds") or 0) * int(spent.get("processes") or 1)
         if took <= 0:
@@ -322,11 +297,11 @@ def calibrate(finished: Iterable[tuple[Run, Mapping[str, Any]]]) -> Calibration:
         device = "cpu" if str(spent.get("device", "cpu")).startswith("cpu") else "gpu"
         ratio = took / estimate(run).seconds(device)
         size = model_size(run).name
-        found.append((run.stage, size, ratio))
+        measured.append((run.stage, size, ratio))
         for key in ((run.stage, size), ("", size), ("", "")):
             ratios.setdefault(key, []).append(ratio)
-    if not found:
+    if not measured:
         return UNCALIBRATED
-    learnt = Calibration(factor={key: statistics.median(values) for key, values in ratios.items()}, runs=len(found))
-    misses = [ratio / learnt.of(stage, size) for stage, size, ratio in found]
+    learnt = Calibration(factor={key: statistics.median(values) for key, values in ratios.items()}, runs=len(measured))
+    misses = [ratio / learnt.of(stage, size) for stage, size, ratio in measured]
     return replace(learnt, off=statistics.median(max(miss, 1 / miss) for miss in misses))

@@ -9,7 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ class Decisions:
 
     entries: tuple[Decision, ...]
 
-    @property
+    @cached_property
     def options(self) -> dict[str, Option]:
         """Options by name."""
         return {option.name: option for entry in self.entries for option in entry.options}
@@ -109,14 +109,7 @@ def current() -> Decisions:
 
 def option(name: str) -> str | int:
     """The answer in force to option `name`: what study files read. Raises UserError for an unknown option."""
-    answers = _answers(os.environ.get(OVERRIDE, ""))
-    return answers[name] if name in answers else current()[name].take
-
-
-@lru_cache(maxsize=None)
-def _answers(text: str) -> dict[str, str | int]:
-    """Option → answer; declaring the studies asks tens of thousands of times."""
-    return {name: option.take for name, option in _current(text).options.items()}
+    return current()[name].take
 
 
 @lru_cache(maxsize=None)

@@ -201,16 +201,7 @@ def _curves(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> Non
             axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center", color=FAINT)
     for axes in list(grid.flat)[len(rows) :]:
         axes.axis("off")
-        axes.text(
-            0,
-            0.9,
-            LEGEND,
-            transform=axes.transAxes,
-            va="top",
-            fontsize=8,
-            color=MUTED,
-            linespacing=1.6,
-        )
+        axes.text(0, 0.9, LEGEND, transform=axes.transAxes, va="top", fontsize=8, color=MUTED, linespacing=1.6)
     figure.tight_layout(h_pad=1.4, w_pad=1.2)
 
 

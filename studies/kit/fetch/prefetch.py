@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,8 @@ def _attempt(problems: list[str], what: str, action: Any, *arguments: Any) -> No
 
 
 def _write(profile: str, files: Mapping[str, tuple[int, str]]) -> None:
-    write_text(
-        folder() / f"manifest-{profile}.json",
-        json.dumps({"profile": profile, "files": files}, indent=1, sort_keys=True) + "\n",
-    )
+    text = json.dumps({"profile": profile, "files": files}, indent=1, sort_keys=True) + "\n"
+    write_text(folder() / f"manifest-{profile}.json", text)
 
 
 def _fetch_model(name: str, files: dict[str, tuple[int, str]], known: Mapping[str, tuple[int, str]]) -> None:
@@ -133,38 +132,29 @@ def _fetch_split(one: Split, files: dict[str, tuple[int, str]], known: Mapping[s
     if (paths.mirror() or folder()).resolve() != folder().resolve():
         for config in configs(task):
             for number, source in enumerate(listed := mirror.files(task.path, config, one.stored)):
-                name = (
-                    f"{one.stored}.parquet"
-                    if len(listed) == 1
-                    else f"{one.stored}-{number:05d}-of-{len(listed):05d}.parquet"
-                )
-                target = folder() / task.path / (config or "") / name
+                shard = "" if len(listed) == 1 else f"-{number:05d}-of-{len(listed):05d}"
+                target = folder() / task.path / (config or "") / f"{one.stored}{shard}.parquet"
                 key = str(target.relative_to(folder()))
                 if key not in known or digest_of(target) != known[key]:
                     _copy(source, target)
                 files[key] = digest_of(target)
         if _listed(files, one):
             return
-    have = {k: v for k, v in known.items() if k in _names(one)}
-    if have and all(digest_of(folder() / k) == v for k, v in have.items()):
-        files |= have
+    target = folder() / task.path / (task.config or "") / f"{one.stored}.parquet"
+    name = str(target.relative_to(folder()))
+    if name in known and digest_of(target) == known[name]:
+        files[name] = known[name]
         return
     import pyarrow.parquet
 
     from muppet.data.sources import read_split
 
     table, _, _ = read_split(task, one.stored)
-    target = folder() / task.path / (task.config or "") / f"{one.stored}.parquet"
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     pyarrow.parquet.write_table(table, temporary)
     os.replace(temporary, target)
-    files[str(target.relative_to(folder()))] = digest_of(target)
-
-
-def _names(one: Split) -> set[str]:
-    """Where a split fetched from the Hub lies."""
-    return {str(Path(one.task.path) / (one.task.config or "") / f"{one.stored}.parquet")}
+    files[name] = digest_of(target)
 
 
 def _listed(files: Mapping[str, object], one: Split) -> bool:
@@ -183,17 +173,17 @@ def digest_of(path: Path) -> tuple[int, str]:
 
 def _encode(one: Split) -> None:
     """Build the split's token cache as a job will open it."""
-    import transformers
-
     from muppet.data.cache import encode
-    from muppet.model.pretrained import find
 
-    tokenizer = _TOKENIZERS.get(one.model)
-    if tokenizer is None:
-        tokenizer = _TOKENIZERS[one.model] = transformers.AutoTokenizer.from_pretrained(find(one.model))
     encode(
-        one.task, one.split, tokenizer, max_length=one.max_length, source="hub", cap=one.cap, evaluation=one.evaluation
+        one.task, one.split, _tokenizer(one.model), max_length=one.max_length, cap=one.cap, evaluation=one.evaluation
     )
 
 
-_TOKENIZERS: dict[str, Any] = {}
+@lru_cache(maxsize=None)
+def _tokenizer(model: str) -> Any:
+    import transformers
+
+    from muppet.model.pretrained import find
+
+    return transformers.AutoTokenizer.from_pretrained(find(model))

@@ -14,10 +14,7 @@ if TYPE_CHECKING:
 
 # `module:function` that takes a plan and the parsed arguments, does what the plan has to do, and returns the exit
 # status. Only the one that is asked for is imported.
-LAUNCHERS = {
-    "local": "studies.kit.launch.local:launch",
-    "slurm": "studies.kit.launch.slurm:launch",
-}
+LAUNCHERS = {"local": "studies.kit.launch.local:launch", "slurm": "studies.kit.launch.slurm:launch"}
 
 
 def check(name: str) -> None:

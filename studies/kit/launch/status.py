@@ -24,18 +24,8 @@ from studies.kit.show import duration, ordinal
 from studies.kit.study import Study
 
 Word = Literal["done", "running", "queued", "preempted", "held", "failed", "cancelled", "lost", "unknown", "missing"]
-COLOURS = {
-    "done": "green",
-    "running": "cyan",
-    "queued": "blue",
-    "preempted": "yellow",
-    "held": "magenta",
-    "failed": "red",
-    "cancelled": "dim",
-    "lost": "red",
-    "unknown": "yellow",
-    "missing": "dim",
-}
+COLOURS = dict(done="green", running="cyan", queued="blue", preempted="yellow", held="magenta", failed="red")
+COLOURS |= dict(cancelled="dim", lost="red", unknown="yellow", missing="dim")
 ENDED = {
     "TIMEOUT": "its job ran out of time before it could checkpoint; submit again",
     "OUT_OF_MEMORY": "its job ran out of memory: give its stage more memory_gb in cluster.toml",

@@ -107,15 +107,8 @@ def _measure(
 ) -> CellResult:
     value = paper.value if paper else None
     cell = replace(cell, runs=cell.needs(protocol))
-    common: dict[str, Any] = {
-        "study": study.name,
-        "row": cell.row,
-        "column": cell.column,
-        "metric": cell.metric,
-        "protocol": protocol,
-        "paper": value,
-        "printed": paper.printed if paper else None,
-    }
+    common: dict[str, Any] = {"study": study.name, "row": cell.row, "column": cell.column, "metric": cell.metric}
+    common |= {"protocol": protocol, "paper": value, "printed": paper.printed if paper else None}
     if not cell.runs:
         return CellResult(**common, state=cell.why or "paper only")
     ids = [run_id(run) for run in cell.runs]

@@ -193,19 +193,9 @@ def _cell(where: str, row: Mapping[str, str], k: int) -> Printed:
             raise UserError(f"{where}: value {text!r} is above 100; scores are printed in percent")
         # Rounded, so that 87.8 is the float 0.878 and equal prints are equal numbers.
         value, half = round(value / scale, 10), unit / 2 / scale
-    return Printed(
-        table=k,
-        row=row["row"],
-        column=row["column"],
-        metric=metric,
-        printed=text,
-        value=value,
-        half=half,
-        split=row["split"],
-        n=_whole(where, "n", row["n"]) if row["n"] else None,
-        provenance=row["provenance"],
-        note=row["note"],
-    )
+    n = _whole(where, "n", row["n"]) if row["n"] else None
+    texts = {name: row[name] for name in ("row", "column", "metric", "split", "provenance", "note")}
+    return Printed(table=k, printed=text, value=value, half=half, n=n, **texts)
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:

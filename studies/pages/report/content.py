@@ -65,16 +65,11 @@ def _places(loaded: Sequence[ProfileResults]) -> list[Place]:
 
 
 def _cell(place: Place, printed: Printed | None, others: list[dict[str, str]]) -> dict[str, Any]:
-    study, row, column, metric = place
     where = ""
     if printed:
         parts = (printed.provenance, printed.split, f"n = {printed.n:,}" if printed.n else "", printed.note)
         where = "; ".join(part for part in parts if part)
-    return {
-        "study": study,
-        "row": row,
-        "column": column,
-        "metric": metric,
+    return dict(zip(("study", "row", "column", "metric"), place)) | {
         "others": others,
         "ours": {},
         "paper": printed.value if printed else None,

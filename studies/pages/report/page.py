@@ -31,15 +31,11 @@ from studies.pages.tables import PROTOCOL
 
 SOURCES = ("paper", "independent", "released", "ours")
 SIGNS = {  # verdict → sign and colour
-    "CONSISTENT": ("✓", "holds"),
-    "SUPPORTED": ("✓", "holds"),
+    **dict.fromkeys(("CONSISTENT", "SUPPORTED"), ("✓", "holds")),
     "CONTRADICTED": ("✗", "fails"),
-    "NOT SUPPORTED": ("◐", "partial"),
-    "MIXED": ("◐", "partial"),
+    **dict.fromkeys(("NOT SUPPORTED", "MIXED"), ("◐", "partial")),
     "INCONCLUSIVE": ("?", "partial"),
-    "NOT TESTABLE": ("–", "none"),
-    "NOT PRINTED": ("–", "none"),
-    "NOT MEASURED": ("–", "none"),
+    **dict.fromkeys(("NOT TESTABLE", "NOT PRINTED", "NOT MEASURED"), ("–", "none")),
 }
 
 

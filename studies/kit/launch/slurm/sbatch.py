@@ -25,6 +25,10 @@ from studies.kit.launch.slurm.cluster import Cluster, Resources
 from studies.kit.launch.slurm.job import RUNNER, write_list
 from studies.kit.launch.slurm.submissions import Sent, Submission
 
+# One dead process must not leave the others waiting; and where jobs start without the user's environment, what `setup`
+# did must still reach Python.
+SRUN = ("--kill-on-bad-exit=1", "--export=ALL")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
@@ -166,14 +170,8 @@ def parameters(
         "setup": list(settings.setup) or None,
         "signal_delay_s": settings.signal_s,
         "stderr_to_stdout": True,
-        # srun no longer takes the CPUs per task from sbatch; one dead process must not leave the others waiting; and
-        # where jobs start without the user's environment, what `setup` did must still reach Python.
-        "srun_args": [
-            f"--cpus-per-task={resources.cpus_per_task}",
-            "--kill-on-bad-exit=1",
-            "--export=ALL",
-            *settings.srun,
-        ],
+        # srun no longer takes the CPUs per task from sbatch.
+        "srun_args": [f"--cpus-per-task={resources.cpus_per_task}", *SRUN, *settings.srun],
         "additional_parameters": {"requeue": True} | settings.sbatch,
         # Any end of the parent's job, for its word is no proof: the child looks for the parent's result itself.
         "dependency": f"afterany:{after}" if after else None,
