@@ -216,9 +216,8 @@ def decode(words: Sequence[str], pos_tags: Sequence[str] | None, tags: Sequence[
     from nltk.tree import Tree
 
     if not len(words) or len(words) != len(tags) or (pos_tags is not None and len(pos_tags) != len(words)):
-        counts = f"{len(words)} words, {len(tags)} tags" + (
-            f", {len(pos_tags)} parts of speech" if pos_tags is not None else ""
-        )
+        counts = f"{len(words)} words, {len(tags)} tags"
+        counts += f", {len(pos_tags)} parts of speech" if pos_tags is not None else ""
         raise UserError(f"a tree needs as many tags as words, and at least one: {counts}")
     parsed = [_parse(tag) for tag in tags]
     leaves = (

@@ -249,7 +249,7 @@ def test_a_figure_shows_its_points_and_their_runs(browser, full: Path) -> None:
     panel = driver.find_element("id", "panel")
     assert panel.text.count("RTE, ") == 8
     panel.find_element("css selector", ".runs .plain").click()
-    assert "make figure1 ONLY='RTE/0 sets' PROFILE=smoke" in panel.text
+    assert "make again PROFILE=smoke RUN=finetune-" in panel.text
 
 
 def test_two_profiles_are_two_views(browser, empty: Path) -> None:

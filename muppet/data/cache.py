@@ -53,18 +53,9 @@ def encode(
     cache whose files are missing or of another size is named, and built again.
     """
     rows = load_rows(task, split, source=source, cap=cap)
-    key = digest(
-        {
-            "version": VERSION,
-            "task": facts(task),
-            "split": split,
-            "data": rows.fingerprint,
-            "tokenizer": tokenizer_identity(tokenizer),
-            "max_length": max_length,
-            "evaluation": evaluation,
-        }
-    )
-    place = paths.cache() / f"{task.name}-{split}-{key[:24]}"
+    made_of = {"version": VERSION, "task": facts(task), "split": split, "data": rows.fingerprint}
+    made_of |= {"tokenizer": tokenizer_identity(tokenizer), "max_length": max_length, "evaluation": evaluation}
+    place = paths.cache() / f"{task.name}-{split}-{digest(made_of)[:24]}"
     if place.exists():
         try:
             return _open(place, task, split)

@@ -49,18 +49,13 @@ def fingerprint(split: str) -> str:
 
 def rows(split: str) -> list[Row]:
     """The sentences of a split as `id, tokens, pos_tags, tree`; traces stand in the tree alone."""
-    from muppet.trees import EMPTY, preterminals, read_all
+    from muppet.trees import EMPTY, one_line, preterminals, read_all
 
     sentences: list[Row] = []
     for file in files(split):
         for number, tree in enumerate(read_all(file.read_text(encoding="latin-1"), str(file))):
             leaves = [leaf for leaf in preterminals(tree) if leaf.label() != EMPTY]
-            sentences.append(
-                {
-                    "id": f"{file.stem}.{number}",
-                    "tokens": [leaf[0] for leaf in leaves],
-                    "pos_tags": [leaf.label() for leaf in leaves],
-                    "tree": " ".join(str(tree).split()),
-                }
-            )
+            words, tags = [leaf[0] for leaf in leaves], [leaf.label() for leaf in leaves]
+            row = {"id": f"{file.stem}.{number}", "tokens": words, "pos_tags": tags, "tree": one_line(tree)}
+            sentences.append(row)
     return sentences

@@ -28,11 +28,8 @@ class Writer:
     def append(self, name: str, values: Any, dtype: Any, width: int | None = None) -> None:
         """Add `values` ([n], or [n, width]) at the end of array `name`."""
         if name not in self.open:
-            self.open[name] = (
-                open(self.folder / f"{name}.bin", "wb"),
-                np.dtype(dtype),
-                [0] if width is None else [0, width],
-            )
+            empty = [0] if width is None else [0, width]
+            self.open[name] = (open(self.folder / f"{name}.bin", "wb"), np.dtype(dtype), empty)
         file, kept, shape = self.open[name]
         array = np.asarray(values, dtype=kept).reshape(-1 if width is None else (-1, width))
         shape[0] += len(array)

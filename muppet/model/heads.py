@@ -75,23 +75,16 @@ class SentenceHead(Head):
         self.dense = nn.Linear(width, width)
         self.out = nn.Linear(width, spec.outputs)
 
-    def project(self, hidden: Hidden) -> Tensor:
+    def logits(self, hidden: Hidden, fields: Fields) -> Tensor:
         """[R, outputs], float32."""
         return self.out(torch.tanh(self.dense(hidden.sentence))).float()
-
-
-class Classification(SentenceHead):
-    """One logit per class."""
-
-    def logits(self, hidden: Hidden, fields: Fields) -> Tensor:
-        return self.project(hidden)
 
 
 class Regression(SentenceHead):
     """One number."""
 
     def logits(self, hidden: Hidden, fields: Fields) -> Tensor:
-        return self.project(hidden).squeeze(-1)
+        return super().logits(hidden, fields).squeeze(-1)
 
     def losses(self, logits: Sequence[Tensor], fields: Fields, smoothing: float) -> Losses:
         """Squared error; a number has no divergence."""
@@ -102,7 +95,7 @@ class Commonsense(SentenceHead):
     """Sentence ranking: one score per choice, a softmax over the example's choices, however many."""
 
     def logits(self, hidden: Hidden, fields: Fields) -> Tensor:
-        scores = self.project(hidden).squeeze(-1)
+        scores = super().logits(hidden, fields).squeeze(-1)
         table = scores.new_full((len(fields["n"]), int(fields["widest"])), MASKED)
         return table.index_put((fields["row_unit"], fields["row_choice"]), scores)
 
@@ -172,7 +165,7 @@ class OutputLayer(Head):
 
 
 HEADS: dict[FamilyName, type[Head]] = {
-    "classification": Classification,
+    "classification": SentenceHead,
     "regression": Regression,
     "commonsense": Commonsense,
     "span": Span,

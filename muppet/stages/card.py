@@ -29,22 +29,12 @@ nothing but what this card lists.
 
 
 HUB_TASKS: dict[str, str] = {
-    "classification": "text-classification",
-    "regression": "text-classification",
-    "commonsense": "multiple-choice",
-    "span": "question-answering",
-    "summarization": "summarization",
-    "tagging": "token-classification",
-    "parsing": "token-classification",
+    **dict.fromkeys(("classification", "regression"), "text-classification"),
+    **dict.fromkeys(("tagging", "parsing"), "token-classification"),
+    **{"commonsense": "multiple-choice", "span": "question-answering", "summarization": "summarization"},
 }
-HUB_METRICS = {
-    "matthews": "matthews_correlation",
-    "pearson": "pearsonr",
-    "spearman": "spearmanr",
-    "token_accuracy": "accuracy",
-    "chunk_f1": "seqeval",
-    "chunk_f1_strict": "seqeval",
-}
+HUB_METRICS = dict(matthews="matthews_correlation", pearson="pearsonr", spearman="spearmanr", token_accuracy="accuracy")
+HUB_METRICS |= dict.fromkeys(("chunk_f1", "chunk_f1_strict"), "seqeval")
 
 
 def card(run: Run, result: Result) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -33,15 +33,11 @@ def open_split(
             " lower the recipe's max_length"
         )
     opened: list[Encoded] = []
-    length, source = run.recipe.max_length, run.source
+    settings: dict[str, Any] = {"max_length": run.recipe.max_length, "source": run.source, "cap": cap}
     for turn in (processes.first, not processes.first):
         with together(processes):
             if turn:
-                opened.append(
-                    encode(
-                        task, split, model.tokenizer, max_length=length, source=source, cap=cap, evaluation=evaluation
-                    )
-                )
+                opened.append(encode(task, split, model.tokenizer, **settings, evaluation=evaluation))
     return opened[0]
 
 

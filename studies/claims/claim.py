@@ -110,14 +110,8 @@ class Source:
                 muppet = self.numbers.get((base.study, f"{model} + MUPPET", base.column, base.metric))
                 if base.row == model and base.study in studies and muppet:
                     place = (base.study, base.column)
-                    pairs.append(
-                        Pair(
-                            base=base,
-                            muppet=muppet,
-                            family=self.families.get(place, "other"),
-                            train_rows=self.train_rows.get(place),
-                        )
-                    )
+                    family, rows = self.families.get(place, "other"), self.train_rows.get(place)
+                    pairs.append(Pair(base=base, muppet=muppet, family=family, train_rows=rows))
         return pairs
 
     def datasets(self, models: Sequence[str], studies: Sequence[str]) -> list[tuple[Pair, ...]]:

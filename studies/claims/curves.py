@@ -10,7 +10,7 @@ from studies.claims.effects import Effect, arm, effect
 from studies.claims.verdicts import LEVEL, Case, decided, universal, weighed
 from studies.kit.ledger import stats
 from studies.kit.ledger.intervals import FEWEST, Estimate, contrast, with_items
-from studies.kit.show import p_text, percent, points
+from studies.kit.show import between, p_text, percent, points
 
 NO_NUMBERS = "the paper plots this and prints no numbers"
 HETEROGENEOUS, BATCH, DATASET = "Batch Heterogeneous", "Batch Homogeneous", "Dataset Homogeneous"
@@ -52,20 +52,13 @@ def _drawn(curve: list[Number]) -> str:
     return " ".join(f"{n.x:g}: {n.shown}" for n in curve)
 
 
-def _estimates(curve: Sequence[Number]) -> list[Estimate] | None:
-    """The mean of each point with its error over runs and items; None when one has fewer than three runs."""
-    arms = [arm(number) for number in curve]
-    if any(one is None for one in arms):
-        return None
-    return [with_items(one, n.item_error) for one, n in zip(arms, curve, strict=True) if one is not None]
-
-
 def _shape(curve: Sequence[Number], degree: int) -> Estimate | None:
-    """The coefficient of x**degree of the least-squares polynomial of that degree, x scaled to [-1, 1]."""
+    """The coefficient of x**degree of the least-squares polynomial of that degree, x scaled to [-1, 1]; None when a
+    point has fewer than three runs."""
     import numpy as np
 
-    ends = _estimates(curve)
-    if ends is None:
+    ends = [with_items(one, n.item_error) for n in curve if (one := arm(n)) is not None]
+    if len(ends) < len(curve):
         return None
     x = np.array([n.x for n in curve], dtype=float)
     x = 2 * (x - x.min()) / np.ptp(x) - 1
@@ -94,8 +87,7 @@ def c23(source: Source) -> Judgement:
     text += "; ".join(map(str, [*dips, *gains])) + f". {whole} of {SETS} curves are whole"
     if all(each.uninformative for each in (*dips, *gains)):
         return not_testable(text)
-    against = shown[0].count("DOWN") + shown[0].count("EQUIVALENT") > 1 or "DOWN" in shown[1]
-    if against:
+    if shown[0].count("DOWN") + shown[0].count("EQUIVALENT") > 1 or "DOWN" in shown[1]:
         return Judgement(verdict="CONTRADICTED", text=text)
     held = whole == SETS and shown[0].count("UP") == SETS - 1 and shown[1].count("UP") >= SETS - 1
     return Judgement(verdict="SUPPORTED" if held else "INCONCLUSIVE", text=text)
@@ -122,7 +114,7 @@ def c24(source: Source) -> Judgement:
         return not_testable(f"{steps[0].uninformative}; {_drawn(curve)}")
     if trend is not None:
         rise = trend.interval()
-        text += f"; trend over the range {points(2 * rise.value)} [{points(2 * rise.low)}, {points(2 * rise.high)}]"
+        text += f"; trend over the range {points(2 * rise.value)} {between(2 * rise.low, 2 * rise.high)}"
     text += f"; falls beyond the noise: {', '.join(map(str, falls)) or 'none'}; {_drawn(curve)}"
     if falls or (trend is not None and trend.interval().high < 0):
         return Judgement(verdict="CONTRADICTED", text=text)
@@ -143,10 +135,8 @@ def c25(source: Source) -> Judgement:
             texts.append(f"{row}: {len(after)} points past the critical one, or fewer than three runs at one")
             continue
         slope, sag = rise.interval(), bend.interval(1 - LEVEL / SETS)
-        texts.append(
-            f"{row}: rise {points(2 * slope.value)} [{points(2 * slope.low)}, {points(2 * slope.high)}], "
-            f"bend {points(sag.value)} [{points(sag.low)}, {points(sag.high)}]"
-        )
+        text = f"{row}: rise {points(2 * slope.value)} {between(2 * slope.low, 2 * slope.high)}"
+        texts.append(f"{text}, bend {points(sag.value)} {between(sag.low, sag.high)}")
         limit = FLAT * abs(rise.value)
         if slope.high < 0 or sag.high < -limit or sag.low > limit:
             verdicts.append("no")
@@ -224,7 +214,7 @@ def c28(source: Source) -> Judgement:
         shown = " ".join(f"{k}: {percent(mean)}" for k, mean in zip(sorted(curves), means))
         rise = trend.interval()
         name = f"{dataset}, points per ten sets {points(10 * rise.value)}"
-        text = f"[{points(10 * rise.low)}, {points(10 * rise.high)}] ({shown})"
+        text = f"{between(10 * rise.low, 10 * rise.high)} ({shown})"
         effects.append(Effect(name=name, gain=trend.value, estimate=trend, shown=text, margin=0.0))
     if few and not effects:
         return not_testable(f"needs {FEWEST_X} scales: {'; '.join(few)}")

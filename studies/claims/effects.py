@@ -10,7 +10,7 @@ from typing import Literal
 
 from studies.claims.claim import Number, Pair, Source
 from studies.kit.ledger.intervals import Estimate, contrast, of_runs, trivial_limit, with_items
-from studies.kit.show import percent, points
+from studies.kit.show import between, percent, points
 
 Direction = Literal["UP", "DOWN", "EQUIVALENT", "UNDECIDED", "UNINFORMATIVE"]
 MARGIN = 0.005  # half a point: a difference that lies within it is none that the paper's tables could show
@@ -159,9 +159,7 @@ def _shown(upper: Number, lower: Number, gain: float, estimate: Estimate | None)
     if estimate is not None:
         return f"{lower.shown} → {upper.shown} ({points(gain)}{_interval(estimate)})"
     ends = [
-        f"{number.shown} ({', '.join(percent(score) for score in number.seeds)})"
-        if len(number.seeds) > 1
-        else number.shown
+        number.shown + f" ({', '.join(map(percent, number.seeds))})" * (len(number.seeds) > 1)
         for number in (lower, upper)
     ]
     return f"{ends[0]} → {ends[1]} ({points(gain)})"
@@ -169,4 +167,4 @@ def _shown(upper: Number, lower: Number, gain: float, estimate: Estimate | None)
 
 def _interval(estimate: Estimate) -> str:
     interval = estimate.interval()
-    return f" [{points(interval.low)}, {points(interval.high)}]"
+    return f" {between(interval.low, interval.high)}"

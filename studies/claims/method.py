@@ -30,11 +30,10 @@ def c20(source: Source) -> Judgement:
     for name, n in sizes.items():
         scaled = -math.log(1 / n) / math.log(n)
         parts.append((name, math.isclose(scaled, 1), f"ln {n} / ln {n} = {scaled:.3f}"))
-    return stated(
-        parts,
-        "True of Eq. 1 by its definition. For spans it takes the mean of the start and end losses, and regression "
-        "has no n (P20)",
+    note = (
+        "True of Eq. 1 by its definition. For spans it takes the mean of the start and end losses, and regression has "
     )
+    return stated(parts, note + "no n (P20)")
 
 
 def c21(source: Source) -> Judgement:
@@ -70,12 +69,8 @@ def c29(source: Source) -> Judgement:
     points_ = sorted(sets.items())
     nested = all(set(a) < set(b) for (_, a), (_, b) in zip(points_, points_[1:]))
     sizes = ", ".join(f"{k:g}" for k, _ in points_)
-    return counted(
-        [
-            ("seven models, as declared", len(points_) == 7, f"{len(points_)}: {sizes}"),
-            ("each a superset of the one before", nested, ""),
-        ]
-    )
+    seven = ("seven models, as declared", len(points_) == 7, f"{len(points_)}: {sizes}")
+    return counted([seven, ("each a superset of the one before", nested, "")])
 
 
 def _arms(better: str, *others: str, size: float = MARGIN, checkpoints: bool = True) -> Check:

@@ -90,9 +90,8 @@ def c31(source: Source) -> Judgement:
         note += f". The checkpoint's column after realigning; as published, {off} of {len(sized)} are not (E3)"
     said = f"{checked - len(wrong)} of {checked} printed accuracies are a whole number of examples"
     said += f". Not: {'; '.join(wrong)}" if wrong else ""
-    if source.name == "paper":
-        return Judgement(verdict="CONTRADICTED" if wrong else "CONSISTENT", text=f"{said}. {note}")
-    return Judgement(verdict="CONTRADICTED" if wrong else "SUPPORTED", text=f"{said}. {note}")
+    holds = "CONSISTENT" if source.name == "paper" else "SUPPORTED"
+    return Judgement(verdict="CONTRADICTED" if wrong else holds, text=f"{said}. {note}")  # type: ignore[arg-type]
 
 
 CHECKS: dict[str, Check] = {"C15": c15, "C18": c18, "C19": c19, "C31": c31}

@@ -24,16 +24,8 @@ if TYPE_CHECKING:
     from studies.kit.ledger.results import Collected
 
 # Datasets of the outside replication that are columns of the paper; the others stand in the study `beyond`.
-COLUMNS = {
-    "mnli": ("table3", "MNLI"),
-    "qqp": ("table3", "QQP"),
-    "rte": ("table3", "RTE"),
-    "qnli": ("table3", "QNLI"),
-    "mrpc": ("table3", "MRPC"),
-    "sst2": ("table3", "SST-2"),
-    "boolq": ("table4", "BoolQ"),
-}
-
+COLUMNS = {name.lower(): ("table3", name) for name in ("MNLI", "QQP", "RTE", "QNLI", "MRPC")}
+COLUMNS |= {"sst2": ("table3", "SST-2"), "boolq": ("table4", "BoolQ")}
 RELEASED = " (released)"
 FAMILIES = {  # a task's family → that of a column of Tables 3 to 5
     "classification": "sentence prediction",

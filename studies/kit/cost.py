@@ -19,7 +19,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from muppet.runs import TWIN_ROWS, Finetune, Prefinetune, Run, parent
+from muppet.runs import TWIN_ROWS, Finetune, Prefinetune, Recipe, Run, parent
 from muppet.tasks.task import Task
 
 # Sustained training speed of one device, FLOP/s: 40 % of an A100's bf16 peak; one core in fp32.
@@ -264,13 +264,15 @@ def _pieces(run: Run) -> tuple[tuple[Task, int], ...]:
     return run.train_on or ((run.task, 1),)
 
 
+def exponent(recipe: Recipe) -> float:
+    """By which a dataset's size is raised to give its share of the examples that are drawn."""
+    return 1.0 if recipe.sampling is None else 0.0 if recipe.temperature is None else 1 / recipe.temperature
+
+
 def _epochs(run: Prefinetune, tokens: float) -> dict[str, float]:
     """How often each dataset is gone through: the same for all under natural sizes, else examples ∝ size^(1/T)."""
     size = {task.name: rows(task, run) for task in run.tasks}
-    power = (
-        1.0 if run.recipe.sampling is None else 0.0 if run.recipe.temperature is None else 1 / run.recipe.temperature
-    )
-    share = {name: n**power for name, n in size.items()}
+    share = {name: n ** exponent(run.recipe) for name, n in size.items()}
     unit = tokens / sum(share[task.name] * length(task, run) for task in run.tasks)
     return {name: share[name] * unit / size[name] for name in size}
 

@@ -77,9 +77,7 @@ def _rest(run: Prefinetune) -> Prefinetune:
 @lru_cache(maxsize=None)
 def _shares(run: Prefinetune) -> dict[str, float]:
     """Of each dataset, its share of the examples that are drawn."""
-    recipe = run.recipe
-    power = 1.0 if recipe.sampling is None else 0.0 if recipe.temperature is None else 1 / recipe.temperature
-    drawn = {task.name: cost.rows(task, run) ** power for task in run.tasks}
+    drawn = {task.name: cost.rows(task, run) ** cost.exponent(run.recipe) for task in run.tasks}
     return {name: n / sum(drawn.values()) for name, n in drawn.items()}
 
 

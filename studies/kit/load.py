@@ -39,7 +39,10 @@ def _load(profile: str, wanted: tuple[str, ...], decided: str) -> dict[str, Stud
     for study in studies.values():
         check(study)
     scaled: dict[Run, Run | None] = {}
-    return {name: _scaled(study, scale, scaled) for name, study in studies.items()}
+    for name, study in studies.items():
+        cells = tuple(_scaled_cell(cell, scale, scaled) for cell in study.cells)
+        studies[name] = distinct(replace(study, cells=cells, protocol=str(option("protocol"))))
+    return studies
 
 
 def cut(
@@ -92,11 +95,6 @@ def runs(studies: Iterable[Study]) -> dict[str, Run]:
     for study in studies:
         every |= study.runs()
     return dict(sorted(every.items(), key=lambda pair: pair[1].stage != "prefinetune"))
-
-
-def _scaled(study: Study, scale: Profile, seen: dict[Run, Run | None]) -> Study:
-    cells = tuple(_scaled_cell(cell, scale, seen) for cell in study.cells)
-    return distinct(replace(study, cells=cells, protocol=str(option("protocol"))))
 
 
 def _scaled_cell(cell: Cell, scale: Profile, seen: dict[Run, Run | None]) -> Cell:

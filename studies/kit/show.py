@@ -11,6 +11,11 @@ def points(difference: float) -> str:
     return text[:-1] if text.endswith("0") else text
 
 
+def between(low: float, high: float) -> str:
+    """An interval of differences, in points."""
+    return f"[{points(low)}, {points(high)}]"
+
+
 def p_text(p: float) -> str:
     """A p value to read."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"

@@ -57,9 +57,7 @@ class Study:
     beyond: tuple[str, ...] = ()  # columns that the paper does not print
     note: str = ""
     protocol: str = "paper"  # whose runs are done (the decision `protocol`)
-    reference: int | None = (
-        None  # the table of the reference layer that holds the printed values; None: none is printed
-    )
+    reference: int | None = None  # the reference layer's table with the printed values; None: none is printed
 
     @property
     def rows(self) -> tuple[str, ...]:

@@ -40,7 +40,8 @@ def main(args: argparse.Namespace) -> int:
             if claim not in ONE_CHECKPOINT and (own := complete(studies, claim, arm)):
                 options[claim, arm] = frozenset(runs_of(own.values()))
     seconds = planned.seconds_of
-    steps, chances = order(options, seconds), {rate.claim: _chance(rate) for rate in calibration.read()}
+    steps, rates = order(options, seconds), calibration.read()
+    chances = {r.claim: f"{100 * r.true_supported:.0f} and {100 * r.false_contradicted:.0f} %" for r in rates}
     unit = "GPU-hours" if planned.wants_gpu else "core-hours"
     print(f"profile {args.profile}: what to run first for {budget:g} {unit}, cheapest decision first")
     decided: list[str] = []
@@ -83,10 +84,6 @@ def _price(runs: frozenset[str], seconds: Mapping[str, float]) -> float:
 def _claims(options: Options, runs: frozenset[str]) -> int:
     """How many claims have all their runs among `runs`."""
     return len({claim for (claim, _), own in options.items() if own <= runs})
-
-
-def _chance(rate: calibration.Rates) -> str:
-    return f"{100 * rate.true_supported:.0f} and {100 * rate.false_contradicted:.0f} %"
 
 
 def _named(step: Step, chances: Mapping[str, str]) -> str:

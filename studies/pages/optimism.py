@@ -11,7 +11,7 @@ import pandas as pd
 from studies.kit.ledger.cells import search_scores
 from studies.kit.ledger.intervals import FEWEST, Estimate
 from studies.kit.ledger.results import Collected
-from studies.kit.show import percent, points
+from studies.kit.show import between, percent, points
 from studies.kit.study import Study
 from studies.pages import grid
 
@@ -67,7 +67,7 @@ def _whole(gaps: Sequence[float]) -> str:
     if len(gaps) < FEWEST:
         return text + "."
     mean = Estimate(value=fmean(gaps), error=(variance(gaps) / len(gaps)) ** 0.5, df=len(gaps) - 1).interval()
-    return f"{text} [{points(mean.low)}, {points(mean.high)}]."
+    return f"{text} {between(mean.low, mean.high)}."
 
 
 def _best(scores: Sequence[float], budget: int) -> str:

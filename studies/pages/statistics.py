@@ -17,10 +17,10 @@ from studies.claims.effects import Effect, effect
 from studies.claims.sources import FAMILIES, number_of, paired_error, task_of
 from studies.kit.ledger import stats
 from studies.kit.ledger.cells import PROTOCOLS, cells_frame
-from studies.kit.ledger.intervals import FEWEST, Interval
+from studies.kit.ledger.intervals import FEWEST
 from studies.kit.ledger.results import Collected
 from studies.kit.profiles import get
-from studies.kit.show import p_text, percent, points
+from studies.kit.show import between, p_text, percent, points
 from studies.kit.study import Study
 from studies.pages import TABLES, grid, optimism
 
@@ -125,7 +125,7 @@ def _row(gain: Gain, adjusted: float | None) -> list[str]:
         gain.row,
         f"{gain.column} {gain.metric}" if gain.metric not in ("accuracy", "unspecified") else gain.column,
         f"{bold}{points(shown.gain)}{bold}",
-        _interval(shown.estimate.interval()) if shown.estimate else scores,
+        between(wide.low, wide.high) if shown.estimate and (wide := shown.estimate.interval()) else scores,
         shown.direction,
         *(p_text(p).removeprefix("p ").removeprefix("= ") if p is not None else "" for p in (shown.p, adjusted)),
     ]
@@ -147,7 +147,3 @@ def _families(every: Sequence[Gain]) -> list[list[str]]:
         better += f" [{percent(chance.low, 0)}, {percent(chance.high, 0)}]" if enough else ""
         rows.append([family, row, str(len(cells)), *shown, better])
     return rows
-
-
-def _interval(interval: Interval) -> str:
-    return f"[{points(interval.low)}, {points(interval.high)}]"

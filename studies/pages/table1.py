@@ -58,34 +58,23 @@ def markdown(cells: list[Count]) -> str:
         )
     losses = [[cell.row, cell.printed, LOSSES[cell.row]] for cell in reference.table(2)]
     heads = ["A.1", "Task", "Family here", "Train", "Evaluation", "Source", "Revision", "Licence", "Remarks"]
-    return "\n".join(
-        [
-            "# Tables 1 and 2: what pre-finetuning learns from",
-            "",
-            "Rendered by `make table1` from the catalogue (`muppet/tasks/`); counts are those of the public releases. "
-            "Evaluation rows: the validation split, or the test split where no validation split is labelled (P8). "
-            "A star marks a count that is not the paper's, rounded as the paper rounds.",
-            "",
-            _grid(cells, "pipe"),
-            "",
-            "## Disagreements",
-            "",
-            *(f"* {line}" for line in disagreements(cells)),
-            "",
-            "## Table 2: losses",
-            "",
-            grid(losses, ["Task type", "Paper", "Here"]),
-            "",
-            "## The 47 entries of appendix A.1",
-            "",
-            grid(entries, heads),
-            "",
-            "Named sets: "
-            + ", ".join(f"`{name}` {len(names)}" for name, names in SETS.items())
-            + ". `unique_45`, without the umbrella and MNLI's copy (P4, P5), is what is trained on by default.",
-            "",
-        ]
-    )
+    parts = [
+        "# Tables 1 and 2: what pre-finetuning learns from",
+        "Rendered by `make table1` from the catalogue (`muppet/tasks/`); counts are those of the public releases. "
+        "Evaluation rows: the validation split, or the test split where no validation split is labelled (P8). "
+        "A star marks a count that is not the paper's, rounded as the paper rounds.",
+        _grid(cells, "pipe"),
+        "## Disagreements",
+        "\n".join(f"* {line}" for line in disagreements(cells)),
+        "## Table 2: losses",
+        grid(losses, ["Task type", "Paper", "Here"]),
+        "## The 47 entries of appendix A.1",
+        grid(entries, heads),
+        "Named sets: "
+        + ", ".join(f"`{name}` {len(names)}" for name, names in SETS.items())
+        + ". `unique_45`, without the umbrella and MNLI's copy (P4, P5), is what is trained on by default.",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _remarks(name: str, cut: dict[str, float]) -> str:

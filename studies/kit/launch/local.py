@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from muppet.errors import Stopped, UserError
@@ -91,10 +90,10 @@ def ask(planned: Plan, jobs: int, yes: bool) -> None:
     took = planned.seconds("gpu") / min(jobs, len(devices)) if devices else planned.seconds("cpu") / cores
     if yes or took <= ASK_ABOVE_S:
         return
-    here = f"{len(devices)} GPU(s)" if devices else f"{cores} CPU core(s) without a GPU"
+    machine = f"{len(devices)} GPU(s)" if devices else f"{cores} CPU core(s) without a GPU"
     raise UserError(
         f"PROFILE={planned.profile}: {len(planned.to_do):,} runs would take about {hours(took)} on this machine "
-        f"({here}), or {planned.seconds('gpu') / 3600:,.0f} GPU-hours. YES=1 runs them here, LAUNCHER=slurm "
+        f"({machine}), or {planned.seconds('gpu') / 3600:,.0f} GPU-hours. YES=1 runs them here, LAUNCHER=slurm "
         "on a cluster; RUN=0 renders what is there"
     )
 
@@ -186,9 +185,8 @@ class Launch:
             try:
                 while self.queue or any(w.run for w in self.workers):
                     self._assign()
-                    busy = {w.connection: w for w in self.workers if w.run} | {
-                        w.process.sentinel: w for w in self.workers if w.run
-                    }
+                    at_work = [w for w in self.workers if w.run]
+                    busy = {sign: w for w in at_work for sign in (w.connection, w.process.sentinel)}
                     if not busy:
                         if not any(map(self._in_time, self.again)):
                             break  # what is left waits for a parent that failed, or for another day
@@ -411,8 +409,9 @@ def serve(runner: str, profile: str, connection: Connection) -> None:
     execute = getattr(importlib.import_module(module), function)
     try:
         for name in iter(connection.recv, None):
-            with _written_to(folder.log(name)):
-                outcome = _do(execute, profile, name, connection)
+            folder.print_to(name)
+            outcome = _do(execute, profile, name, connection)
+            sys.stdout.flush()
             connection.send(("outcome", outcome))
             if outcome == "stopped":
                 return
@@ -440,23 +439,3 @@ def _do(execute: Callable[..., Mapping[str, str]], profile: str, name: str, conn
     except UserError as error:
         folder.fail(name, error)
         return "failed"
-
-
-@contextmanager
-def _written_to(log: Path) -> Iterator[None]:
-    """Send what this process prints, C libraries included, to `log`."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for old, descriptor in zip(kept, (1, 2)):
-            os.dup2(old, descriptor)
-            os.close(old)

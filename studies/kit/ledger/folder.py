@@ -85,6 +85,14 @@ def log(name: str) -> Path:
     return paths.run_dir(name) / "log.txt"
 
 
+def print_to(name: str) -> None:
+    """From now on this process prints to the log of run `name`, C libraries included."""
+    sys.stdout.flush(), sys.stderr.flush()
+    log(name).parent.mkdir(parents=True, exist_ok=True)
+    with log(name).open("ab") as file:
+        os.dup2(file.fileno(), 1), os.dup2(file.fileno(), 2)
+
+
 def begun() -> frozenset[str]:
     """Ids of the runs that have a folder, and so may have a failure or a process: one look, not one per run."""
     try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from muppet import paths
 from muppet.paths import write_text
-from muppet.result import SCHEMA, Result, ResultError, Score, read
+from muppet.result import SCHEMA, ResultError, Score, read
 from studies.kit.ledger.folder import RESULTS, files
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _rows(path: str) -> list[list[Any]]:
             score.low,
             score.high,
             score.n,
-            *_last(result, key),
+            *((last := result.last.get(key, NO_SCORE)).value, last.low, last.high),
             _number(trivial.get(key)),
             float(cost.get("seconds") or 0),
             str(cost.get("device") or ""),
@@ -119,12 +119,6 @@ def _rows(path: str) -> list[list[Any]]:
         ]
         for key, score in (result.scores or {"": NO_SCORE}).items()
     ]
-
-
-def _last(result: Result, key: str) -> list[float | None]:
-    """Value and interval that the weights at the training's end have of a score; `value` is that of the best."""
-    score = result.last.get(key, NO_SCORE)
-    return [score.value, score.low, score.high]
 
 
 def _number(value: Any) -> float | None:

@@ -47,9 +47,8 @@ def pack(
     for name, run in runs.items():
         if run.stage == "prefinetune":
             took = cost.seconds(run, calibration)
-            packed.append(
-                PackedJob(ids=(name,), parent=None, resources=resources(run, cluster, seconds=took), seconds=took)
-            )
+            asked = resources(run, cluster, seconds=took)
+            packed.append(PackedJob(ids=(name,), parent=None, resources=asked, seconds=took))
             continue
         above = run_id(first) if (first := parent(run)) else None
         waits = None if above in done else above

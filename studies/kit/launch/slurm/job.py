@@ -31,7 +31,7 @@ from types import FrameType
 from muppet.errors import Stopped
 from muppet.paths import write_text
 from muppet.runtime.rank import is_first, this_process
-from studies.kit.launch.slurm.node import process_group, requeue, say, scheduler_state, where, write_to
+from studies.kit.launch.slurm.node import process_group, requeue, say, scheduler_state, where
 from studies.kit.ledger import folder
 
 RUNNER = "studies.kit.launch.worker:execute"  # (profile, [id]) -> {id: outcome}
@@ -118,7 +118,7 @@ class Job:
         for name in names:
             tell("starts", name)
             if is_first():
-                write_to(folder.log(name))
+                folder.print_to(name)
             try:
                 outcome = self._one(execute, name)
             except Stopped:

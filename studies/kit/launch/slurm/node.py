@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 REQUEUE_S = 600.0  # for which a requeue is tried again
 
@@ -44,15 +42,6 @@ def where() -> str:
     """For the log: which job, element, restart, node and process this is."""
     names = ("SLURM_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_RESTART_COUNT", "SLURMD_NODENAME", "RANK", "WORLD_SIZE")
     return " ".join(f"{name.removeprefix('SLURM_').lower()}={os.environ[name]}" for name in names if name in os.environ)
-
-
-def write_to(log: Path) -> None:
-    """From now on this process prints to `log`, C libraries included."""
-    sys.stdout.flush(), sys.stderr.flush()
-    log.parent.mkdir(parents=True, exist_ok=True)
-    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    os.dup2(target, 1), os.dup2(target, 2)
-    os.close(target)
 
 
 def scheduler_state() -> str:

@@ -82,17 +82,16 @@ def send(
         flying = {name: one for name, one in flying.items() if one.waits or one.sent.after not in fresh}
         fresh, left_out = sbatch.to_send(missing, flying, done)
         in_flight = tuple(name for name in missing if name in flying)
+        none = Sending(submission=None, sent=(), in_flight=in_flight, left_out=left_out)
         if not fresh:
-            return Sending(submission=None, sent=(), in_flight=in_flight, left_out=left_out)
+            return none
         if not yes:
             _ask(planned, fresh, settings)
         packed = arrays.pack(fresh, settings, planned.calibration, done=done)
         split = [_limited(array, settings, longest) for array in arrays.arrays(packed, size)]
         count, why = limits.room(entries, settings)
         if not (fit := limits.fitting(split, count)):
-            return Sending(
-                submission=None, sent=(), in_flight=in_flight, left_out=left_out, waiting=len(fresh), limit=why
-            )
+            return replace(none, waiting=len(fresh), limit=why)
         batch = sbatch.prepare(
             planned,
             fresh,
@@ -109,11 +108,10 @@ def send(
         sender.confirm()
     sent = tuple(name for one in sender.record.arrays if one.job for ids in one.runs for name in ids)
     refused = [one for i, one in enumerate(sender.record.arrays) if not one.job and i not in sender.waiting]
-    return Sending(
+    return replace(
+        none,
         submission=sender.record,
         sent=sent,
-        in_flight=in_flight,
-        left_out=left_out,
         refused=tuple(one.why for one in refused),
         waiting=len(fresh) - len(sent) - sum(len(ids) for one in refused for ids in one.runs),
         limit=sender.full or why,
@@ -205,18 +203,12 @@ class _Sender:
             )
             return
         seen = {entry.name for entry in entries}
-        lost = {
-            i
-            for i, sent in enumerate(self.record.arrays)
-            if sent.job and sent.name not in seen and not self._finished(sent)
-        }
+        accepted = {i: sent for i, sent in enumerate(self.record.arrays) if sent.job}
+        lost = {i for i, sent in accepted.items() if sent.name not in seen and not self._finished(sent)}
         if not lost:
             return
-        orphaned = {
-            i
-            for i, sent in enumerate(self.record.arrays)
-            if sent.job and sent.after and any(sent.after in ids for k in lost for ids in self.record.arrays[k].runs)
-        }
+        gone = {name for i in lost for ids in accepted[i].runs for name in ids}
+        orphaned = {i for i, sent in accepted.items() if sent.after in gone}
         self.say(f"the controller lost {len(lost)} of {len(self.record.arrays)} arrays; submitting them again")
         # Their children would start at once, for the scheduler takes an unknown parent for a finished one.
         controller.cancel(sent.job for i in orphaned - lost if (sent := self.record.arrays[i]).job)
