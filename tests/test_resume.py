@@ -110,8 +110,8 @@ def test_a_checkpoint_of_another_run_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "meta", "missing"])
 def test_a_damaged_checkpoint_is_passed_over_with_a_line(tmp_path, capsys, damage):
-    checkpoint.save(tmp_path, "a", 1, small_state())
-    state, meta = tmp_path / "step-00000001" / "state.pt", tmp_path / "step-00000001" / "meta.json"
+    checkpoint.save(tmp_path, "a", 5, small_state())
+    state, meta = tmp_path / "step-00000005" / "state.pt", tmp_path / "step-00000005" / "meta.json"
     data = bytearray(state.read_bytes())
     if damage == "flip":
         data[len(data) // 2] ^= 1
@@ -123,7 +123,9 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_line(tmp_path, capsys, damag
     else:
         state.unlink()
     assert checkpoint.load(tmp_path, "a") is None
-    assert "step-00000001: damaged checkpoint, passed over" in capsys.readouterr().err
+    assert "step-00000005: damaged checkpoint, passed over" in capsys.readouterr().err
+    checkpoint.save(tmp_path, "a", 3, small_state())  # the run began again, and is not there yet
+    assert [place.name for place in tmp_path.iterdir()] == ["step-00000003"]
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch):

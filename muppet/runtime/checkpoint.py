@@ -16,7 +16,7 @@ from muppet.errors import UserError
 
 
 def save(folder: Path, run: str, step: int, state: dict[str, Any]) -> None:
-    """Write `state` as the checkpoint after `step` updates, then drop the older ones.
+    """Write `state` as the checkpoint after `step` updates, then drop the others: older, or damaged and later.
 
     A full disk raises OSError and leaves the previous checkpoint as it was.
     """
@@ -43,8 +43,9 @@ def save(folder: Path, run: str, step: int, state: dict[str, Any]) -> None:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    for old in _all(folder)[:-1]:
-        shutil.rmtree(old, ignore_errors=True)
+    for other in _all(folder):
+        if other != place:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def load(folder: Path, run: str) -> tuple[int, dict[str, Any]] | None:
