@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from muppet.__main__ import _parser
+from muppet.cli.own import task_of
 from muppet.data import files, sources
 from muppet.errors import UserError
 from muppet.families import examples
@@ -128,6 +130,64 @@ def test_a_row_function_that_fails_is_one_line():
         read(own("classification", "text", "label", classes=("a", "b")), {"text": "a \ud800", "label": 0})
     with pytest.raises(UserError, match="row 0: it has no `label`, which classification rows need"):
         read(replace(task, rows=lambda row: [{"text": "a"}]), {"x": 1})
+
+
+@pytest.mark.parametrize("starts", [["2"], [2.0], 2, None, [2, 4]])
+def test_a_start_that_is_none_is_one_line(starts):
+    answers = {"text": ["b"], "answer_start": starts}
+    with pytest.raises(UserError, match="row 0: `answer_start` is .*, not a whole number for each of 1 answers"):
+        read(own("span", "question", "context", "answers"), {"question": "?", "context": "a b", "answers": answers})
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"context": 5, "label": 0}, "`context` is 5, not text"),
+        ({"question": 5, "label": 0}, "`question` is 5, not text"),
+        ({"question": "?", "label": "ß"}, "answer key 'ß' is neither a number nor a letter"),
+        ({"question": "?", "label": "²"}, "answer key '²' is neither a number nor a letter"),
+        ({"question": "?", "label": "A", "keys": 5}, "`keys` is 5, not a list"),
+    ],
+)
+def test_what_is_wrong_with_a_choice_is_one_line_that_names_it(row, message):
+    with pytest.raises(UserError, match=f"row 0: {message}"):
+        read(own("commonsense", "choices", *row), row | {"choices": ["x", "y"]})
+
+
+def test_a_tag_that_is_a_class_is_that_class_and_no_number():
+    task = own("tagging", "tokens", "tags", classes=("1", "2", "3"))
+    ((example,), _) = read(task, {"tokens": ["a", "b"], "tags": [1, "3"]})
+    assert example["tags"] == [0, 2]
+
+
+def from_file(place: Path, rows: list[dict], *more: str) -> Task:
+    place.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ["finetune", "--model", "m", "--out", "out", "--train-file", str(place), *more]
+    task = task_of(_parser().parse_args(given))
+    assert task is not None
+    return task
+
+
+def test_a_file_of_squads_shape_says_whether_questions_go_without_an_answer(tmp_path):
+    row = {"question": "?", "context": "a b"}
+    said, none = ({"text": text, "answer_start": [0] * len(text)} for text in (["a"], []))
+    for kept in (dict, json.dumps):  # an object of JSON, or the text of one as in a cell
+        rows = [row | {"answers": kept(answers)} for answers in (said, none)]
+        assert from_file(tmp_path / "own.jsonl", rows).no_answer is True
+        assert from_file(tmp_path / "own.jsonl", rows[:1]).no_answer is False
+
+
+@pytest.mark.parametrize(
+    ("row", "more", "message"),
+    [
+        ({"text": "a", "label": 1.0}, (), r"own.jsonl: column 'label' of row 0 holds 1.0, which is no class"),
+        ({"text": "a", "y": "b"}, ("--family", "classification"), "`columns` names no 'label'"),
+        ({"choices": ["a", "b"], "label": 0}, (), "`columns` names neither 'context' nor 'question'"),
+    ],
+)
+def test_what_a_file_lacks_is_named(tmp_path, row, more, message):
+    with pytest.raises(UserError, match=message):
+        from_file(tmp_path / "own.jsonl", [row, row], *more)
 
 
 # Files ----------------------------------------------------------------------------------------------------------------

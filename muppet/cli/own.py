@@ -49,12 +49,12 @@ def task_of(args: argparse.Namespace) -> Task | None:
     named = {role for role in ROLES if getattr(args, role) is not None}
     columns = tuple(pair for pair in columns if pair[0] in known | named or pair[0].startswith("choice"))
     files = [("train", str(args.train_file))] + ([("validation", str(args.eval_file))] if args.eval_file else [])
-    classes = _classes(family, dict(columns), rows)
+    classes = _classes(args.train_file, family, dict(columns), rows)
     task = Task(
         name=_name(args), family=family, path=f"local/{_name(args)}", files=tuple(files), columns=columns,
         evaluation=("validation",) if args.eval_file else (), classes=classes,
         metrics=tuple(args.metrics.split(",")) if args.metrics else _metrics(family, classes),
-        no_answer=any(not row.get(dict(columns).get("answers")) for row in rows) if family == "span" else None,
+        no_answer=_unanswered(dict(columns), rows) if family == "span" else None,
     )  # fmt: skip
     check(task)
     return identified(task)
@@ -100,7 +100,13 @@ def _family(file: Path, roles: set[str], labels: list[Any], row: Row) -> Any:
     return "regression" if family == "classification" and any(float(x) % 1 for x in fractions) else family
 
 
-def _classes(family: str, columns: dict[str, str], rows: Iterable[Row]) -> tuple[str, ...] | None:
+def _unanswered(columns: dict[str, str], rows: Iterable[Row]) -> bool:
+    """Whether some row's answer, a text or of SQuAD's shape, is none."""
+    given = (listed(row.get(columns.get("answers", ""))) for row in rows)
+    return not all(answers.get("text") if isinstance(answers, dict) else answers for answers in given)
+
+
+def _classes(file: Path, family: str, columns: dict[str, str], rows: Iterable[Row]) -> tuple[str, ...] | None:
     """The labels or tags that occur in training, in order: of numbers, or of letters."""
     role = {"classification": "label", "tagging": "tags"}.get(family)
     if role not in columns:
@@ -110,7 +116,10 @@ def _classes(family: str, columns: dict[str, str], rows: Iterable[Row]) -> tuple
         value = row.get(columns[role])
         for label in (listed(value) or []) if family == "tagging" else [value]:
             if not isinstance(label, (str, int, type(None))):
-                raise UserError(f"row {number}: label {short(label)} is no class; give texts or whole numbers")
+                raise UserError(
+                    f"{file}: column {columns[role]!r} of row {number} holds {short(label)}, which is no class; give"
+                    " texts or whole numbers"
+                )
             labels |= {str(label)} if label is not None else set()
     numbers = all(re.fullmatch(r"-?\d+", label) for label in labels)
     return tuple(sorted(labels, key=int if numbers else str))

@@ -58,8 +58,8 @@ def _check(task: Task) -> None:
         raise unknown("family", str(task.family), FAMILIES)
     if not task.metrics:
         raise UserError("`metrics` is empty; name one at least")
-    _check_classes(task)
     _check_roles(task)
+    _check_classes(task)
     splits = [split for split in (task.train, *task.evaluation) if split is not None]
     declared = task.partition or task.files
     if declared is not None and (lacking := [split for split in splits if split not in dict(declared)]):
@@ -92,3 +92,5 @@ def _check_roles(task: Task) -> None:
             raise unknown(f"role in `columns` of a {task.family} task", role, known)
     if lacking := [role for role in needed if role not in roles and not (role == "choices" and numbered)]:
         raise UserError(f"`columns` names no {lacking[0]!r}, which {task.family} rows need")
+    if task.family == "commonsense" and not {"context", "question"} & {*roles}:
+        raise UserError("`columns` names neither 'context' nor 'question'; commonsense rows need one of them")

@@ -41,7 +41,8 @@ class Commonsense(Labelled):
         if context and question:
             choices = [asked(text(question, "question"), choice, task.filled) for choice in choices]
             return {"text": text(context, "context"), "choices": choices, "label": label}
-        return {"text": text(context or question, "question"), "choices": choices, "label": label}
+        role = "context" if context else "question"
+        return {"text": text(context or question, role), "choices": choices, "label": label}
 
     def rows(self, task: Task, example: Example) -> list[list[str]]:
         return [[example["text"], choice] for choice in example["choices"]]
@@ -108,15 +109,17 @@ def _right(label: Any, n: int, keys: Any) -> int:
     if label is None:
         raise Drop("no label")
     if keys is not None:
-        keys = list(listed(keys))
+        keys = listed(keys)
+        if not isinstance(keys, (list, tuple)):
+            raise BadRow(f"`keys` is {short(keys)}, not a list; correct the data or the Task's columns")
         if label not in keys or keys.index(label) >= n:
             raise BadRow(
                 f"answer key {label!r} names no choice; the choices are {', '.join(map(repr, keys))}; correct the row"
             )
         return keys.index(label)
-    if isinstance(label, str) and label.strip().isdigit():
+    if isinstance(label, str) and label.strip().isdecimal():
         index = int(label)
-    elif isinstance(label, str) and len(label) == 1:
+    elif isinstance(label, str) and len(label) == 1 and label.isascii():
         index = ord(label.upper()) - ord("A")
     elif isinstance(label, int):
         index = int(label)

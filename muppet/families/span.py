@@ -35,12 +35,17 @@ class Span(Family):
         question, context = text(row["question"], "question").strip(), text(row["context"], "context")
         answers = listed(row["answers"])
         if answers is None or isinstance(answers, str):
-            answers = {"text": [answers] if answers else [], "answer_start": [None]}
+            answers = {"text": [answers], "answer_start": [None]} if answers else self.unknown["answers"]
         if not isinstance(answers, dict) or not {"text", "answer_start"} <= answers.keys():
             raise BadRow(
                 f"`answers` is {short(answers)}, not {{'text': […], 'answer_start': […]}}; correct the Task's columns"
             )
-        given, starts = texts(answers["text"], "answers"), list(answers["answer_start"])
+        given, starts = texts(answers["text"], "answers"), answers["answer_start"]
+        whole = isinstance(starts, (list, tuple)) and all(start is None or isinstance(start, int) for start in starts)
+        if not whole or len(starts) != len(given):
+            raise BadRow(
+                f"`answer_start` is {short(starts)}, not a whole number for each of {len(given)} answers; correct it"
+            )
         gold = _gold(row["gold"]) if row.get("gold") else given
         if not given and not task.no_answer:
             raise Drop("no answer")

@@ -125,8 +125,8 @@ def _first_tokens(words: list[str], encoding: Any) -> np.ndarray:
 
 
 def _tag(tag: Any, classes: tuple[str, ...]) -> int:
-    if isinstance(tag, str) and tag in classes:
-        return classes.index(tag)
+    if isinstance(tag, (str, int)) and str(tag) in classes:
+        return classes.index(str(tag))
     if isinstance(tag, int) and 0 <= tag < len(classes):
         return tag
     few = ", ".join(classes[:6])
