@@ -101,6 +101,15 @@ def test_several_tasks_are_judged_by_their_mean_over_examples():
         assert point.judged == pytest.approx((one.value * one.n + two.value * two.n) / (one.n + two.n))
 
 
+def test_summaries_of_several_places_are_judged_by_the_mean_of_their_losses():
+    def judged(split: str, **more) -> float:
+        run = fine("aeslc", "tiny/bart", updates=2)
+        return finetune(replace(run, task=replace(run.task, evaluation=(split,)), **more)).curve[-1].judged
+
+    test = replace(small("aeslc"), evaluation=("test",))
+    assert judged("validation", evaluate_on=(test,)) == pytest.approx((judged("validation") + judged("test")) / 2)
+
+
 def test_summaries_are_judged_by_loss_on_the_validation_split_and_decoded_for_best_and_last_alone(monkeypatch):
     decoded: list[int] = []
     once = stage.Examiner.evaluate

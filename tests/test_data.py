@@ -141,7 +141,7 @@ def test_a_mirror_that_is_no_folder(monkeypatch):
 
 def test_a_full_run_refuses_a_partial_mirror_and_an_empty_split(alone):
     put(alone, "nyu-mll/glue", "rte", train=rte(100), validation=rte(10))
-    with pytest.raises(UserError, match="holds 100 of 2490 rows"):
+    with pytest.raises(UserError, match=r"100 of 2490 rows were found \(mirror\); .*: unset MUPPET_HUB \(/"):
         load_rows(get("rte"), "train")
     assert len(load_rows(get("rte"), "validation").rows) == 10  # evaluation on a part is allowed
     pq.write_table(pa.Table.from_pylist(rte(1)).slice(0, 0), alone / "nyu-mll/glue/rte/validation.parquet")
@@ -249,6 +249,8 @@ def test_the_treebanks_folder(tmp_path, monkeypatch):
     found = treebank_rows("validation")
     assert found[0]["tokens"] == ["The", "cat", "sat", "."] and found[0]["pos_tags"] == ["DT", "NN", "VBD", "."]
     assert "-NONE-" in found[0]["tree"] and len(treebank_rows("train")) == 20
+    with pytest.raises(UserError, match=r"20 of 39832 rows were found \(folder\); .*: complete \$MUPPET_PTB, or cap"):
+        load_rows(get("ptb_pos"), "train")
     assert load_rows(get("ptb_pos"), "validation").found == "folder"
     with pytest.raises(UserError, match="section 23 of split test is missing"):
         load_rows(get("ptb_pos"), "test")

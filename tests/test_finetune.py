@@ -111,7 +111,7 @@ def test_fractions_are_nested_and_never_touch_what_is_held_out(examples, held_ou
 
 def test_candidates_of_one_are_refused_by_name():
     one = dataclasses.replace(encoded([[5, 5], [5]]), task=tasks.get("copa"))
-    with pytest.raises(ValueError, match="copa, example 1: Eq. 1 needs at least 2 candidates"):
+    with pytest.raises(UserError, match="copa, example 1: Eq. 1 needs at least 2 candidates"):
         training_part(one, np.arange(2))
 
 
@@ -152,6 +152,9 @@ def test_every_task_has_metrics_of_its_family(task):
         ("rte", ("accuracy", "acuracy"), "unknown metric 'acuracy': did you mean 'accuracy'"),
         ("rte", ("pearson",), "rte: metric 'pearson' measures no classification task; choose of accuracy, f1, macro"),
         ("copa", ("spearman",), "'spearman' measures no commonsense task"),
+        ("mnli", ("f1",), "class 2, not 0 or 1; use `macro_f1` for more classes"),
+        ("race", ("f1",), "class 2, not 0 or 1"),
+        ("ptb_sample_pos", ("chunk_f1",), "has the tag '#'; chunk tags are B-X, I-X and O"),
         ("stsb", ("accuracy",), "'accuracy' measures no regression task; choose of pearson, spearman"),
         ("ptb_parsing", ("rouge1",), "'rouge1' measures no parsing task; choose of bracket_f1"),
         ("conll2000", ("drop_f1",), "'drop_f1' measures no tagging task; choose of token_accuracy, chunk_f1"),

@@ -32,7 +32,7 @@ class Rows:
     """Rows of one split, in the dataset's own columns."""
 
     rows: Sequence[Row]
-    found: str  # mirror, mirror (carved), hub, folder (the Treebank's), twins
+    found: str  # mirror, mirror (carved), hub, folder (the Treebank's, or one that the path names), file, twins
     fingerprint: str  # of the data that `rows` holds: equal data, equal fingerprint on every machine
     total: int  # rows of the split where it was found, before the cap
 
@@ -73,12 +73,15 @@ def _whole(task: Task, split: str, total: int, where: str) -> None:
     shares = dict(task.partition or {})
     expected = (task.train_rows or 0) * (len(shares[split]) / 10 if split in shares else 1)
     if where.endswith("(carved)") or total < 0.99 * expected:
-        holder, fix = f"{paths.mirror()}", "unset MUPPET_HUB to use the Hub"
-        if where == "hub":
-            holder, fix = "the Hub", "get the original and put it in a mirror folder"
+        fixes = {
+            "hub": "get the original and put it in a mirror folder",
+            "file": "complete the file",
+            "folder": f"complete {'$' + treebank.VARIABLE if task.path == 'local/ptb' else task.path}",
+        }
+        fix = fixes.get(where, f"unset MUPPET_HUB ({paths.mirror()}) to use the Hub")
         raise UserError(
-            f"{dataset_name(task)} split {split}: {holder} holds {total} of {task.train_rows} rows ({where}); a "
-            f"full-size run needs them all: {fix}, or cap the rows (the mini profile does)"
+            f"{dataset_name(task)} split {split}: {total} of {round(expected)} rows were found ({where}); a full-size"
+            f" run needs them all: {fix}, or cap the rows (the mini profile does)"
         )
 
 

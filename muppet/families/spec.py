@@ -56,7 +56,7 @@ def row_formats(trained: Sequence[tuple[str, Task, Sequence[str]]], max_length: 
 
 
 def spec_of_classes(task: Task, key: str, classes: Sequence[str] | None) -> HeadSpec:
-    """A head with one output per class; raises UserError when there are none, ValueError when there is one."""
+    """A head with one output per class; raises UserError when there are fewer than two."""
     if not classes:
         raise UserError(f"{task.name}: a {task.family} task declares its classes; add `classes` to the task")
     check_n(len(classes), task.name)
@@ -64,7 +64,7 @@ def spec_of_classes(task: Task, key: str, classes: Sequence[str] | None) -> Head
 
 
 def check_n(n: int, where: str) -> None:
-    """Refuse the n at which Eq. 1 divides by zero; raises ValueError naming the dataset."""
+    """Refuse the n at which Eq. 1 divides by zero; raises UserError naming the dataset."""
     if n <= 1:
-        raise ValueError(f"{where}: Eq. 1 needs at least 2 candidates per prediction, found {n}")
+        raise UserError(f"{where}: Eq. 1 needs at least 2 candidates per prediction, found {n}; leave the row out")
     assert math.isfinite(n)

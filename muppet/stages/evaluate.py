@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -24,14 +24,13 @@ from muppet.runtime.distributed import gather
 from muppet.runtime.rank import Processes
 from muppet.tasks.task import FamilyName, Generation, Task
 
-# (prediction, reference) of two examples of each family, as its metrics take them
+# (prediction, reference) of two examples of each family, as its metrics take them; those of classes have
+# one for each class of the task
 SAMPLES: dict[FamilyName, tuple[tuple[Any, Any], tuple[Any, Any]]] = {
-    "classification": ((0, 0), (1, 1)),
-    "commonsense": ((0, 0), (1, 1)),
+    "commonsense": ((0, 0), (2, 2)),
     "regression": ((0.0, 0.0), (1.0, 1.0)),
     "span": (("a man", ["a man"]), ("a dog", ["a dog"])),
     "summarization": (("A man walks the dog.", "A man walks the dog."), ("A cat sat there.", "A cat sat there.")),
-    "tagging": ((["B-X", "O"], ["B-X", "O"]), (["O"], ["O"])),
     "parsing": (("(S (NN a) (VB b))", "(S (NN a) (VB b))"), ("(S (NN c))", "(S (NN c))")),
 }
 # The same with no-answer questions
@@ -92,8 +91,12 @@ def evaluate(
 
 def check_metrics(task: Task) -> None:
     """Raise UserError for a metric of the task that is unknown, cannot be loaded, or measures other things than its
-    family predicts: each is tried on two right answers."""
-    samples = SCORED if task.no_answer else SAMPLES[task.family]
+    family predicts: each is tried on right answers, which hold every class of the task."""
+    samples: Sequence[tuple[Any, Any]]
+    if task.classes:
+        samples = [([name], [name]) if task.family == "tagging" else (i, i) for i, name in enumerate(task.classes)]
+    else:
+        samples = SCORED if task.no_answer else SAMPLES[task.family]
     sides = [list(side) for side in zip(*samples, strict=True)]
 
     def fits(name: str) -> bool:

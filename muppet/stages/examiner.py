@@ -19,8 +19,9 @@ Scored = dict[Place, Evaluated]
 @dataclass(frozen=True, kw_only=True)
 class Examiner:
     """Evaluates the model of `trainer` on `rows`. `judges`: the places whose scores, each by its task's first metric
-    and weighted by its examples, say which weights are best. Summaries are judged by minus their loss a token, since
-    decoding them at each evaluation would cost more than the training (`smoothing`: of that loss)."""
+    and weighted by its examples, say which weights are best. Summaries are judged by minus their loss a token, the
+    mean of the places', since decoding them at each evaluation would cost more than the training (`smoothing`: of that
+    loss)."""
 
     trainer: Trainer
     spec: HeadSpec
@@ -51,8 +52,9 @@ class Examiner:
 
     def _by_loss(self) -> float:
         model, device, processes = self.trainer.model, self.trainer.device, self.trainer.processes
-        (place,) = self.judges
-        return -token_loss(model, self.rows[place], self.spec, device, processes, self.smoothing)
+        parts = [self.rows[place] for place in self.judges]
+        losses = [token_loss(model, part, self.spec, device, processes, self.smoothing) for part in parts]
+        return -sum(losses) / len(losses)
 
 
 def scores_of(evaluated: Scored) -> dict[str, Score]:

@@ -86,7 +86,7 @@ def make_spec(task: Task, encoded: Encoded, heads: Literal["shared", "per_datase
 
 
 def training_part(encoded: Encoded, units: np.ndarray, weight: int = 1) -> Part:
-    """`units` without those that cannot be learnt from (see `Family.learnable`). Raises ValueError for one for which
+    """`units` without those that cannot be learnt from (see `Family.learnable`). Raises UserError for one for which
     Eq. 1 divides by ln 1: a question of one choice, a context of one token."""
     family = FAMILIES[encoded.task.family]
     part = Part(encoded=encoded, units=family.learnable(encoded, units), weight=weight)
