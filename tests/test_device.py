@@ -6,13 +6,16 @@ import ctypes
 import os
 from dataclasses import replace
 
+import numpy as np
 import psutil
 import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from muppet.errors import UserError
+from muppet.model.batch import in_one_copy, make_batch
 from muppet.runs import R3F
 from muppet.runtime import device as device_module
 from muppet.runtime import memory
@@ -225,3 +228,42 @@ def test_memory_that_small_pieces_left_behind_is_given_back():
     before = psutil.Process().memory_info().rss
     device_module.release_memory()
     assert before - psutil.Process().memory_info().rss > 200e6 and all(t.sum() == 10_000 for t in held)
+
+
+def test_what_goes_to_a_gpu_in_one_copy_arrives_as_it_was():
+    sent = [
+        torch.arange(5, dtype=torch.int32),
+        torch.tensor([[True, False, True]]),
+        torch.zeros(0, dtype=torch.int64),
+        torch.randn(3, 7).t(),
+        torch.tensor([2**40, -1]),
+    ]
+    for before, after in zip(sent, in_one_copy(sent, torch.device("cpu")), strict=True):
+        assert after.dtype == before.dtype and torch.equal(after, before)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_forward_takes_one_copy_to_another_device(packed, artifacts):  # noqa: F811
+    """`meta` stands for a GPU: where a tensor goes there, something is copied."""
+
+    class Copies(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.count += "copy" in str(function) and "meta" in str(kwargs)
+            return function(*args, **(kwargs or {}))
+
+    trainer = make_trainer(mixture("mnli stsb commonsense_qa squad conll2000"))
+    chosen = [(part, np.arange(2)) for part in range(5)]
+    given = (trainer.parts, trainer.specs, chosen, trainer.model.pad)
+    weights = [np.ones(2)] * 5
+    here = make_batch(*given, torch.device("cpu"), packed, weights)
+    with Copies() as copies:
+        there = make_batch(*given, torch.device("meta"), packed, weights)
+    assert copies.count == 1
+    assert there.ids.is_meta and there.ids.shape == here.ids.shape
+    for one, other in zip(here.segments, there.segments, strict=True):
+        assert other.weights.is_meta and one.fields.keys() == other.fields.keys()
+        for name, value in one.fields.items():
+            assert other.fields[name].is_meta == (value.ndim > 0)  # single numbers are for Python to read
+            assert other.fields[name].shape == value.shape and other.fields[name].dtype == value.dtype

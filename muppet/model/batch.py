@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from muppet.families.encoded import Part, plain, ranges
 from muppet.families.spec import HeadSpec
 from muppet.model.heads import Fields
 
+CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
@@ -22,6 +25,7 @@ class Segment:
     part: int
     rows: slice
     fields: Fields
+    weights: Tensor | None = None  # [U] of its units in the update's loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,23 +79,70 @@ def make_batch(
     pad: int,
     device: torch.device,
     packed: bool = False,
+    weights: Sequence[np.ndarray] | None = None,
 ) -> Batch:
-    """One batch of the units `chosen` as (dataset, units) pairs; `specs[dataset]` is the head that reads its rows."""
+    """One batch of the units `chosen` as (dataset, units) pairs, with the `weights` of each pair's units;
+    `specs[dataset]` is the head that reads its rows. Single numbers stay on the CPU, for Python to read."""
     tokens, lengths, second, segments, row = [], [], [], [], 0
-    for part, units in chosen:
+    for number, (part, units) in enumerate(chosen):
         encoded = parts[part].encoded
         rows = ranges(encoded.unit_rows, units)
         tokens.append(plain(encoded.tokens)[ranges(encoded.offsets, rows)])
         lengths.append(plain(encoded.offsets)[rows + 1] - plain(encoded.offsets)[rows])
         second.append(plain(encoded.second)[rows])
-        numbers = {  # a single number is for Python to read, which on a GPU would wait for all work before
-            name: _tensor(value, device if value.ndim else torch.device("cpu"))
-            for name, value in FAMILIES[encoded.task.family].fields(encoded, units, specs[part]).items()
-        }
-        segments.append(Segment(part=part, rows=slice(row, row + len(rows)), fields=numbers))
+        numbers = FAMILIES[encoded.task.family].fields(encoded, units, specs[part])
+        segments.append(
+            Segment(
+                part=part,
+                rows=slice(row, row + len(rows)),
+                fields={name: _tensor(value) for name, value in numbers.items()},
+                weights=None if weights is None else _tensor(weights[number].astype(np.float32)),
+            )
+        )
         row += len(rows)
     joined = (np.concatenate(tokens), np.concatenate(lengths), np.concatenate(second))
-    return replace((pack_rows if packed else pad_rows)(*joined, pad, device), segments=tuple(segments))
+    batch = (pack_rows if packed else pad_rows)(*joined, pad, CPU)
+    return _moved(replace(batch, segments=tuple(segments)), device)
+
+
+def _moved(batch: Batch, device: torch.device) -> Batch:
+    """`batch` with its tensors on `device`, but for single numbers."""
+    if device.type == "cpu":
+        return batch
+    found: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    _each(batch, note)
+    there = iter(in_one_copy(found, device))
+    return _each(batch, lambda _: next(there))
+
+
+def in_one_copy(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """`tensors` on `device`, in one copy that nobody waits for: from memory that is not locked, each of some fifty a
+    forward would first wait for all work that a GPU has been given."""
+    ends = np.cumsum([-(-tensor.nbytes // 16) * 16 for tensor in tensors]).tolist()  # aligned for every type
+    host = torch.empty(ends[-1], dtype=torch.uint8, pin_memory=device.type == "cuda")
+    places = [slice(end, end + tensor.nbytes) for end, tensor in zip([0, *ends], tensors)]
+    for place, tensor in zip(places, tensors, strict=True):
+        host[place] = tensor.flatten().view(torch.uint8)
+    there = host.to(device, non_blocking=True)
+    return [there[place].view(tensor.dtype).view(tensor.shape) for place, tensor in zip(places, tensors, strict=True)]
+
+
+def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """`value` with `change` of each tensor in it that is no single number."""
+    if isinstance(value, Tensor):
+        return change(value) if value.ndim else value
+    if isinstance(value, dict):
+        return {name: _each(one, change) for name, one in value.items()}
+    if isinstance(value, Batch | Segment | Packing):
+        return replace(value, **{field.name: _each(getattr(value, field.name), change) for field in fields(value)})
+    if isinstance(value, tuple):
+        return tuple(_each(one, change) for one in value)
+    return value
 
 
 def pad_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, pad: int, device: torch.device) -> Batch:
@@ -99,13 +150,14 @@ def pad_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, pad: i
     longest = int(lengths.max())
     ids = np.full((len(lengths), longest), pad, dtype=np.int64)
     ids[np.arange(longest) < lengths[:, None]] = tokens
-    return Batch(
-        ids=_tensor(ids, device),
-        lengths=_tensor(lengths, device),
-        second=_tensor(second.astype(np.int64), device),
+    batch = Batch(
+        ids=_tensor(ids),
+        lengths=_tensor(lengths),
+        second=_tensor(second.astype(np.int64)),
         padded=bool((lengths < longest).any()),
         tokens=int(lengths.sum()),
     )
+    return _moved(batch, device)
 
 
 def pack_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, pad: int, device: torch.device) -> Batch:
@@ -119,21 +171,22 @@ def pack_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, pad: 
     packing = Packing(
         lengths=tuple(laid.tolist()),
         longest=int(laid[-1]),
-        offsets=_tensor(offsets.astype(np.int32), device),
-        starts=_tensor(starts, device),
+        offsets=_tensor(offsets.astype(np.int32)),
+        starts=_tensor(starts),
         own=lengths,
-        positions=_tensor(positions, device),
-        types=_tensor((positions >= np.repeat(second[order], laid)).astype(np.int64), device),
+        positions=_tensor(positions),
+        types=_tensor((positions >= np.repeat(second[order], laid)).astype(np.int64)),
     )
-    return Batch(
-        ids=_tensor(tokens[np.repeat(before[order], laid) + positions].astype(np.int64), device),
-        lengths=_tensor(lengths, device),
-        second=_tensor(second.astype(np.int64), device),
+    batch = Batch(
+        ids=_tensor(tokens[np.repeat(before[order], laid) + positions].astype(np.int64)),
+        lengths=_tensor(lengths),
+        second=_tensor(second.astype(np.int64)),
         padded=False,
         tokens=len(tokens),
         packing=packing,
     )
+    return _moved(batch, device)
 
 
-def _tensor(value: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(value)).to(device, non_blocking=True)
+def _tensor(value: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(value))

@@ -178,7 +178,8 @@ class Trainer:
         seed = np.random.SeedSequence([self.seed, self.step, number]).generate_state(1, np.uint64)[0] >> 1
         torch.manual_seed(int(seed))
         chosen = [(piece.part, piece.units) for piece in pieces]
-        batch = make_batch(self.parts, self.specs, chosen, self.model.pad, self.device.torch, self.packed)
+        weights = [piece.weights for piece in pieces]
+        batch = make_batch(self.parts, self.specs, chosen, self.model.pad, self.device.torch, self.packed, weights)
         with self.device.autocast(self.model.width):
             r3f = self._r3f(pieces[0].part)
             return batch, self.model(batch, self.specs, r3f, self.recipe.label_smoothing or 0.0)
@@ -187,10 +188,10 @@ class Trainer:
         """Forward, scale, and add the gradient of what these units have in the update's mean loss."""
         batch, predicted = self._forward(pieces, number)
         mean = torch.zeros((), device=self.device.torch)
-        for segment, losses, piece in zip(batch.segments, predicted, pieces, strict=True):
+        for segment, losses in zip(batch.segments, predicted, strict=True):
             loss = regularised(losses, segment, self._r3f(segment.part))
             factor = self._factor(segment.part, losses.n)
-            weight = torch.from_numpy(piece.weights).to(loss) * factor
+            weight = segment.weights * factor
             mean = mean + (weight * loss).sum()
             measured = (factor * loss, losses.loss, weight * loss, weight)
             totals[:, segment.part] += torch.stack([value.detach().sum() for value in measured]).double()
@@ -213,7 +214,8 @@ class Trainer:
         self, sub_batches: Sequence[SubBatch], weights: Sequence[np.ndarray], totals: Tensor, flops: float
     ) -> float:
         """Take the update's `totals`, of all processes, into what is known of the training → the update's loss."""
-        (scaled, unscaled, weighted, share), used = totals[:, :-1].tolist(), totals[:-1, -1].tolist()
+        rows = totals.tolist()  # the one time in an update that the host waits for a GPU
+        (scaled, unscaled, weighted, share), used = (row[:-1] for row in rows), [row[-1] for row in rows[:-1]]
         loss = sum(weighted)
         if not math.isfinite(loss):
             bad = [name for name, value in zip(self.names, weighted, strict=True) if not math.isfinite(value)]
