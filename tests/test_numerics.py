@@ -48,14 +48,14 @@ IDS = {
         "ablations": "86 ef5a1fd0a8d8",
     },
     "mini": {
-        "table3": "57 805b60a26efa",
+        "table3": "57 444b94707c38",
         "table4": "15 096b17889fce",
-        "table5": "21 ea30970dba2a",
+        "table5": "21 1c2f7c48cb2d",
         "table6": "0 e3b0c44298fc",
-        "figure1": "61 a247b06911b6",
-        "figure2": "45 0c5a9b3e0d0d",
+        "figure1": "61 66bf2ef8e0ac",
+        "figure2": "45 93cb048697c1",
         "figure3": "154 13503762c9a1",
-        "ablations": "129 a5b537392a3d",
+        "ablations": "129 23e6c11f4887",
     },
     "base": {
         "table3": "100 08a7e1528003",
@@ -68,14 +68,14 @@ IDS = {
         "ablations": "190 02a999aebc6e",
     },
     "paper": {
-        "table3": "5285 2e9661dd18e9",
-        "table4": "2015 b95f5f65d0b3",
-        "table5": "2495 744073205859",
+        "table3": "5287 bdd5b059f103",
+        "table4": "2017 eab87b330c53",
+        "table5": "2497 d444383586dd",
         "table6": "51 2a6e45733079",
         "figure1": "2409 b9808b8abc25",
         "figure2": "1209 6a7e79f5e973",
         "figure3": "727 9a5757350e7b",
-        "ablations": "5434 23e36928fae1",
+        "ablations": "5438 09be66671f8f",
     },
 }
 
