@@ -111,6 +111,12 @@ def dispatch(args: argparse.Namespace) -> int:
         args.hours = _hours(args.hours)
         if args.launcher == "slurm":
             raise UserError("HOURS is for runs on this machine; on a cluster, cluster.toml limits what a job may take")
+    if args.emit_sbatch and args.launcher != "slurm":
+        raise UserError("--emit-sbatch writes a cluster's scripts: with --launcher slurm; nothing was run")
+    if args.budget and args.command != "plan":
+        raise UserError("BUDGET is for `make plan`, which says what to run for it; HOURS= limits what runs here")
+    if args.run and args.command not in ("logs", "again"):
+        raise UserError(f"RUN={args.run} is for `make logs` and `make again`; RUN=0 renders what is there")
     if args.search not in (None, *SEARCHES):
         raise unknown("search (SEARCH)", args.search, SEARCHES)
     args.cells = None

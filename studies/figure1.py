@@ -6,8 +6,8 @@
 
 RoBERTa-base pre-finetuned on 10, 16, 22, 28, 34, 40 and all datasets, each set holding the ones before (P18, P35),
 against no pre-finetuning; then 12 points × 5 seeds on five sets, all of which every mixture has seen (P19): 9
-pre-finetunings (the last point has the tables' three seeds, P60) and 2,400 fine-tunings, of which the first point of
-four sets is Table 3's and 4's. A point lies where its mixture has distinct datasets: "40 sets" at 38 (P35).
+pre-finetunings (the last point has the tables' three seeds, P60) and 2,400 fine-tunings, of which the first and the
+last point of four sets are Table 3's and 4's. A point lies at its mixture's distinct datasets: "40 sets" at 38 (P35).
 What to expect: below 10 to 25 datasets worse than no pre-finetuning, for all but one set; past that a linear rise. The
 paper prints no number, so the claims (C23-C25) are judged on our points alone.
 """

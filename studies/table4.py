@@ -1,7 +1,7 @@
 """Table 4: further sentence prediction, commonsense reasoning and summarization (paper §4).
 
     make table4                         every row at smoke size
-    make table4 PROFILE=mini            BoolQ and commonsense on real data, RoBERTa-B rows
+    make table4 PROFILE=mini            CommonsenseQA and OpenBookQA on real data, RoBERTa-B rows
     make table4 PROFILE=paper LAUNCHER=slurm
 
 The pre-finetunings are Table 3's and BoolQ's base runs are Figure 1's; new are 2,010 fine-tunings: 12 points × 5

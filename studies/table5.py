@@ -1,7 +1,7 @@
 """Table 5: tasks that pre-finetuning did not see (paper §4.1).
 
     make table5                         every row at smoke size
-    make table5 PROFILE=mini            chunking on real data, RoBERTa-B rows
+    make table5 PROFILE=mini            structured prediction on real data, RoBERTa-B rows
     make table5 PROFILE=paper LAUNCHER=slurm
 
 Hyperpartisan news, chunking, constituency parsing and part-of-speech tagging for every row; three long-document

@@ -65,6 +65,8 @@ def test_help_has_a_line_for_every_target(clone: Path) -> None:
         (["table3", "JOBS=two"], "JOBS takes a whole number from 1, not 'two'"),
         (["table3", "HOURS=soon"], "HOURS takes a number of hours, as 2.5, not 'soon'"),
         (["table3", "HOURS=2", "LAUNCHER=slurm"], "HOURS is for runs on this machine"),
+        (["table3", "BUDGET=5"], "BUDGET is for `make plan`"),
+        (["table3", "RUN=finetune-x"], "RUN=finetune-x is for `make logs` and `make again`"),
         (["plan", "ARTEFACT=tabel3"], "unknown artefact 'tabel3': did you mean 'table3'?"),
         (["table3", "DECIDE=sqad=v2.0-f1"], "unknown option 'sqad': did you mean 'squad'?"),
         (["table3", "PROFILE=paper"], "YES=1 runs them here, LAUNCHER=slurm on a cluster; RUN=0"),
@@ -76,6 +78,13 @@ def test_a_mistake_is_one_line_and_exit_2(clone: Path, words: list[str], line: s
     said = [text for text in run.stderr.splitlines() if not text.startswith("make")]
     assert len(said) == 1 and line in said[0], run.stderr
     assert not (clone / "results").exists()
+
+
+def test_scripts_for_a_cluster_are_no_runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("studies.kit.launch.start", lambda *_: pytest.fail("a run was started here"))
+    assert cli.main(["table3", "--emit-sbatch", "scripts"]) == 2
+    assert "with --launcher slurm; nothing was run" in capsys.readouterr().err
 
 
 @needs_make

@@ -123,3 +123,11 @@ def test_a_budget_buys_the_cheapest_decisions_first_and_pays_a_run_once(folder, 
     assert "CLAIM=C5:released" in out and "the next step would cost" in out
     assert cli.main(["plan", "--budget", "much"]) == 2
     assert "BUDGET takes a number of hours, not 'much'" in capsys.readouterr().err
+
+
+def test_claims_over_checkpoints_can_be_bought_where_a_profile_declares_several(folder, capsys) -> None:
+    for profile, there in (("paper", True), ("base", False)):
+        assert cli.main(["plan", "--profile", profile, "--budget", "0"]) == 0
+        lacking = re.search(r"not to be decided at this profile: (.*) \(", capsys.readouterr().out)
+        listed = set(lacking[1].split(", ")) if lacking else set()
+        assert {"C26", "C35", "C36", "C37"} & listed == (set() if there else {"C26", "C35", "C36", "C37"})

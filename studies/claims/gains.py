@@ -72,7 +72,7 @@ def _sized(source: Source, model: str, tables: Sequence[str]) -> list[tuple[int,
 
 def c9(source: Source) -> Judgement:
     """Falling gains: a rank correlation for each model, one-sided, Holm over the models."""
-    ranks, texts, flat = [], [], []
+    ranks, texts, flat, rising = [], [], [], []
     for model in MODELS:
         sized = _sized(source, model, ("table3", "table4", "beyond"))
         rows, gains = [s[0] for s in sized], [s[1] for s in sized]
@@ -90,13 +90,14 @@ def c9(source: Source) -> Judgement:
             whole = stats.spearman([s[0] for s in wider], [s[1] for s in wider], "less")
             text += f"; with table 5 {whole.rho:.2f}, {p_text(whole.p)}"
         ranks.append(rank)
+        rising.append(stats.spearman(rows, gains, "greater").p)
         texts.append(text)
     if not ranks:
         if flat:
             return not_testable(f"needs {FEWEST_X} distinct sizes of training data: {', '.join(flat)}")
         return not_measured("needs gains on datasets of several sizes")
     falls = [p <= LEVEL for p in holm([rank.p for rank in ranks])]
-    rises = any(p <= LEVEL for p in holm([1 - rank.p for rank in ranks]))
+    rises = any(p <= LEVEL for p in holm(rising))
     text = ". ".join(texts) + ". Datasets count, a ROUGE triple once; sizes: reference/datasets.csv"
     whole_claim = len(ranks) == len(MODELS) and all(falls)
     if source.name == "paper":

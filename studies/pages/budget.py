@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from muppet.errors import UserError
+from muppet.runs import parent, run_id
 from studies.claims import calibration
 from studies.claims.selection import ARMS, CELLS, Arm, complete
 from studies.kit.launch.plan import plan
+from studies.kit.ledger.intervals import FEWEST
 from studies.kit.load import chosen
 from studies.kit.load import runs as runs_of
+from studies.kit.study import Study
 
-ONE_CHECKPOINT = ("C26", "C34", "C35", "C36", "C37")  # need replicate checkpoints, which no artefact declares
-
-
+OVER_CHECKPOINTS = ("C26", "C34", "C35", "C36", "C37")  # need several of each arm (P60)
 Options = Mapping[tuple[str, Arm], frozenset[str]]  # claim and whose checkpoint → the runs that measure it
 
 
@@ -37,7 +38,8 @@ def main(args: argparse.Namespace) -> int:
     options: dict[tuple[str, Arm], frozenset[str]] = {}
     for claim in CELLS:
         for arm in ARMS:
-            if claim not in ONE_CHECKPOINT and (own := complete(studies, claim, arm)):
+            own = complete(studies, claim, arm)
+            if own and (claim not in OVER_CHECKPOINTS or all(map(_repeated, own.values()))):
                 options[claim, arm] = frozenset(runs_of(own.values()))
     seconds = planned.seconds_of
     steps, rates = order(options, seconds), calibration.read()
@@ -74,6 +76,11 @@ def order(options: Options, seconds: Mapping[str, float]) -> list[Step]:
         steps.append(Step(claims=tuple(gained), runs=added, hours=hours, total=total))
         left = {key: runs for key, runs in left.items() if key not in gained}
     return steps
+
+
+def _repeated(study: Study) -> bool:
+    """Whether the runs of each cell start from as many checkpoints as an interval over them takes."""
+    return all(len({run_id(init) for run in cell.runs if (init := parent(run))}) >= FEWEST for cell in study.cells)
 
 
 def _price(runs: frozenset[str], seconds: Mapping[str, float]) -> float:

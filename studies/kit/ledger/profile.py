@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileResults:
-    """One profile: its studies, its results, and the frame of each study under both protocols."""
+    """One profile: its studies, its results, and the frame of each study under every protocol."""
 
     name: str
     studies: Mapping[str, Study]
