@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections import Counter
 from dataclasses import replace
@@ -23,6 +24,7 @@ from muppet.data.treebank import rows as treebank_rows
 from muppet.errors import Absent, UserError
 from muppet.families import examples
 from muppet.families.span import locate
+from muppet.synthetic import models
 from muppet.tasks import ALL, Task, get
 from muppet.tasks.task import TENTHS
 
@@ -92,6 +94,10 @@ def test_a_configuration_may_unite_files(alone):
         "    - high/train.parquet\n    - middle/train.parquet\n---\n"
     )
     assert [row["article"] for row in load_rows(get("race"), "train", cap=9).rows] == ["h", "m"]
+    (folder / "README.md").write_text(  # as the Hub has it too: without a split, files are of `train`
+        "---\nconfigs:\n- config_name: all\n  data_files: [middle/train.parquet, high/train.parquet]\n---\n"
+    )
+    assert [row["article"] for row in load_rows(get("race"), "train", cap=9).rows] == ["m", "h"]
 
 
 def test_a_folder_without_a_header_is_read_by_its_names(alone):
@@ -401,8 +407,14 @@ def test_list_and_show(alone, capsys):
 
 def test_show_with_a_models_tokens(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
-    assert data.main(["show", "rte", "--twins", "--rows", "2", "--model", "tiny/roberta"]) == 0
-    assert "<s>" in capsys.readouterr().out
+    command = ["show", "rte", "--twins", "--rows", "2", "--model"]
+    assert data.main([*command, "tiny/roberta"]) == 0
+    assert "<s>" in (shown := capsys.readouterr().out)
+    shutil.copytree(models.folder("tiny/roberta"), tmp_path / "hub" / "models" / "some" / "model")
+    assert data.main([*command, "some/model"]) == 0  # found where training finds it
+    assert capsys.readouterr().out == shown.replace("tiny/roberta", "some/model")
+    assert data.main([*command, "some/other"]) == 2
+    assert "error: model 'some/other' cannot be loaded" in capsys.readouterr().err
 
 
 MIRROR = os.environ.get("MUPPET_HUB")

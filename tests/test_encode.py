@@ -287,7 +287,7 @@ def test_a_tree_that_does_not_parse_is_named(tokenizers, tmp_path, monkeypatch):
     bad = [{"tree": "(TOP (S (NN a))"}]
     pq.write_table(pa.Table.from_pylist(bad), place / "train.parquet")
     monkeypatch.setenv("MUPPET_HUB", str(tmp_path))
-    with pytest.raises(UserError, match=r"ptb_sample_parsing \(local/ptb_sample, default\).*never closed"):
+    with pytest.raises(UserError, match=r"\(local/ptb_sample, default\) split train row 0: `tree`, line .*closed"):
         encode(get("ptb_sample_parsing"), "train", tokenizers["roberta"], max_length=32, cap=9)
 
 

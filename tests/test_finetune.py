@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from muppet import paths, tasks
 from muppet.errors import UserError
-from muppet.families import answers, official
+from muppet.families import FAMILIES, answers, official
 from muppet.families.classification import class_map
 from muppet.families.encoded import Part
 from muppet.families.spec import HeadSpec
@@ -194,6 +194,14 @@ def test_a_metric_of_the_hub_is_scored_without_an_interval(tmp_path):
     scores = read(tmp_path / f"{result.id}.json", run).scores
     ours, theirs = (scores[run.task.key(metric=metric)] for metric in metrics)
     assert theirs.value == ours.value and theirs.n == ours.n and theirs.low is theirs.high is theirs.items is None
+
+
+def test_a_metric_of_the_hub_is_not_asked_of_guesses():
+    run = mixture("rte")
+    model, task = MultiTask.load("tiny/roberta"), dataclasses.replace(run.tasks[0], metrics=("accuracy", "evaluate:x"))
+    data = open_split(run, task, "validation", model, Processes(), cap=30, evaluation=True)
+    part = Part(encoded=data, units=subset(data)[0])
+    assert FAMILIES["classification"].trivial(part, part, model.tokenizer).keys() == {"accuracy"}
 
 
 def test_the_pre_finetuned_head_is_used_only_when_asked_for():

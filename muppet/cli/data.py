@@ -210,14 +210,10 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _show_tokens(args: argparse.Namespace, task: Task, split: str, source: Any) -> None:
-    from transformers import AutoTokenizer
-
     from muppet.data.cache import encode
-    from muppet.synthetic import models
+    from muppet.model.pretrained import open_tokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(
-        models.folder(args.model) if args.model.startswith("tiny/") else args.model
-    )
+    tokenizer = open_tokenizer(args.model)
     encoded = encode(task, split, tokenizer, max_length=args.max_length, source=source, cap=args.rows)
     print(f"\ntokens of {args.model}, rows of at most {args.max_length}; cut: {encoded.notes}")
     for row in range(len(encoded.second)):

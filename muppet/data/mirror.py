@@ -64,7 +64,7 @@ def carved(task: Task) -> bool:
 
 
 def configs(where: Path) -> dict[str, dict[str, list[str]]]:
-    """Configuration → split → file patterns, from the README's header (or, without one, from the folders' names)."""
+    """Configuration → split → file patterns, from the README's header; empty without one."""
     readme = where / "README.md"
     if not readme.is_file():
         return {}
@@ -82,12 +82,11 @@ def _header(readme: Path, _changed: int) -> dict[str, dict[str, list[str]]]:
         raise UserError(f"{readme}: its header is not YAML ({str(error).splitlines()[0]}); fix or remove it") from None
     declared: dict[str, dict[str, list[str]]] = {}
     for entry in (header or {}).get("configs", []) if isinstance(header, dict) else []:
+        splits = declared.setdefault(str(entry.get("config_name", "default")), {})
         data = entry.get("data_files", [])
-        data = [{"split": "train", "path": data}] if isinstance(data, str) else data
-        splits = declared[str(entry["config_name"])] = {}
-        for item in data:
-            pattern = item["path"]
-            splits[str(item["split"])] = [pattern] if isinstance(pattern, str) else list(pattern)
+        for item in [data] if isinstance(data, str) else data:  # files without a split are `train`'s
+            split, pattern = ("train", item) if isinstance(item, str) else (str(item["split"]), item["path"])
+            splits.setdefault(split, []).extend([pattern] if isinstance(pattern, str) else pattern)
     return declared
 
 

@@ -12,7 +12,7 @@ from muppet.families.encoded import Encoded, Part
 from muppet.families.layout import Layout
 from muppet.families.roles import Example
 from muppet.families.spec import HeadSpec, check_n
-from muppet.metrics import score
+from muppet.metrics import METRICS, score
 from muppet.tasks.task import FamilyName, Row, Task
 
 Outputs = Mapping[int, Any]  # unit → what the model says of it, see `stages.evaluate.predict`
@@ -112,13 +112,16 @@ class Family(ABC):
         return None
 
     def trivial(self, train: Part, part: Part, tokenizer: Any) -> dict[str, float]:
-        """Metric → score of those guesses on `part`, to stand beside a model's; empty where there are none."""
+        """Metric → score of those guesses on `part`, to stand beside a model's; empty where there are none. By our own
+        metrics alone: one of the Hub may refuse what is no model's, and would take the trained model's result with it.
+        """
         task, chosen = part.encoded.task, part.examples()
         guesses = self.guesses(train, part.encoded, chosen, tokenizer)
         if guesses is None:
             return {}
         references = self.references(part.encoded, chosen)
-        return {metric: score(self.official(metric, task), guesses, references).value for metric in task.metrics}
+        names = {metric: self.official(metric, task) for metric in task.metrics}
+        return {metric: score(name, guesses, references).value for metric, name in names.items() if name in METRICS}
 
     # -- a user's own rows
 

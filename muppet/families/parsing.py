@@ -9,10 +9,10 @@ from muppet import trees
 from muppet.families.encoded import Encoded, Part
 from muppet.families.family import Outputs
 from muppet.families.layout import Layout
-from muppet.families.roles import Drop, Example, text
+from muppet.families.roles import BadRow, Drop, Example, text
 from muppet.families.spec import HeadSpec
 from muppet.families.tagging import Tagging
-from muppet.tasks.task import Row, Task, dataset_name
+from muppet.tasks.task import Row, Task
 
 if TYPE_CHECKING:
     from nltk.tree import Tree
@@ -29,23 +29,24 @@ class Parsing(Tagging):
         tree = text(row["tree"], "tree").strip()
         if not tree:
             raise Drop("empty tree")
-        return {"tree": tree}
+        try:
+            words, pos_tags, tags = trees.example(tree, "`tree`")
+        except trees.TreeError as error:
+            raise BadRow(str(error)) from None
+        return {"tree": tree, "tokens": words, "pos_tags": pos_tags, "tags": tags}
 
     def rows(self, task: Task, example: Example) -> list[list[str]]:
-        return [[" ".join(trees.example(example["tree"], task.name)[0])]]
+        return [[" ".join(example["tokens"])]]
 
     def truth(self, task: Task, example: Example) -> str:
-        words, _, tags = trees.example(example["tree"], task.name)
-        return "  ".join(f"{word}/{tag}" for word, tag in zip(words, tags))
+        return "  ".join(f"{word}/{tag}" for word, tag in zip(example["tokens"], example["tags"]))
 
     def lay_out(self, layout: Layout, batch: list[Example]) -> None:
         """A split's tags are numbered in order of appearance."""
-        name, numbers = dataset_name(layout.task), {tag: i for i, tag in enumerate(layout.tag_names or ())}
-        read = [trees.example(e["tree"], f"{name}, {layout.n_examples + i}") for i, e in enumerate(batch)]
-        sentences = [(words, [numbers.setdefault(tag, len(numbers)) for tag in tags]) for words, _, tags in read]
-        self.lay_words(layout, sentences, list(numbers))
-        sources = zip(batch, read)
-        layout.add_gold([{"tree": e["tree"], "tokens": words, "pos_tags": pos} for e, (words, pos, _) in sources])
+        numbers = {tag: i for i, tag in enumerate(layout.tag_names or ())}
+        tagged = [(e["tokens"], [numbers.setdefault(tag, len(numbers)) for tag in e["tags"]]) for e in batch]
+        self.lay_words(layout, tagged, list(numbers))
+        layout.add_gold([{name: e[name] for name in ("tree", "tokens", "pos_tags")} for e in batch])
 
     def predictions(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]) -> list[Any]:
         gold = encoded.gold()

@@ -7,7 +7,7 @@ An example is a plain dict:
 * span `id, question, context, spans` ((start, end) characters in the context; none: no answer), `gold` (list of texts,
   or of lists of the texts that make up an answer together), `several` (an answer without offset has several places)
 * summarization `source, target`
-* tagging `tokens, tags` (ints); parsing `tree` (bracketed)
+* tagging `tokens, tags` (ints); parsing `tree` (bracketed), `tokens`, `pos_tags` and `tags` (see `muppet.trees`)
 """
 
 from __future__ import annotations

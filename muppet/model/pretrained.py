@@ -20,6 +20,7 @@ ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 ACTIVATION_DROPOUT = ("activation_dropout",)
 # Weights that checkpoints leave out: no head reads the pooler, and sinusoidal positions are a formula.
 LEFT_OUT = ("pooler", "embed_positions")
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what a damaged file of a model raises
 
 
 def find(name: str) -> str:
@@ -54,6 +55,15 @@ def quiet() -> Iterator[None]:
         transformers.logging.set_verbosity(before)
 
 
+def open_tokenizer(name: str) -> Any:
+    """The tokenizer of the model called `name`. Raises UserError when there is none."""
+    try:
+        with quiet():
+            return transformers.AutoTokenizer.from_pretrained(find(name))
+    except DAMAGED as error:
+        raise error if isinstance(error, UserError) else UserError(_not_loaded(name, error)) from None
+
+
 def open_pretrained(
     name: str, hidden: float | None, attention: float | None, activation: float | None
 ) -> tuple[Any, Any, str, dict[str, float]]:
@@ -65,9 +75,9 @@ def open_pretrained(
     with quiet():
         try:
             config = transformers.AutoConfig.from_pretrained(origin)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(origin)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a damaged file of it
+        except DAMAGED as error:
             raise UserError(_not_loaded(name, error)) from None
+        tokenizer = open_tokenizer(name)
         if type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder:
             raise UserError(f"model {name!r} ({config.model_type}) is neither an encoder nor an encoder–decoder")
         own = _set_dropout(config, hidden, attention, activation)
