@@ -230,6 +230,26 @@ def test_a_folder_with_something_else_in_it_is_never_written_over(tmp_path, caps
     assert [place.name for place in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_a_shared_head_asks_of_a_row_what_all_of_its_datasets_had(tmp_path, capsys):
+    """RACE has a context and a question, CommonsenseQA a question alone, HellaSwag a context alone."""
+    given = ["prefinetune", "--model", "tiny/roberta", "--tasks", "race,commonsense_qa,hellaswag", "--updates", "1"]
+    out = ["--out", str(tmp_path / "out")]
+    assert main([*given, *out, *SMALL]) == 0
+    capsys.readouterr()
+    rows = [{"context": "a b ."}, {"question": "c ?"}, {"context": "a b .", "question": "c ?"}, {}]
+    lines = [json.dumps(row | {"choices": ["x", "y z"]}) + "\n" for row in rows]
+    (tmp_path / "rows.jsonl").write_text("".join(lines[:3]))
+    assert main(["predict", "--model", out[1], str(tmp_path / "rows.jsonl")]) == 0
+    together = capsys.readouterr().out.splitlines()
+    for line, answer in zip(lines[:3], together, strict=True):  # each by itself says the same
+        (tmp_path / "rows.jsonl").write_text(line)
+        assert main(["predict", "--model", out[1], str(tmp_path / "rows.jsonl")]) == 0
+        assert json.loads(capsys.readouterr().out)["scores"] == pytest.approx(json.loads(answer)["scores"], abs=1e-3)
+    (tmp_path / "rows.jsonl").write_text(lines[3])
+    assert main(["predict", "--model", out[1], str(tmp_path / "rows.jsonl")]) == 2
+    assert "rows.jsonl line 1: missing text" in capsys.readouterr().err
+
+
 def test_the_head_is_asked_for_when_there_are_several(pretrained, tmp_path, capsys):
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}')
     assert main(["predict", "--model", str(pretrained), str(tmp_path / "rows.jsonl")]) == 2

@@ -32,7 +32,8 @@ class RowFormat:
     """How the rows were read that a head was trained on: what rows to come must be like."""
 
     max_length: int  # tokens
-    roles: tuple[str, ...]  # those that were read
+    roles: tuple[str, ...]  # those that were read of every dataset
+    sometimes: tuple[str, ...] = ()  # and of some
     columns: tuple[tuple[str, str], ...] = ()  # (role, column) of its dataset
     blank: str | None = None  # see `Task.blank`
 
@@ -40,15 +41,18 @@ class RowFormat:
 def row_formats(trained: Sequence[tuple[str, Task, Sequence[str]]], max_length: int) -> dict[str, RowFormat]:
     """The format of each head, given (its key, a task that trains it, the roles of that task's rows).
 
-    What several tasks do not share is left out.
+    Columns and blanks that several tasks do not share are left out.
     """
     formats: dict[str, RowFormat] = {}
     for key, task, roles in trained:
         known = formats.get(key)
         same = known is None or known.columns == task.columns
+        every = {*roles} & {*known.roles} if known else {*roles}
+        some = {*roles, *known.roles, *known.sometimes} - every if known else set()
         formats[key] = RowFormat(
             max_length=max_length,
-            roles=tuple(sorted({*roles, *(known.roles if known else ())})),
+            roles=tuple(sorted(every)),
+            sometimes=tuple(sorted(some)),
             columns=task.columns if same else (),
             blank=task.filled if known is None or known.blank == task.filled else None,
         )

@@ -264,4 +264,5 @@ class MultiTask(Encoder):
 
 def _row_format(plain: dict[str, Any]) -> RowFormat:
     columns = tuple((role, column) for role, column in plain["columns"])
-    return RowFormat(**(plain | {"roles": tuple(plain["roles"]), "columns": columns}))
+    roles = {name: tuple(plain.get(name, ())) for name in ("roles", "sometimes")}
+    return RowFormat(**(plain | roles | {"columns": columns}))

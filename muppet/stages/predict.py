@@ -90,7 +90,7 @@ def _unknown(family: Family, rows: Sequence[tuple[int, Row]], length: int) -> Ro
 def _roles(family: Family, like: RowFormat, row: Row) -> Row:
     """What the head reads of a row, by role or by its dataset's columns. Raises BadRow for a row of another kind."""
     columns = dict(like.columns)
-    wanted = [*family.asks, *(role for role in family.may_ask if role in like.roles)]
+    wanted = [*family.asks, *(role for role in family.may_ask if role in (*like.roles, *like.sometimes))]
     given: Row = {}
     for role in wanted:
         value = row.get(role)
@@ -99,7 +99,7 @@ def _roles(family: Family, like: RowFormat, row: Row) -> Row:
                 value = column(row, columns[role])
         if value is None and role == "choices":
             value = numbered(row) or numbered({r: row.get(c) for r, c in columns.items()}) or None
-        if value is None:
+        if value is None and role not in like.sometimes:
             raise BadRow(f"no {role!r}, which {family.name} rows of this head need; it has {sorted(row)}")
         given[role] = listed(value) if role in ("choices", "tokens") else value
     if extra := [role for role in family.may_ask if role not in wanted and row.get(role) is not None]:
