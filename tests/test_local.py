@@ -14,7 +14,7 @@ import pytest
 from muppet import paths
 from muppet.errors import UserError
 from muppet.runs import parent, run_id
-from studies.kit.launch import local
+from studies.kit.launch import crew, local
 from studies.kit.launch.plan import plan
 from studies.kit.ledger.folder import failures, result_path
 from tests.kit import PARENT, child, finish, small_study
@@ -179,6 +179,6 @@ def test_gpus_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_run_names_itself_as_its_first_cell() -> None:
-    labels = local._labels(made())
+    labels = crew.labels(made())
     assert labels[run_id(child(init="tiny/roberta"))] == "RoBERTa-B / RTE seed 0"
     assert labels[run_id(PARENT)] == "pre-finetuning tiny/roberta on 2 datasets"
