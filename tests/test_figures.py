@@ -1,11 +1,15 @@
 """Figures: the plotted data are the cells, what is missing is said, and the same cells give the same bytes."""
 
+import math
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from muppet.errors import UserError
+from muppet.runs import parent
+from muppet.tasks import COPIES
+from studies.kit.load import load_studies
 from studies.kit.study import Cell, Study
 from studies.pages import figures
 
@@ -111,6 +115,34 @@ def test_the_figure_shows_the_measured_values_and_the_base(tmp_path: Path) -> No
     curve = next(line for line in panel.lines if len(line.get_xdata()) == len(SCALES))
     assert list(curve.get_xdata()) == list(SCALES) and list(curve.get_ydata()) == pytest.approx([54, 55, 56, 57])
     assert any(list(line.get_ydata()) == pytest.approx([54, 54]) for line in panel.lines), "the base model's line"
+
+
+def test_nothing_is_drawn_through_a_point_that_is_not_measured_and_what_the_profile_lacks_is_not_drawn() -> None:
+    cells = frame(CURVE)
+    cells.loc[1, ["state", "value", "low", "high"]] = ["pending", None, None, None]
+    cells.loc[2, ["state", "value", "low", "high"]] = ["not in this profile", None, None, None]
+    panel = figures.draw(CURVE, "smoke", figures.plotted(CURVE, cells)).axes[0]
+    line = next(one for one in panel.lines if len(one.get_xdata()) == 3)
+    assert list(line.get_xdata()) == [0, 10, 40] and [math.isnan(y) for y in line.get_ydata()] == [False, True, False]
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["0", "10", "40"]
+    text = figures.missing(figures.plotted(CURVE, cells)).replace(figures.NO_BREAK, " ")
+    rest = "not in this profile, or not distinguishable there: 1 of the points."
+    assert text == f"6 of 7 points measured. pending: RTE (10 sets). {rest}"
+
+
+def test_a_point_is_labelled_by_the_datasets_that_it_holds_and_no_whisker_leaves_the_range() -> None:
+    study = load_studies("mini", ["figure3"])["figure3"]
+    cells = frame(study).assign(high=1.7, low=-0.3)
+    points = figures.plotted(study, cells)
+    assert points["high"].max() == 1 and points["low"].min() == 0
+    for cell, (_, line) in zip(study.cells, points.iterrows(), strict=True):
+        start = parent(cell.runs[0]) if cell.runs else None
+        held = {COPIES.get(task.name, task.name) for task in start.tasks} if start else set()
+        assert line["sets"] == len(held) or not cell.runs
+    cells.loc[[not cell.runs for cell in study.cells], "state"] = "not in this profile"
+    panel = figures.draw(study, "mini", figures.plotted(study, cells)).axes[0]
+    labels = [text.get_text() for text in panel.get_yticklabels()]
+    assert labels == [f"{sets:g}" for sets in dict.fromkeys(points["sets"].dropna())]
 
 
 def test_bars_state_why_they_are_absent() -> None:

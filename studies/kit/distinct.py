@@ -32,7 +32,7 @@ def distinct(study: Study) -> Study:
     earlier: dict[Hashable, list[Cell]] = {}
     for cell in study.cells:
         if cell.runs and study.kind in ("curve", "bars"):
-            cell = replace(cell, x=_sets(cell.runs[0]))
+            cell = replace(cell, x=sets(cell.runs[0]))
         arms = earlier.setdefault((cell.row if study.kind == "curve" else cell.column, cell.score), [])
         if any(_alike(cell, other) for other in arms):
             cell = replace(cell, runs=(), honest=(), why=SAME)
@@ -42,7 +42,7 @@ def distinct(study: Study) -> Study:
     return replace(study, cells=tuple(cells))
 
 
-def _sets(run: Run) -> float:
+def sets(run: Run) -> float:
     """How many datasets `run`'s pre-finetuning really holds: a second entry of the same rows (P4, P5) is none."""
     start = parent(run)
     names = {task.name for task in start.tasks} if start else set()

@@ -20,7 +20,10 @@ import pandas as pd
 from muppet import paths
 from muppet.errors import UserError
 from muppet.paths import make_folder, write_text
+from studies.kit import distinct
+from studies.kit.ledger.intervals import bounds
 from studies.kit.study import Study
+from studies.pages.cells import SILENT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,10 +50,7 @@ STYLE = {
 }
 NO_BREAK = "\u00a0"
 MARKERS = ("o", "s", "D", "^", "v")
-LEGEND = (
-    "mean over runs; band: 95 % over runs\nand evaluation examples, from three runs\n"
-    "across: datasets in pre-finetuning\n× not measured"
-)
+WHISKERS = "Means over runs; whiskers: 95 % over runs and evaluation examples, from three runs."
 CSV_COLUMNS = (
     "row column x metric state value low high n seeds_done seeds_total protocol".split()
 )  # fractions of 1, as everywhere but on paper
@@ -63,7 +63,14 @@ def render(study: Study, profile: str, frame: pd.DataFrame, root: Path = Path("f
     pdf, png, csv = (stem.with_suffix(ending) for ending in (".pdf", ".png", ".csv"))
     table = points.to_csv(index=False, columns=list(CSV_COLUMNS), lineterminator="\n")
     mark = paths.cache() / f"drawn-{profile}-{study.name}.txt"
-    inputs = (profile, study.title, study.kind, shrunk(study), table, Path(__file__).read_text(encoding="utf-8"))
+    inputs = (
+        profile,
+        study.title,
+        study.kind,
+        shrunk(study, points),
+        table,
+        Path(__file__).read_text(encoding="utf-8"),
+    )
     if not (mark.exists() and mark.read_text(encoding="utf-8") == _stamp(inputs, pdf, png)):  # drawing takes seconds
         figure = draw(study, profile, points)
         make_folder(stem.parent)
@@ -81,41 +88,64 @@ def png(study: Study, profile: str, frame: pd.DataFrame) -> bytes:
 
 
 def plotted(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
-    """The points of the figure: one row a cell in declared order, with its `x`; unmeasured ones have no value."""
-    places = {(cell.row, cell.column): (index, cell.x) for index, cell in enumerate(study.cells)}
-    keys = list(zip(frame["row"], frame["column"], strict=True))
-    points = frame.assign(x=[places[key][1] for key in keys], _order=[places[key][0] for key in keys])
+    """The points of the figure: one row a cell in declared order, with its `x` and how many datasets its pre-finetuning
+    really holds (`sets`); unmeasured ones have no value, and no interval leaves the metric's range."""
+    places = {
+        (cell.row, cell.column): (cell.x, distinct.sets(cell.runs[0]) if cell.runs else None, index)
+        for index, cell in enumerate(study.cells)
+    }
+    found = zip(*(places[key] for key in zip(frame["row"], frame["column"], strict=True)), strict=True)
+    points = frame.assign(**dict(zip(("x", "sets", "_order"), found, strict=True)))
     points = (
         points.sort_values("_order", kind="stable").drop_duplicates(["row", "column", "metric"]).reset_index(drop=True)
     )
-    points[["x", "value", "low", "high"]] = points[["x", "value", "low", "high"]].astype(float)
+    numbers = ["x", "sets", "value", "low", "high"]
+    points[numbers] = points[numbers].astype(float)
+    ends = [bounds(metric) for metric in points["metric"]]
+    points["low"] = points["low"].clip(lower=[low for low, _ in ends])
+    points["high"] = points["high"].clip(upper=[high for _, high in ends])
     return points
 
 
+def held(points: pd.DataFrame) -> pd.DataFrame:
+    """The points that the profile has, measured or not."""
+    return points[~points["state"].isin([*SILENT, distinct.SAME])]
+
+
 def missing(points: pd.DataFrame) -> str:
-    """What the figure lacks, in one sentence; empty when every point is there."""
-    absent = points[points["value"].isna()]
-    if absent.empty:
-        return ""
-    parts = []
+    """What the figure lacks, in a sentence or two; empty when every point is there."""
+    shown = held(points)
+    absent, parts = shown[shown["value"].isna()], []
     for state, group in absent.groupby("state", sort=True):
         places = [
             f"{row} ({', '.join(columns) if len(columns) <= 4 else f'{len(columns)} points'})".replace(" ", NO_BREAK)
             for row, columns in ((row, list(cells["column"])) for row, cells in group.groupby("row", sort=False))
         ]
-        shown = "; ".join(places[:6]) + (f"; and {len(places) - 6} more rows" if len(places) > 6 else "")
-        parts.append(f"{state}: {shown}")
-    return f"{len(points) - len(absent)} of {len(points)} points measured. " + ". ".join(parts) + "."
+        rest = f"; and {len(places) - 6} more rows" if len(places) > 6 else ""
+        parts.append(f"{state}: {'; '.join(places[:6])}{rest}")
+    if parts:
+        parts.insert(0, f"{len(shown) - len(absent)} of {len(shown)} points measured")
+    if len(shown) < len(points):
+        gone = [
+            name.rpartition(" | ")[2].replace(" ", NO_BREAK)
+            for way in ("row", "column")
+            for name in dict.fromkeys(points[way])
+            if name not in set(shown[way])
+        ]
+        named = ", ".join(dict.fromkeys(gone)) or f"{len(points) - len(shown)} of the points"
+        parts.append(f"not in this profile, or not distinguishable there: {named}")
+    return ". ".join(parts) + "." * bool(parts)
 
 
-def shrunk(study: Study) -> str:
-    """Which mixtures hold fewer datasets than their name says, since the profile lacks some; empty when none does."""
+def shrunk(study: Study, points: pd.DataFrame) -> str:
+    """Which mixtures hold fewer datasets than their name says; empty when none does."""
     if study.kind == "bars":
-        held = {cell.x for cell in study.cells if cell.x and cell.runs}
-        return f"At this profile the mixtures hold {max(held):g} datasets." if held else ""
-    points = {cell.column: cell.x or 0 for cell in study.cells if cell.runs and study.kind == "curve"}
-    fewer = [f"{x:g} of {name}" for name, x in points.items() if x < int(name.split()[0])]
-    return f"At this profile the mixtures hold {', '.join(fewer)}.".replace(" sets", "") if fewer else ""
+        most = held(points)["sets"].max()
+        return f"The mixtures hold {most:g} datasets." if most > 0 else ""
+    names = points["column" if study.kind == "curve" else "row"].str.rpartition(" | ")[2]
+    counts = dict(zip(names, points["sets"], strict=True))
+    fewer = [f"{sets:g} for {name}" for name, sets in counts.items() if sets < int(name.split()[0])]
+    return f"Mixtures with fewer datasets than the paper's name for them: {', '.join(fewer)}." if fewer else ""
 
 
 def draw(study: Study, profile: str, points: pd.DataFrame) -> Figure:
@@ -129,7 +159,7 @@ def draw(study: Study, profile: str, points: pd.DataFrame) -> Figure:
     with _style():
         figure = Figure()
         if points["value"].notna().any():
-            kinds[study.kind](figure, points, seaborn.color_palette("colorblind"))
+            kinds[study.kind](figure, held(points), seaborn.color_palette("colorblind"))
         else:
             figure.set_size_inches(7.2, 2.6)
             figure.text(0.5, 0.5, "No point is measured yet.", ha="center", va="center", fontsize=13, color=MUTED)
@@ -142,7 +172,8 @@ def draw(study: Study, profile: str, points: pd.DataFrame) -> Figure:
             fontweight="bold",
             y=1 + 0.12 / height,
         )
-        text = f"{missing(points)} {shrunk(study)}".strip()
+        key = WHISKERS if study.kind != "heatmap" and points["low"].notna().any() else ""
+        text = " ".join(filter(None, (missing(points), shrunk(study, points), key)))
         note = "\n".join(textwrap.wrap(text, int(figure.get_size_inches()[0] * 15)))
         if note:
             figure.text(0.01, -0.08 / height, note, ha="left", va="top", fontsize=7.5, color="#8a3b00")
@@ -161,7 +192,8 @@ def _style() -> Iterator[None]:
 
 
 def _curves(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> None:
-    """A panel per row: score over x, the base model (x = 0) as a line, the interval of the mean as a band."""
+    """A panel per row: score over x, the base model (x = 0) as a line, whiskers for the interval of the mean.
+    Nothing is drawn through a point that is not measured."""
     rows = list(dict.fromkeys(points["row"]))
     columns = min(3, len(rows))
     lines = -(-len(rows) // columns)
@@ -169,8 +201,8 @@ def _curves(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> Non
     grid = figure.subplots(lines, columns, squeeze=False)
     for axes, row in zip(grid.flat, rows, strict=False):
         colour, marker = palette[rows.index(row) % len(palette)], MARKERS[rows.index(row) % len(MARKERS)]
-        every = points[points["row"] == row]
-        cells = every[every["value"].notna()].sort_values("x")
+        every = points[points["row"] == row].sort_values("x", kind="stable")
+        cells = every[every["value"].notna()]
         base = cells[cells["x"] == 0]
         if len(base):
             axes.axhline(100 * base["value"].iloc[0], color=MUTED, linestyle=(0, (4, 3)), linewidth=1.1, zorder=1)
@@ -184,10 +216,19 @@ def _curves(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> Non
                 fontsize=7,
                 color=MUTED,
             )
-        axes.fill_between(cells["x"], 100 * cells["low"], 100 * cells["high"], color=colour, alpha=0.15, linewidth=0)
-        axes.plot(cells["x"], 100 * cells["value"], color=colour, marker=marker, markersize=4.5, linewidth=1.6)
+        axes.errorbar(
+            every["x"],
+            100 * every["value"],
+            yerr=_whiskers(every),
+            color=colour,
+            marker=marker,
+            markersize=4.5,
+            linewidth=1.6,
+            elinewidth=0.9,
+            capsize=2,
+        )
         axes.set_title(f"{row} ({cells['metric'].iloc[0] if len(cells) else every['metric'].iloc[0]})", loc="left")
-        axes.set_xticks(every["x"], [_tick(column) for column in every["column"]])
+        axes.set_xticks(every["x"], [_tick(x, column) for x, column in zip(every["x"], every["column"], strict=True)])
         _at_most_100(axes)
         margin = 0.04 * max(every["x"].max() - every["x"].min(), 1)
         axes.set_xlim(every["x"].min() - margin, every["x"].max() + margin)
@@ -201,7 +242,6 @@ def _curves(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> Non
             axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center", color=FAINT)
     for axes in list(grid.flat)[len(rows) :]:
         axes.axis("off")
-        axes.text(0, 0.9, LEGEND, transform=axes.transAxes, va="top", fontsize=8, color=MUTED, linespacing=1.6)
     figure.tight_layout(h_pad=1.4, w_pad=1.2)
 
 
@@ -282,9 +322,12 @@ def _heatmaps(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> N
     names = points["row"].str.split(" | ", regex=False, expand=True)
     datasets = list(dict.fromkeys(names[0]))
     columns = list(dict.fromkeys(points["column"]))
-    figure.set_size_inches(max(4.5, 0.62 * len(columns) + 1.2), (0.36 * names[1].nunique() + 1.0) * len(datasets))
+    figure.set_size_inches(max(6.6, 0.62 * len(columns) + 1.2), (0.36 * names[1].nunique() + 1.0) * len(datasets))
     for axes, dataset in zip(figure.subplots(len(datasets), 1, squeeze=False).flat, datasets, strict=True):
-        cells = points[names[0] == dataset].assign(scale=names[1].str.replace(" sets", ""))
+        plain = names[1].str.replace(" sets", "")  # its name, where no run says how many datasets there are
+        cells = points[names[0] == dataset].assign(
+            scale=points["sets"].map("{:g}".format).where(points["sets"].notna(), plain)
+        )
         table = 100 * cells.pivot(index="scale", columns="column", values="value").reindex(
             index=list(dict.fromkeys(cells["scale"])), columns=columns
         )
@@ -308,7 +351,7 @@ def _heatmaps(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> N
         axes.grid(visible=False)
         axes.set_title(dataset, loc="left")
         axes.set_xlabel("share of the fine-tuning data")
-        axes.set_ylabel("datasets in pre-finetuning")
+        axes.set_ylabel("distinct datasets in pre-finetuning")
         axes.tick_params(axis="both", length=0, rotation=0, labelsize=8)
     figure.tight_layout(h_pad=1.5)
 
@@ -318,10 +361,10 @@ def _at_most_100(axes: Axes) -> None:
     axes.set_ylim(top=min(axes.get_ylim()[1], 101))
 
 
-def _tick(name: str) -> str:
-    """`34` for `34 sets`; the last point's name stands a line lower, beside its neighbour's."""
-    count, _, rest = name.replace(" sets", "").partition(" (")
-    return f"\n{rest.rstrip(')')}" if rest else count
+def _tick(x: float, name: str) -> str:
+    """How many datasets; the last point's number stands a line lower, beside its neighbour's."""
+    rest = name.partition(" (")[2].rstrip(")")
+    return f"\n{x:g} ({rest})" if rest else f"{x:g}"
 
 
 def _whiskers(cells: pd.DataFrame) -> list[pd.Series] | None:
