@@ -143,6 +143,9 @@ def test_a_point_is_labelled_by_the_datasets_that_it_holds_and_no_whisker_leaves
     panel = figures.draw(study, "mini", figures.plotted(study, cells)).axes[0]
     labels = [text.get_text() for text in panel.get_yticklabels()]
     assert labels == [f"{sets:g}" for sets in dict.fromkeys(points["sets"].dropna())]
+    whole = load_studies("smoke", ["figure3"])["figure3"]  # 40 entries and 38 are the same number of datasets
+    panel = figures.draw(whole, "smoke", figures.plotted(whole, frame(whole))).axes[0]
+    assert [text.get_text() for text in panel.get_yticklabels()][-2:] == ["38", "38 (each once)"]
 
 
 def test_bars_state_why_they_are_absent() -> None:

@@ -174,6 +174,39 @@ def test_a_cell_opens_its_runs_and_escape_gives_the_focus_back(browser, full: Pa
     assert not panel.is_displayed() and driver.switch_to.active_element == button
 
 
+def test_a_cell_has_an_address_and_the_address_opens_it(browser, full: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    driver = browser(full)
+    button = cell(driver, "table3", "RoBERTa-B + MUPPET", 2)
+    button.click()
+    link = driver.current_url
+    assert link.endswith("#smoke/table3/RoBERTa-B%20%2B%20MUPPET/RTE/accuracy")
+    press(driver, Keys.ESCAPE)
+    assert "#" not in driver.current_url
+    driver.get("about:blank")
+    driver.get(link)
+    panel = driver.find_element("id", "panel")
+    assert panel.is_displayed() and "RoBERTa-B + MUPPET · RTE · accuracy" in panel.text
+    assert driver.get_log("browser") == []
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_table_3_fits_a_desk_and_its_further_columns_unfold(browser, full: Path, width: int) -> None:
+    driver = browser(full, width)
+    table = driver.find_element("css selector", "#table3 .scroll")
+
+    def over() -> int:
+        return driver.execute_script("return arguments[0].scrollWidth - arguments[0].clientWidth", table)
+
+    heads = driver.find_elements("css selector", "#table3 th.beyond")
+    assert (width < 500 or over() <= 0) and heads and not any(head.is_displayed() for head in heads)
+    assert driver.find_element("css selector", "#table3 thead .pair").is_displayed() == (width > 1000)
+    driver.find_element("css selector", "[data-fold=table3]").click()
+    assert all(head.is_displayed() for head in heads) and over() > 0
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+
+
 def test_the_keyboard_walks_the_cells_and_the_focus_is_seen(browser, full: Path) -> None:
     from selenium.webdriver.common.keys import Keys
 
@@ -205,6 +238,7 @@ def test_filter_and_sort(browser, full: Path) -> None:
     driver.find_element("id", "filter").send_keys("MT-DNN")
     shown = [row.text for row in driver.find_elements("css selector", "#table3 tbody tr") if row.is_displayed()]
     assert len(shown) == 1 and shown[0].startswith("MT-DNN")
+    assert "cells and 0 claims match" in driver.find_element("id", "count").text
     driver.find_element("id", "filter").send_keys("\ue003" * 6)  # backspace
     driver.find_element("css selector", "#table3 thead th:nth-child(4) button").click()
     head = driver.find_element("css selector", "#table3 thead th:nth-child(4)")

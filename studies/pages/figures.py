@@ -324,13 +324,12 @@ def _heatmaps(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> N
     columns = list(dict.fromkeys(points["column"]))
     figure.set_size_inches(max(6.6, 0.62 * len(columns) + 1.2), (0.36 * names[1].nunique() + 1.0) * len(datasets))
     for axes, dataset in zip(figure.subplots(len(datasets), 1, squeeze=False).flat, datasets, strict=True):
-        plain = names[1].str.replace(" sets", "")  # its name, where no run says how many datasets there are
-        cells = points[names[0] == dataset].assign(
-            scale=points["sets"].map("{:g}".format).where(points["sets"].notna(), plain)
-        )
+        cells = points[names[0] == dataset].assign(scale=names[1])
         table = 100 * cells.pivot(index="scale", columns="column", values="value").reindex(
             index=list(dict.fromkeys(cells["scale"])), columns=columns
         )
+        sets = cells.groupby("scale")["sets"].max()
+        table.index = [_tick(sets[name], name).strip() for name in table.index]
         axes.set_facecolor("#f1f2f4")
         if table.notna().any(axis=None):
             seaborn.heatmap(
@@ -361,10 +360,12 @@ def _at_most_100(axes: Axes) -> None:
     axes.set_ylim(top=min(axes.get_ylim()[1], 101))
 
 
-def _tick(x: float, name: str) -> str:
-    """How many datasets; the last point's number stands a line lower, beside its neighbour's."""
-    rest = name.partition(" (")[2].rstrip(")")
-    return f"\n{x:g} ({rest})" if rest else f"{x:g}"
+def _tick(sets: float, name: str) -> str:
+    """How many datasets (where no run says it, its name's); the last point's number stands a line lower, beside its
+    neighbour's."""
+    count, _, rest = name.replace(" sets", "").partition(" (")
+    count = count if pd.isna(sets) else f"{sets:g}"
+    return f"\n{count} ({rest}" if rest else count
 
 
 def _whiskers(cells: pd.DataFrame) -> list[pd.Series] | None:

@@ -140,10 +140,11 @@ def show(planned: Plan, facts: Mapping[str, Any]) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table(title=f"plan, profile {planned.profile}", title_justify="left")
+    table = Table(title=f"plan, profile {planned.profile}", title_justify="left", box=None, padding=(0, 1, 0, 0))
     seen = [state for state in STATES if facts[state]]
     for head in ("artefact", "cells", "runs", "shared", *seen, "to spend"):
-        table.add_column(head, justify="left" if head == "artefact" else "right", no_wrap=True)
+        first = head == "artefact"  # whole at any width
+        table.add_column(head, justify="left" if first else "right", no_wrap=True, min_width=13 if first else None)
     for name, row in facts["artefacts"].items():
         cells = [row["cells"], row["runs"], row["shared"], *(row.get(state, 0) for state in seen)]
         table.add_row(name, *map(str, cells), hours(row["seconds"]))

@@ -186,7 +186,7 @@ def show(studies: Iterable[Study], runs: Mapping[str, Run], profile: str, *, as_
         print(json.dumps(said | {"runs": listed}, indent=1))
         return 0
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
     console = Console()
@@ -196,7 +196,8 @@ def show(studies: Iterable[Study], runs: Mapping[str, Run], profile: str, *, as_
     for node, why in bad.items():
         console.print(Text(f"node {node} is left out: {why}", style="yellow"), soft_wrap=True)
     there = [word for word in COLOURS if any(count[word] for count in counts.values())]
-    table = Table("artefact", *there, title=f"profile {profile}", title_justify="left", box=None)
+    names = Column("artefact", no_wrap=True, min_width=max(map(len, counts), default=0))
+    table = Table(names, *there, title=f"profile {profile}", title_justify="left", box=None, padding=(0, 1, 0, 0))
     for name, count in counts.items():
         table.add_row(name, *(f"[{COLOURS[word]}]{count[word]}[/]" if count[word] else "·" for word in there))
     console.print(table)

@@ -148,6 +148,17 @@ function runsPart(cell, mine) {
   return parts;
 }
 
+// A cell's link: #profile/study/row/column/metric.
+const address = (cell) => "#" + [profile, cell.study, cell.row, cell.column, cell.metric].map(encodeURIComponent).join("/");
+function follow() {
+  const [name, ...place] = location.hash.slice(1).split("/").map(decodeURIComponent);
+  const index = data.cells.findIndex((cell) => [cell.study, cell.row, cell.column, cell.metric].join("/") === place.join("/"));
+  const choice = $$("input[name=profile]").find((input) => input.value === name);
+  if (index < 0 || !choice) return;
+  choice.checked = true; profile = name; refresh();
+  open(index, $(`.cell[data-cell="${index}"]`));
+}
+
 function open(index, opener) {
   const cell = data.cells[index], mine = ours(cell), side = relation(cell);
   const released = cell.released === null ? null : ours(data.cells[cell.released]);
@@ -172,7 +183,8 @@ function open(index, opener) {
   if (!mine.runs.length && cell.shape !== "paper only") body.push(list([["runs declared", mine.declared ?? ""], ["searched", mine.search]]));
   $("#panel-body").replaceChildren(...body);
   const panel = $("#panel");
-  panel.onclose = () => opener?.focus();
+  history.replaceState(null, "", address(cell));
+  panel.onclose = () => { history.replaceState(null, "", location.pathname + location.search); opener?.focus(); };
   if (!panel.open) panel.showModal();
   panel.scrollTop = 0;
 }
@@ -194,6 +206,7 @@ document.addEventListener("click", (event) => {
   if (!target) return;
   if (target.dataset.cell) open(Number(target.dataset.cell), target);
   else if (target.dataset.sort) sort(target);
+  else if (target.dataset.fold) target.setAttribute("aria-expanded", String(!$("#" + target.dataset.fold).classList.toggle("folded")));
   else if (target.dataset.points) points(target.dataset.points);
   else if (target.id === "close") $("#panel").close();
   else if (target.id === "theme") {
@@ -214,4 +227,6 @@ $$("input[name=profile]").forEach((input) => input.addEventListener("change", ()
 $("#filter").addEventListener("input", apply);
 $("#state").addEventListener("change", apply);
 try { if (localStorage.theme) root.dataset.theme = localStorage.theme; } catch { /* as above */ }
+addEventListener("hashchange", follow);
 refresh();
+follow();

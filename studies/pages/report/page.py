@@ -106,6 +106,7 @@ def table(ledger: Ledger, study: Study) -> dict[str, Any]:
     return {
         "study": study,
         "short": head if title else study.title,
+        "beyond": len(set(columns) & set(study.beyond)),
         "columns": [{"name": column, "beyond": column in study.beyond} for column in columns],
         "rows": [{"name": row, "cells": [place.get((row, column), []) for column in columns]} for row in rows],
     }
