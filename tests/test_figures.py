@@ -59,6 +59,7 @@ def frame(study: Study, measured: int | None = None) -> pd.DataFrame:
         rows.append(
             {"study": study.name, "row": cell.row, "column": cell.column, "metric": cell.metric, "protocol": "paper"}
             | {"state": "measured" if there else "pending", "seeds_done": 5 * there, "seeds_total": 5, "paper": None}
+            | {"machine": "bf16, cpu" if there else ""}
             | {"value": value if there else None, "n": 277 if there else None, "difference": None}
             | {name: value + step if there else None for name, step in STEPS.items()}
         )

@@ -11,8 +11,9 @@ from muppet.result import Score, read, write
 from muppet.runs import Finetune
 from studies.kit import decisions
 from studies.kit.ledger.folder import result_path
+from studies.kit.ledger.profile import open_profile
 from studies.kit.load import load_studies
-from studies.pages import claims, reproduction, small
+from studies.pages import claims, reproduction, small, tables
 from studies.recipes import TABLE7, TABLE8
 from tests.made_results import write_results
 
@@ -73,11 +74,16 @@ def test_the_small_study_s_effects_are_those_of_its_results_and_a_loss_is_a_loss
     key, table3 = "rte/validation/accuracy", load_studies("mini", ["table3"])["table3"]
     arms = [table3.only(f"{row}/RTE").runs().values() for row in ("RoBERTa-B", "RoBERTa-B + MUPPET")]
     plain, ours = ([run for run in arm if isinstance(run, Finetune)] for arm in arms)
+    for run in plain:
+        one = read(result_path("mini", run))
+        write(replace(one, cost=one.cost | {"precision": "bf16"}), result_path("mini", run))
     for run in ours:  # forty points below what was made up for the plain ones
         path = result_path("mini", run)
         value = read(result_path("mini", plain[0])).scores[key].value - 0.4
         score = Score(value=value, n=200, low=value - 0.03, high=value + 0.03)
-        write(replace(read(path), scores={name: score for name in read(path).scores}), path)
+        one = read(path)
+        cost = one.cost | {"precision": "fp32"}
+        write(replace(one, scores=dict.fromkeys(one.scores, score), cost=cost), path)
     means = [fmean(read(result_path("mini", run)).scores[key].value for run in arm) for arm in (plain, ours)]
     text = section(reproduction.render(("mini",)))
     row = next(line for line in text.splitlines() if line.startswith("| RTE "))
@@ -86,3 +92,16 @@ def test_the_small_study_s_effects_are_those_of_its_results_and_a_loss_is_a_loss
     assert float(cells[3]) == pytest.approx(100 * (means[1] - means[0]), abs=0.005)
     assert f"{len(runs):,} of {len(runs):,} runs are done" in text
     assert re.search(r"^- C1, .*: \*\*CONTRADICTED\*\*", text, re.M) and "RTE of RoBERTa-B" in text
+    assert "table3 RoBERTa-B + MUPPET / RTE (fp32, cpu; its base bf16, cpu)" in text
+    table = tables.markdown(table3, "mini", open_profile("mini").frame("table3"))
+    assert (
+        table.count("fp32, cpu (its base: bf16, cpu)") == 1
+        and table.count("bf16, cpu<") + table.count("bf16, cpu ") == 1
+    )
+    old = f"before {reproduction.MARKS[0]}\nold\n{reproduction.MARKS[1]} after"
+    screen = reproduction.with_first_screen(old, ("mini",))
+    assert screen.startswith("before ") and screen.endswith(" after") and "old" not in screen
+    assert f"78.7 → {cells[1]}" in screen and f"87.8 → {cells[2]}" in screen and f"**{cells[3]}**" in screen
+    assert "(figures/mini/figure2.png)" in screen
+    empty = reproduction.with_first_screen(old, ("base",))  # nothing is measured there, and it is no small study
+    assert empty == old

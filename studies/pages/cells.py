@@ -22,6 +22,7 @@ class Mark:
 
     bold: bool = False  # better than the base of its row
     underline: bool = False  # the best of its column
+    control: str = ""  # what its row's base was computed in and on, where that is something else
 
 
 def blocks(study: Study) -> list[tuple[str, list[str]]]:
@@ -86,7 +87,12 @@ def marked(study: Study, frame: pd.DataFrame, of: str = "value") -> dict[tuple[s
         if better and cells:
             better = surely_above(cells[row, column], cells[study.base[row], column])
         alone = (known.index.get_level_values("column") == column).sum() == 1
-        marks[row, column] = Mark(bold=bool(better), underline=bool(not alone and value == best[column]))
+        other = cells[study.base[row], column]["machine"] if cells and base is not None else ""
+        marks[row, column] = Mark(
+            bold=bool(better),
+            underline=bool(not alone and value == best[column]),
+            control=other if cells and other != cells[row, column]["machine"] else "",
+        )
     return marks
 
 

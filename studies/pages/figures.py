@@ -52,7 +52,7 @@ NO_BREAK = "\u00a0"
 MARKERS = ("o", "s", "D", "^", "v")
 WHISKERS = "Means over runs; whiskers: 95 % over runs and evaluation examples, from three runs."
 CSV_COLUMNS = (
-    "row column x metric state value low high n seeds_done seeds_total protocol".split()
+    "row column x metric state value low high n seeds_done seeds_total machine protocol".split()
 )  # fractions of 1, as everywhere but on paper
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,16 +26,31 @@ from studies.pages import COMMITTED, TABLES, grid, small
 from studies.pages.claims import EVIDENCE, PRINT, Judged, all_sources, judge
 
 SHOWN = "lr max_tokens updates warmup_updates weight_decay dropout adam_betas adam_eps clip_norm".split()
+MARKS = ("<!-- small study: written by `make reproduction` -->", "<!-- /small study -->")
 TABLES_3_TO_5 = ("table3", "table4", "table5")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Write `paper_tables/reproduction.md` over the profiles whose results are in git, and say where it is."""
+    """Write `paper_tables/reproduction.md` over the profiles whose results are in git, and its first screen into the
+    README; say where they are."""
     profiles.get(args.profile)
-    path = TABLES / "reproduction.md"
+    path, readme = TABLES / "reproduction.md", Path("README.md")
     write_text(path, render(COMMITTED))
     print(path)
+    if readme.is_file() and MARKS[0] in (text := readme.read_text(encoding="utf-8")):
+        write_text(readme, with_first_screen(text, COMMITTED))
+        print(readme)
     return 0
+
+
+def with_first_screen(text: str, names: Sequence[str]) -> str:
+    """The README `text` with what stands between its MARKS written anew from the results of `names`."""
+    opened = small.studied([open_profile(name) for name in names])
+    if opened is None:
+        return text
+    before, _, rest = text.partition(MARKS[0])
+    shown = small.first_screen(opened, judge(all_sources(names)))
+    return f"{before}{MARKS[0]}\n{shown}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
 
 
 def render(names: Sequence[str]) -> str:

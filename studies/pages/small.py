@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import TYPE_CHECKING
 
-from studies.claims.claim import MODELS, Claim, Judgement, Pair, Source
+from studies.claims.claim import MODELS, Claim, Judgement, Pair, Source, some
 from studies.claims.effects import Direction, Effect, average
 from studies.claims.verdicts import decided, single
 from studies.kit import profiles
@@ -18,6 +19,9 @@ from studies.kit.ledger.profile import ProfileResults
 from studies.kit.show import percent, points
 from studies.pages import grid
 from studies.pages.claims import Judged
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TITLE = "What the small study shows"
 TABLES_3_TO_5 = ("table3", "table4", "table5", "beyond")
@@ -70,7 +74,7 @@ def section(one: ProfileResults, judged: Judged) -> Section:
     groups = source.datasets(MODELS, TABLES_3_TO_5) if source else []
     effects = [single(pairs).effect(source) for pairs in groups] if source else []
     return Section(
-        lead=[_setting(one), *([_gist(effects)] if effects else [])],
+        lead=[_setting(one), *([_gist(effects), _machines(one)] if effects else [])],
         rows=[_row(*each) for each in zip(groups, effects, decided(effects), strict=True)],
         answers=[(question, pairs) for question, pairs in told if pairs],
         absent=absent,
@@ -140,6 +144,61 @@ def _gist(effects: Sequence[Effect]) -> str:
         f"Over {len(effects)} datasets the pre-finetuned model differs from the plain one by {points(whole.gain)} "
         f"points on average{span}. It is {seen}, after Holm.{least}"
     )
+
+
+def _machines(one: ProfileResults) -> str:
+    """In what precision and on what device it was computed, and where an arm and its control differ in that."""
+    counts: Counter[str] = Counter()
+    apart = []
+    for name, study in one.studies.items():
+        frame = one.frame(name)
+        seen = {(row, column): machine for row, column, machine in zip(frame["row"], frame["column"], frame["machine"])}
+        counts.update(filter(None, seen.values()))
+        for (row, column), machine in seen.items():
+            control = seen.get((study.base.get(row, ""), column))
+            if machine and control and control != machine:
+                apart.append(f"{name} {row} / {column} ({machine}; its base {control})")
+    said = "; ".join(f"{machine}: {count} cells" for machine, count in counts.most_common()) or "not recorded"
+    rest = f"In another one than their control: {some(apart)}." if apart else "An arm and its control agree in both."
+    return f"Computed in precision, on device: {said}. {rest}"
+
+
+def first_screen(one: ProfileResults, judged: Judged) -> str:
+    """What the README shows of Table 3: its two rows at this profile, with effects, and a figure that is measured."""
+    study, frame = one.studies["table3"], one.frame("table3")
+    columns = [column for column in study.columns if column not in study.beyond]
+    label = f"ours ({one.name})"
+    source = next((source for source, _ in judged[0][1] if source.label == label), None)
+    pairs = source.datasets(("RoBERTa-B",), ("table3",)) if source else []
+    effects = {group[0].base.column: single(group).effect(source) for group in pairs} if source else {}
+    rows: list[list[str]] = []
+    for row in ("RoBERTa-B", "RoBERTa-B + MUPPET"):
+        cells = frame[frame["row"] == row].drop_duplicates("column").set_index("column")
+        rows.append([row, *(f"{cells['printed'][c]} → {_ours(cells.loc[c])}" for c in columns)])
+    rows.append(["**difference, ours**", *(_difference(effects.get(column)) for column in columns)])
+    drawn = [name for name in ("figure2", "figure1") if one.frame(name)["value"].notna().any()]
+    picture = [f"![{one.studies[name].title}](figures/{one.name}/{name}.png)" for name in drawn[:1]]
+    return "\n\n".join(
+        [
+            f"Table 3's RoBERTa-B rows at `PROFILE={one.name}`, which is {one.caption.partition('.')[0]}: the paper's "
+            "value → ours, in percent; our difference in points, with its 95 % interval over runs and evaluation rows. "
+            f"[The whole table](paper_tables/{one.name}/table3.md); "
+            "[what the small study shows](paper_tables/reproduction.md#what-the-small-study-shows).",
+            grid(rows, ["", *columns], "github"),
+            *(picture or ["Figures 1 and 2 are pending."]),
+        ]
+    )
+
+
+def _ours(cell: pd.Series) -> str:
+    return percent(cell["value"]) if cell["state"] == "measured" else str(cell["state"])
+
+
+def _difference(each: Effect | None) -> str:
+    if each is None:
+        return "pending"
+    span = each.estimate.interval() if each.estimate else None
+    return f"**{points(each.gain)}**" + (f"<br>{points(span.low)} to {points(span.high)}" if span else "")
 
 
 def _row(pairs: Sequence[Pair], each: Effect, shown: Direction) -> list[str]:

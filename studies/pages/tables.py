@@ -82,7 +82,7 @@ def legend(frame: pd.DataFrame) -> str:
         lines.append("; [95 % interval of the mean over runs and evaluation examples]")
     if (measured["low"].isna() & (measured["seeds"].map(len) > 1)).any():
         lines.append("; (the scores themselves, where there are two runs)")
-    lines.append("; n examples, seeds")
+    lines.append("; n examples, seeds; precision and device, and those of its row's base where they are others")
     if measured["trivial"].notna().any():
         lines.append("; the score of an answer without learning")
     lines.append(". **Bold**: better than its row's base, the 95 % interval of the difference above zero (unpaired; ")
@@ -123,6 +123,8 @@ def _lines(group: pd.DataFrame, marks: Mapping[tuple[str, str], Mark], *, bold: 
     lines = [f"{printed} → {ours} ({points(first['difference'])})" if pd.notna(first["difference"]) else ours]
     lines += [spread] if (spread := spread_of(first)) else []
     lines.append(f"n={first['n']}, {counted(first)}")
+    if first["machine"]:
+        lines.append(first["machine"] + (f" (its base: {mark.control})" if mark.control else ""))
     if pd.notna(first["trivial"]):
         lines.append(f"without learning {percent(first['trivial'])}")
     return lines

@@ -5,7 +5,7 @@ pandas is imported when a frame is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from statistics import fmean, median
@@ -59,6 +59,7 @@ class CellResult:
     printed: str | None = None
     difference: float | None = None
     picked: tuple[str, ...] = ()  # ids of the runs that stand for the cell
+    machine: str = ""  # precision and device of the chosen runs; several, where they differ
     dirty: bool = False  # a chosen run was done with uncommitted changes to the code
 
 
@@ -81,6 +82,7 @@ def cells_frame(
     lost = {Path(path).stem: "refused" for path in collected.refused}
     lost |= dict.fromkeys(failures(name for name in study.runs() if name not in collected.done), "failed")
     dirty = frozenset(collected.frame.loc[collected.frame["dirty"], "run"])
+    machines = {run: ", ".join(filter(None, pair)) for run, *pair in _columns(collected, "run", "precision", "device")}
     rows = []
     for cell in study.cells:
         metrics = [metric for row, column, metric in printed if (row, column) == (cell.row, cell.column)]
@@ -89,11 +91,16 @@ def cells_frame(
             own = replace(cell, metric=metric)
             for kind in kinds:
                 result = _measure(study, own, kind, scores[kind], lost, dirty, paper)
-                result = replace(result, trivial=trivial.get((*result.picked[:1], cell.score)))
+                machine = " / ".join(sorted({machines[name] for name in result.picked}))
+                result = replace(result, trivial=trivial.get((*result.picked[:1], cell.score)), machine=machine)
                 rows.append(result if comparable else replace(result, difference=None))
     frame = pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(CellResult)])
     numbers = ["value", "low", "high", "item_error", "trivial", "paper", "difference"]
     return frame.astype(dict.fromkeys(numbers, "float64") | {"n": "Int64"})
+
+
+def _columns(collected: Collected, *names: str) -> Iterator[tuple[Any, ...]]:
+    return zip(*(collected.frame[name] for name in names), strict=True)
 
 
 def _measure(

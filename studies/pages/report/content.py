@@ -48,6 +48,7 @@ def build(loaded: Sequence[ProfileResults]) -> Ledger:
     index = {place: i for i, place in enumerate(places)}
     for place, i in index.items():
         study, row, column, metric = place
+        ledger.cells[i]["base"] = index.get((study, studies[study].base.get(row, ""), column, metric))
         ledger.cells[i]["released"] = index.get((study, row + RELEASED, column, metric))
     for one in loaded:
         _measure(ledger, index, one)
@@ -124,7 +125,7 @@ def _measure(ledger: Ledger, index: Mapping[Place, int], one: ProfileResults) ->
 def _ours(records: Mapping[str, Mapping[str, Any]], protocol: str) -> dict[str, Any]:
     """Numbers of a cell under the protocol in force, and its value by the others. What is empty is left out."""
     chosen = records[protocol]
-    keep = ("value", "low", "high", "trivial", "n", "seeds_done", "seeds_total")
+    keep = ("value", "low", "high", "trivial", "n", "seeds_done", "seeds_total", "machine")
     entry: dict[str, Any] = {name: value for name in keep if (value := _plain(chosen[name])) is not None}
     entry["state"] = chosen["state"]
     if chosen["picked"]:
@@ -196,7 +197,7 @@ def _run(ledger: Ledger, run: Run, result: Result) -> dict[str, Any]:
         "seed": run.seed,
         "seconds": float(cost.get("seconds") or 0),
         "tokens": cost.get("tokens"),
-        "device": str(cost.get("device") or ""),
+        "device": ", ".join(str(cost[name]) for name in ("precision", "device") if cost.get(name)),
         "commit": commit[:10],
         "dirty": dirty,
         "environment": ledger.environments.index(shown),

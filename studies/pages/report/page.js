@@ -164,6 +164,7 @@ function open(index, opener) {
   const released = cell.released === null ? null : ours(data.cells[cell.released]);
   $("#panel-h").textContent = `${cell.row} · ${cell.column} · ${cell.metric}`;
   const measured = mine.value !== null && mine.value !== undefined;
+  const control = cell.base === null || cell.base === undefined ? "" : ours(data.cells[cell.base]).machine;
   const facts = [
     ["paper", cell.paper_text ? `${cell.paper_text}${cell.paper_where ? ` (${cell.paper_where})` : ""}` : "prints none"],
     ...cell.others.map((other) => [other.source, other.text]),
@@ -173,7 +174,7 @@ function open(index, opener) {
     ["95 % over runs and items", measured ? interval(mine.low, mine.high) : ""],
     ["scores of the runs", (mine.scores ?? []).map((score) => percent(score)).join(", ")],
     ["without learning", percent(mine.trivial)],
-    ["n", measured ? number(mine.n) : ""], ["code", mine.dirty ? "† a run was done with uncommitted changes" : ""], ["runs", measured ? `${mine.runs.length} of ${mine.declared}` : ""], ["seeds", mine.seeds_total ? `${mine.seeds_done} of ${mine.seeds_total}` : ""],
+    ["n", measured ? number(mine.n) : ""], ["computed in", mine.machine && mine.machine + (control && control !== mine.machine ? `; its base in ${control}` : "")], ["code", mine.dirty ? "† a run was done with uncommitted changes" : ""], ["runs", measured ? `${mine.runs.length} of ${mine.declared}` : ""], ["seeds", mine.seeds_total ? `${mine.seeds_done} of ${mine.seeds_total}` : ""],
   ];
   const body = [list(facts)];
   for (const line of mine.failures ?? []) body.push(el("p", { className: "notice" }, line));
