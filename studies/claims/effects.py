@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
@@ -28,6 +28,8 @@ class Effect:
     margin: float = MARGIN
     uninformative: str = ""  # why the comparison cannot tell, whatever its numbers
     detectable: float | None = None  # the smallest true difference that this comparison would tell from zero
+    arms: tuple[Number, ...] = ()  # the two that are compared
+    items: float | None = None  # standard error of the difference over evaluation examples
 
     @property
     def p(self) -> float | None:
@@ -87,15 +89,23 @@ def effect(source: Source, pairs: Sequence[Pair], name: str, size: float = 0.0) 
         margin=margin,
         uninformative=_gate(upper, lower),
         detectable=least.detectable if least else None,
+        arms=(upper, lower),
+        items=items,
     )
 
 
 def average(effects: Sequence[Effect], name: str, size: float = 0.0) -> Effect:
-    """The mean of independent effects, each counted once."""
+    """The mean of the effects in several datasets, each counted once.
+
+    Fine-tunings of all of them start from the same checkpoints, so an arm that has several is averaged over the
+    datasets checkpoint by checkpoint; other runs, and the evaluation examples, are independent.
+    """
     gain = fmean(each.gain for each in effects)
-    estimates = [each.estimate for each in effects if each.estimate is not None]
-    whole = len(estimates) == len(effects)
-    estimate = contrast([1 / len(effects)] * len(effects), estimates) if whole else None
+    estimate = None
+    if all(each.estimate is not None for each in effects):
+        upper, lower = (_together(numbers) for numbers in zip(*(each.arms for each in effects), strict=True))
+        over_items = math.hypot(*(each.items or 0.0 for each in effects)) / len(effects)
+        estimate = replace(with_items(contrast((1, -1), (upper, lower)), over_items), value=gain)
     idle = [each.uninformative for each in effects if each.uninformative]
     shown = f"mean {points(gain)}" + (_interval(estimate) if estimate else "")
     return Effect(
@@ -107,6 +117,27 @@ def average(effects: Sequence[Effect], name: str, size: float = 0.0) -> Effect:
         uninformative=idle[0] if len(idle) == len(effects) else "",
         detectable=estimate.detectable if estimate else None,
     )
+
+
+def _together(numbers: Sequence[Number]) -> Estimate:
+    """The mean of one arm over datasets, each with an estimate or a print."""
+    groups: dict[Hashable, list[Number]] = {}
+    for i, number in enumerate(numbers):
+        several = len(set(number.checkpoints)) > 1
+        groups.setdefault(frozenset(number.checkpoints) if several else i, []).append(number)
+    ends = [_shared(group) or Estimate(value=group[0].value, error=0.0) for group in groups.values()]
+    return contrast([len(group) / len(numbers) for group in groups.values()], ends)
+
+
+def _shared(group: Sequence[Number]) -> Estimate | None:
+    """One arm over datasets whose runs start from the same checkpoints; None for fewer than three of these, or runs."""
+    if len(group) == 1:
+        return arm(group[0])
+    means = []
+    for name in sorted(set(group[0].checkpoints)):
+        own = [[s for s, start in zip(one.seeds, one.checkpoints) if start == name] for one in group]
+        means.append(fmean(map(fmean, own)))
+    return of_runs(means)
 
 
 def _gate(upper: Number, lower: Number) -> str:

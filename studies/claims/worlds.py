@@ -2,13 +2,13 @@
 
 Every arm has five runs, which start from three checkpoints in turn where a claim is about checkpoints (decision P60). A
 run's score is the truth, plus the evaluation set's share (binomial at its size; the same for all runs of an arm), plus
-the run's own (half of that, at least 0.3 points), plus its checkpoint's (0.3 points).
+the run's own (half of that, at least 0.3 points), plus its checkpoint's (0.3 points, in every dataset the same).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -32,18 +32,22 @@ World = Callable[[np.random.Generator], Source]
 
 
 def _number(
-    key: Key, truth: float, n: int, rng: np.random.Generator, checkpoints: int = 1, x: float | None = None
+    key: Key,
+    truth: float,
+    n: int,
+    rng: np.random.Generator,
+    checkpoints: Sequence[float] = (0.0,),
+    x: float | None = None,
 ) -> Number:
-    """A number measured with noise about `truth`, by five runs from `checkpoints` in turn."""
+    """A number measured with noise about `truth`, by five runs from `checkpoints` (their own share each) in turn."""
     study, row, column, metric = key
     error = math.sqrt(max(truth * (1 - truth), 1e-4) / n)
     spread = max(RUN_LEAST, RUN_SHARE * error)
     drawn = truth + rng.normal(0, error) + rng.normal(0, spread, RUNS)
-    if checkpoints > 1:
-        drawn += np.resize(rng.normal(0, CHECKPOINT, checkpoints), RUNS)
+    drawn += np.resize(checkpoints, RUNS)
     seeds = tuple(map(float, drawn))
     value = float(np.mean(seeds))
-    names = tuple(f"c{i % checkpoints}" for i in range(RUNS)) if checkpoints > 1 else ()
+    names = tuple(f"c{i % len(checkpoints)}" for i in range(RUNS)) if len(checkpoints) > 1 else ()
     return Number(
         study=study, row=row, column=column, metric=metric, value=value, shown=f"{100 * value:.1f}", n=n, x=x,
         seeds=seeds, checkpoints=names, item_error=error,
@@ -182,9 +186,10 @@ def _policies(margin: float) -> World:
     def world(rng: np.random.Generator) -> Source:
         numbers = []
         for row, extra in ((HETEROGENEOUS, margin), (BATCH, 0.0), (DATASET, 0.0)):
+            own = rng.normal(0, CHECKPOINT, CHECKPOINTS)
             for column, start in START.items():
                 key = ("figure2", row, column, "accuracy")
-                numbers.append(_number(key, start + extra, EXAMPLES[column], rng, CHECKPOINTS))
+                numbers.append(_number(key, start + extra, EXAMPLES[column], rng, own))
         return _source(numbers)
 
     return world
@@ -216,10 +221,11 @@ def _arms(better: str, others: tuple[str, ...], margin: float, checkpoints: int 
     def world(rng: np.random.Generator) -> Source:
         numbers = []
         for row in (better, *(f"{better}, {other}" for other in others)):
+            own = rng.normal(0, CHECKPOINT, checkpoints) if checkpoints > 1 else (0.0,)
             for column, start in columns.items():
                 key = ("ablations", row, column, "accuracy")
                 truth = start + (margin if row == better else 0.0)
-                numbers.append(_number(key, truth, EXAMPLES[column], rng, checkpoints))
+                numbers.append(_number(key, truth, EXAMPLES[column], rng, own))
         return _source(numbers)
 
     return world
