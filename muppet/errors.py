@@ -31,7 +31,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def exit_status(command: Callable[[], int]) -> int:
-    """Do a command → its exit status: its own, 2 and one line for a user's mistake or a disk's, 3 for a stopped run."""
+    """Do a command → its exit status: its own, 2 and one line for a user's mistake or a disk's, 3 for a stopped run,
+    130 after Ctrl-C."""
     try:
         return command()
     except UserError as error:
@@ -45,3 +46,6 @@ def exit_status(command: Callable[[], int]) -> int:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return 3
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

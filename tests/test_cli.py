@@ -223,6 +223,25 @@ def test_rows_that_are_none_are_named(home, pretrained, tmp_path, capsys, line, 
     assert message in capsys.readouterr().err
 
 
+def test_the_other_processes_of_a_run_print_and_write_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    for stage in ("finetune", "prefinetune"):  # what they would say is the first one's to say
+        monkeypatch.setattr(f"muppet.stages.{stage}.{stage}", lambda *_, **__: None)
+    given = ["--model", "tiny/roberta", "--out", str(tmp_path / "out"), *SMALL]
+    assert main(["finetune", "--task", "rte", *given]) == main(["prefinetune", "--tasks", "rte", *given]) == 0
+    assert capsys.readouterr().out == "" and not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_is_a_status_and_no_traceback(monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("muppet.cli.data.places", interrupted)
+    assert main(["data", "check", "rte"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
 def test_a_folder_with_something_else_in_it_is_never_written_over(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("mine")
     assert main(["finetune", "--model", "tiny/roberta", "--task", "rte", "--out", str(tmp_path), "--twins"]) == 2

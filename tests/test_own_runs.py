@@ -219,7 +219,11 @@ def test_a_model_without_its_tokenizer_or_with_anothers_is_refused(tmp_path):
         MultiTask.load(str(tmp_path / "other"))
     shutil.copytree(models.folder("tiny/roberta"), tmp_path / "damaged")
     (tmp_path / "damaged" / "tokenizer.json").write_text("{}")
-    with pytest.raises(UserError, match="damaged' cannot be loaded"):
+    with pytest.raises(UserError, match=r"damaged' cannot be loaded \(looked in this folder\)"):
+        MultiTask.load(str(tmp_path / "damaged"))
+    config = json.loads((tmp_path / "damaged" / "config.json").read_text())
+    (tmp_path / "damaged" / "config.json").write_text(json.dumps(config | {"vocab_size": "many"}))
+    with pytest.raises(UserError, match="cannot be loaded .*vocab_size"):
         MultiTask.load(str(tmp_path / "damaged"))
 
 

@@ -56,9 +56,10 @@ def prefinetune(args: argparse.Namespace) -> int:
     with hold(run_id(run)):
         with _bar("pre-finetuning") as progress:
             result = stage.prefinetune(run, progress=progress)
-        _print_losses(result.training)
-        _print_dropped(result)
-        return _deliver(result, None, args.out)
+        if is_first():
+            _print_losses(result.training)
+            _deliver(result, paths.model_dir(result.id), args.out)
+    return 0
 
 
 def finetune(args: argparse.Namespace) -> int:
@@ -101,10 +102,11 @@ def finetune(args: argparse.Namespace) -> int:
     with hold(run_id(run)):
         with _bar("fine-tuning") as progress:
             result = stage.finetune(run, progress=progress, save=model)
-        for key, score in result.scores.items():
-            print(f"{key}: {_in_words(score, result.training['trivial'].get(key))}")
-        _print_dropped(result)
-        return _deliver(result, model, args.out)
+        if is_first():
+            for key, score in result.scores.items():
+                print(f"{key}: {_in_words(score, result.training['trivial'].get(key))}")
+            _deliver(result, model, args.out)
+    return 0
 
 
 def _in_words(score: Score, trivial: float | None) -> str:
@@ -119,13 +121,6 @@ def _in_words(score: Score, trivial: float | None) -> str:
 def _digest(model: str) -> str | None:
     """Of the files of a model folder: overwritten, it is another model."""
     return paths.folder_digest(Path(model))[:32] if Path(model).is_dir() else None
-
-
-def _print_dropped(result: Result) -> None:
-    """How many rows were left out, and why."""
-    for name, data in result.data.items():
-        for why, count in data["dropped"].items():
-            print(f"{name}: {count} of {data['rows']} rows left out: {why}")
 
 
 def _print_losses(training: Any) -> None:
@@ -219,14 +214,16 @@ def _copy(source: Path, out: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _deliver(result: Result, model: Path | None, out: Path) -> int:
-    """Copy the model to `out` and put the result beside it; then the run's checkpoints are no longer needed."""
-    if is_first():
-        _copy(model or paths.model_dir(result.id), out)
-        write(result, out / f"{result.id}.json")
-        shutil.rmtree(paths.run_dir(result.id) / "checkpoint", ignore_errors=True)
-        print(f"{out}: model, heads and card; result in {result.id}.json")
-    return 0
+def _deliver(result: Result, model: Path, out: Path) -> None:
+    """Say what was left out, copy the model to `out` and put the result beside it; then the run's checkpoints are no
+    longer needed."""
+    for name, data in result.data.items():
+        for why, count in data["dropped"].items():
+            print(f"{name}: {count} of {data['rows']} rows left out: {why}")
+    _copy(model, out)
+    write(result, out / f"{result.id}.json")
+    shutil.rmtree(paths.run_dir(result.id) / "checkpoint", ignore_errors=True)
+    print(f"{out}: model, heads and card; result in {result.id}.json")
 
 
 def interruptible(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:

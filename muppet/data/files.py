@@ -75,7 +75,7 @@ def _objects(text: str, name: str) -> Iterator[tuple[int, Row]]:
             why = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
             raise UserError(f"{name} line {number}: not JSON ({why}); give one JSON object a line") from None
         if not isinstance(row, dict):
-            raise UserError(f"{name} line {number}: {type(row).__name__}, not a JSON object")
+            raise UserError(f"{name} line {number}: {type(row).__name__}, not a JSON object; give one a line")
         yield number, row
 
 

@@ -20,7 +20,6 @@ ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 ACTIVATION_DROPOUT = ("activation_dropout",)
 # Weights that checkpoints leave out: no head reads the pooler, and sinusoidal positions are a formula.
 LEFT_OUT = ("pooler", "embed_positions")
-DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what a damaged file of a model raises
 
 
 def find(name: str) -> str:
@@ -57,11 +56,12 @@ def quiet() -> Iterator[None]:
 
 def open_tokenizer(name: str) -> Any:
     """The tokenizer of the model called `name`. Raises UserError when there is none."""
+    origin = find(name)
     try:
         with quiet():
-            return transformers.AutoTokenizer.from_pretrained(find(name))
-    except DAMAGED as error:
-        raise error if isinstance(error, UserError) else UserError(_not_loaded(name, error)) from None
+            return transformers.AutoTokenizer.from_pretrained(origin)
+    except Exception as error:  # a damaged file: there are many kinds, tokenizers' own is a plain Exception
+        raise UserError(_not_loaded(name, error)) from None
 
 
 def open_pretrained(
@@ -75,7 +75,7 @@ def open_pretrained(
     with quiet():
         try:
             config = transformers.AutoConfig.from_pretrained(origin)
-        except DAMAGED as error:
+        except Exception as error:  # as above
             raise UserError(_not_loaded(name, error)) from None
         tokenizer = open_tokenizer(name)
         if type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder:
@@ -122,6 +122,8 @@ def _set_dropout(
 
 
 def _not_loaded(name: str, error: Exception) -> str:
-    looked = "the Hub" if mirror() is None else f"{mirror()}/models and the Hub"
+    looked = (
+        "this folder" if Path(name).is_dir() else "the Hub" if mirror() is None else f"{mirror()}/models and the Hub"
+    )
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return f"model {name!r} cannot be loaded (looked in {looked}): {reason[:200]}; give a folder, or check the network"
