@@ -272,9 +272,16 @@ def test_a_shared_head_asks_of_a_row_what_all_of_its_datasets_had(tmp_path, caps
 def test_the_head_is_asked_for_when_there_are_several(pretrained, tmp_path, capsys):
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}')
     assert main(["predict", "--model", str(pretrained), str(tmp_path / "rows.jsonl")]) == 2
-    assert "6 heads; name one with --head: commonsense, conll2000" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "7 heads; name one with --head: commonsense, conll2000" in said and "summarization" in said
+    (tmp_path / "texts.jsonl").write_text('{"source": "a b c ."}')
+    assert main(["predict", "--model", str(pretrained), "--head", "summarization", str(tmp_path / "texts.jsonl")]) == 0
+    assert json.loads(capsys.readouterr().out).keys() == {"summary"}
     assert main(["predict", "--model", str(pretrained), "--head", "mnly", str(tmp_path / "rows.jsonl")]) == 2
     assert "did you mean 'mnli'" in capsys.readouterr().err
+    for more in ((), ("--head", "mnli")):
+        assert main(["predict", "--model", "tiny/roberta", *more, str(tmp_path / "rows.jsonl")]) == 2
+        assert "tiny/roberta has no head to answer with; give a folder that finetune" in capsys.readouterr().err
 
 
 def test_tasks_of_ones_own_come_from_a_file(tmp_path, capsys):

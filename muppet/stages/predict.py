@@ -68,16 +68,16 @@ def predictions(
 
 def _head(model: MultiTask, folder: str, head: str | None) -> HeadSpec:
     specs = model.specs()
+    if model.seq2seq and (not specs or summarization.SPEC.key in model.row_formats):  # its output layer answers
+        specs[summarization.SPEC.key] = summarization.SPEC
+    if not specs:
+        raise UserError(f"{folder} has no head to answer with; give a folder that finetune or prefinetune wrote")
     if head is not None:
         if head not in specs:
             raise unknown(f"head of {folder}", head, specs)
         return specs[head]
-    if not specs and model.seq2seq:
-        return summarization.SPEC
     if len(specs) != 1:
-        raise UserError(
-            f"{folder} has {len(specs)} heads; name one with --head: {', '.join(sorted(specs)) or 'none is there'}"
-        )
+        raise UserError(f"{folder} has {len(specs)} heads; name one with --head: {', '.join(sorted(specs))}")
     return next(iter(specs.values()))
 
 
