@@ -14,7 +14,7 @@ from muppet import paths
 from muppet.runs import parent, run_id
 from studies.kit import cost
 from studies.kit.launch import bill
-from studies.kit.launch.plan import plan
+from studies.kit.launch.plan import STATES, plan
 from studies.kit.ledger import folder as records
 from studies.kit.load import load_studies
 from studies.kit.show import hours
@@ -153,7 +153,7 @@ def test_the_bill_keeps_the_stages_apart_gives_a_range_and_whole_names_at_80_col
     assert facts["high_seconds"] == pytest.approx(facts["seconds"] * 2, rel=1e-6)
     bill.show(planned, facts)
     shown = capsys.readouterr().out
-    assert all(f"│ {name} " in shown for name in planned.studies) and max(map(len, shown.splitlines())) <= 80
+    assert all(f"\n{name} " in shown for name in planned.studies) and max(map(len, shown.splitlines())) <= 80
     said = " ".join(shown.split())
     assert re.search(r"to do: 54 pre-finetunings \(\d+ GPU-days\), then [\d,]+ fine-tunings \(\d+ GPU-days\)", said)
     assert re.search(r"together \d+ GPU-days: \d+ GPU-days to \d+ GPU-days", said)
@@ -195,3 +195,13 @@ def test_a_reader_that_goes_away_is_no_failure() -> None:
         process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b"" and process.wait() == 0
+
+
+def test_names_are_whole_at_80_columns_whatever_states_there_are(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    found = made()
+    row = {"cells": 100, "runs": 9999, "shared": 1800, "seconds": 400 * 86400} | dict.fromkeys(STATES, 1234)
+    bill.show(found, bill.summary(found) | row | {"artefacts": {"ablations": row, "table3": row}})
+    lines = capsys.readouterr().out.splitlines()[1:5]
+    assert [line.split("  ")[0] for line in lines] == ["artefact", "ablations", "table3", "each run once"]
+    assert all(len(line) <= 80 and line.rstrip().endswith(("spend", "days")) for line in lines)
