@@ -1,6 +1,7 @@
 """Figures: the plotted data are the cells, what is missing is said, and the same cells give the same bytes."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -175,3 +176,18 @@ def test_a_figure_is_drawn_again_when_what_it_shows_has_changed_and_only_then(tm
     paths[0].write_bytes(b"%PDF cut off")
     figures.render(BARS, "smoke", frame(BARS), root=tmp_path)
     assert len(drawn) == 3 and [path.read_bytes() for path in paths] == first
+
+
+def test_two_may_draw_one_figure_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "draw", lambda *_: None)
+    monkeypatch.setattr(figures, "_bytes", lambda *_: b"x" * 100_000)
+
+    def often(_: int) -> None:
+        for _ in range(10):
+            (tmp_path / "artifacts" / "cache" / "drawn-smoke-figure1.txt").unlink(missing_ok=True)
+            figures.render(CURVE, "smoke", frame(CURVE), tmp_path)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(often, range(4)))
+    assert (tmp_path / "smoke" / "figure1.png").read_bytes() == b"x" * 100_000
+    assert sorted(path.name for path in (tmp_path / "smoke").iterdir()) == ["figure1.csv", "figure1.pdf", "figure1.png"]

@@ -19,7 +19,7 @@ import pandas as pd
 
 from muppet import paths
 from muppet.errors import UserError
-from muppet.paths import make_folder, write_text
+from muppet.paths import write_text
 from studies.kit import distinct
 from studies.kit.ledger.intervals import bounds
 from studies.kit.study import Study
@@ -73,9 +73,8 @@ def render(study: Study, profile: str, frame: pd.DataFrame, root: Path = Path("f
     )
     if not (mark.exists() and mark.read_text(encoding="utf-8") == _stamp(inputs, pdf, png)):  # drawing takes seconds
         figure = draw(study, profile, points)
-        make_folder(stem.parent)
         for path in (pdf, png):
-            _write_bytes(path, _bytes(figure, path.suffix[1:]))
+            paths.write_bytes(path, _bytes(figure, path.suffix[1:]))
         with contextlib.suppress(OSError):  # a place where it cannot be written only costs time
             write_text(mark, _stamp(inputs, pdf, png))
     write_text(csv, table)
@@ -391,10 +390,3 @@ def _bytes(figure: Figure, kind: str, dpi: int = 200) -> bytes:
     with _style():
         figure.savefig(buffer, format=kind, metadata=clean, bbox_inches="tight", pad_inches=0.12, dpi=dpi)
     return buffer.getvalue()
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    """Write whole, or not at all."""
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(content)
-    temporary.replace(path)
