@@ -423,7 +423,11 @@ def test_a_split_without_labels_is_refused(tokenizers, tmp_path, monkeypatch):
     unlabelled = [{"sentence1": "a", "sentence2": "b", "label": -1}] * 3
     pq.write_table(pa.Table.from_pylist(unlabelled), place / "test.parquet")
     monkeypatch.setenv("MUPPET_HUB", str(tmp_path))
-    with pytest.raises(UserError, match="split test has 3 rows but not one example .3 × no label"):
+    with pytest.raises(UserError, match="has 3 rows but not one example .3 × no label.; use a labelled split"):
+        encode(get("rte"), "test", tokenizers["roberta"], max_length=32)
+    empty = [{"sentence1": None, "sentence2": "b", "label": 0}] * 3
+    pq.write_table(pa.Table.from_pylist(empty), place / "test.parquet")
+    with pytest.raises(UserError, match="not one example .3 × missing text.; correct the rows or the Task"):
         encode(get("rte"), "test", tokenizers["roberta"], max_length=32)
 
 

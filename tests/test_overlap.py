@@ -90,6 +90,8 @@ def test_rte_twice_is_found(hub, capsys):
     assert "superglue repeats rte: 100.0 % of its training rows stand there" in report.lines
     assert data_cli.main(["overlap", "--evaluation", "rte", "--train", "superglue"]) == 0
     assert "rte/validation" in capsys.readouterr().out
+    assert data_cli.main(["overlap", "--evaluation", "rte", "--rows", "0"]) == 2
+    assert "--rows is 0; give 1 or more" in capsys.readouterr().err
     assert data_cli.main(["overlap", "--evaluation", "rte", "--train", "nq"]) == 2
     assert "no training set was found (nq/train)" in capsys.readouterr().err
 

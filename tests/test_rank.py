@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from muppet import paths
+from muppet.errors import UserError
 from muppet.runs import run_id
 from muppet.runtime.hold import Busy, hold
 from muppet.runtime.rank import Processes, is_first, this_process
@@ -36,6 +37,12 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def be(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
+
+
+def test_a_count_of_processes_without_a_rank_is_one_line(monkeypatch):
+    be(monkeypatch, {"WORLD_SIZE": "2"})
+    with pytest.raises(UserError, match="WORLD_SIZE=2, but RANK is not set"):
+        this_process()
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,8 @@ def _overlap(args: argparse.Namespace) -> int:
 
     from muppet.audit import leakage
 
+    if args.rows is not None and args.rows < 1:
+        raise UserError(f"--rows is {args.rows}; give 1 or more")
     evaluation, train = (tasks(names) if names else None for names in (args.evaluation, args.train))
     if args.result is not None:
         print(leakage.clean_scores(args.result, train))

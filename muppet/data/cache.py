@@ -127,7 +127,8 @@ def _build(place: Path, task: Task, split: str, rows: Rows, tokenizer: Any, max_
         if layout.n_examples == 0:
             raise UserError(
                 f"{dataset_name(task)} split {split} has {rows.total} rows but not one example "
-                f"({', '.join(f'{n} × {reason}' for reason, n in dropped.items())}); use a labelled split"
+                f"({', '.join(f'{n} × {reason}' for reason, n in dropped.items())}); "
+                + ("use a labelled split" if "no label" in dropped else "correct the rows or the Task")
             )
         writer.finish(
             fingerprint=rows.fingerprint,

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from muppet.errors import UserError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
@@ -26,9 +28,11 @@ class Processes:
 
 
 def this_process() -> Processes:
-    """This process among those that share its run, as the environment says."""
+    """This process among those that share its run, as the environment says. Raises UserError where it says half."""
     env = os.environ
     if int(env.get("WORLD_SIZE") or 1) > 1:
+        if "RANK" not in env:
+            raise UserError(f"WORLD_SIZE={env['WORLD_SIZE']}, but RANK is not set; start with torchrun, or unset it")
         rank, count, local = env["RANK"], env["WORLD_SIZE"], env.get("LOCAL_RANK", "0")
     elif (
         "RANK" not in env
