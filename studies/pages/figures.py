@@ -71,7 +71,11 @@ def render(study: Study, profile: str, frame: pd.DataFrame, root: Path = Path("f
         table,
         Path(__file__).read_text(encoding="utf-8"),
     )
-    if not (mark.exists() and mark.read_text(encoding="utf-8") == _stamp(inputs, pdf, png)):  # drawing takes seconds
+    try:
+        drawn = mark.read_text(encoding="utf-8")
+    except OSError:
+        drawn = ""
+    if drawn != _stamp(inputs, pdf, png):  # drawing takes seconds
         figure = draw(study, profile, points)
         for path in (pdf, png):
             paths.write_bytes(path, _bytes(figure, path.suffix[1:]))
