@@ -109,14 +109,14 @@ def _moved(batch: Batch, device: torch.device) -> Batch:
     """`batch` with its tensors on `device`, but for single numbers."""
     if device.type == "cpu":
         return batch
-    found: list[Tensor] = []
+    tensors: list[Tensor] = []
 
     def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
+        tensors.append(tensor)
         return tensor
 
     _each(batch, note)
-    there = iter(in_one_copy(found, device))
+    there = iter(in_one_copy(tensors, device))
     return _each(batch, lambda _: next(there))
 
 

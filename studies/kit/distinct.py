@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 from functools import lru_cache
-from math import log
+from math import e, log
 
 from muppet.runs import Finetune, Prefinetune, Run, parent
 from muppet.tasks import COPIES
@@ -100,5 +100,5 @@ def _weights(run: Prefinetune) -> dict[str, float] | None:
 def _candidates(task: Task) -> float:
     """Typical n of Eq. 1; a regression is not scaled."""
     if task.family == "regression":
-        return 2.718281828459045
+        return e
     return len(task.classes) if task.classes else CANDIDATES.get(task.family, 2)

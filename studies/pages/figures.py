@@ -97,8 +97,8 @@ def plotted(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
         (cell.row, cell.column): (cell.x, distinct.sets(cell.runs[0]) if cell.runs else None, index)
         for index, cell in enumerate(study.cells)
     }
-    found = zip(*(places[key] for key in zip(frame["row"], frame["column"], strict=True)), strict=True)
-    points = frame.assign(**dict(zip(("x", "sets", "_order"), found, strict=True)))
+    columns = zip(*(places[key] for key in zip(frame["row"], frame["column"], strict=True)), strict=True)
+    points = frame.assign(**dict(zip(("x", "sets", "_order"), columns, strict=True)))
     points = (
         points.sort_values("_order", kind="stable").drop_duplicates(["row", "column", "metric"]).reset_index(drop=True)
     )

@@ -38,14 +38,15 @@ def main(args: argparse.Namespace) -> int:
     if not path.exists():
         raise UserError(f"{path}: there is no result to compare with; `make` runs what is missing")
     then, first = read(path, runs[name]), parent(runs[name])
-    above = run_id(first) if first else ""
-    have = (result_path(args.profile, above).absolute(), paths.model_dir(above).absolute())
-    borrowed = folder.done(args.profile, above)
+    wanted = {run_id(run): run for run in (first, runs[name]) if run}
+    have: list[Path] = []  # the result and the model of the pre-finetuning, where both are here
+    if first and folder.done(args.profile, run_id(first)):
+        have = [result_path(args.profile, first).absolute(), paths.model_dir(run_id(first)).absolute()]
     with _inside(home, then):
         result_path(args.profile, name).unlink(missing_ok=True)  # of an earlier repeat
         shutil.rmtree(paths.model_dir(name), ignore_errors=True)
-        _borrow(have if borrowed else (), result_path(args.profile, above), paths.model_dir(above))
-        wanted = {one: runs[one] for one in (above, name) if one}
+        if first:
+            _borrow(have, result_path(args.profile, first), paths.model_dir(run_id(first)))
         for one in wanted:
             folder.forget(one)
         if local.run(dataclasses.replace(plan(studies, args.profile), runs=wanted), 1).interrupted:
