@@ -180,7 +180,7 @@ def test_a_figure_is_drawn_again_when_what_it_shows_has_changed_and_only_then(tm
 
 def test_two_may_draw_one_figure_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(figures, "draw", lambda *_: None)
-    monkeypatch.setattr(figures, "_bytes", lambda *_: b"x" * 100_000)
+    monkeypatch.setattr(figures.drawing, "as_bytes", lambda *_: b"x" * 100_000)
 
     def often(_: int) -> None:
         for _ in range(10):

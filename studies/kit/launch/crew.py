@@ -6,30 +6,27 @@ one run and is replaced. Ctrl-C keeps what is done; runs under way write a check
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from muppet.errors import Stopped, UserError
 from muppet.result import read
 from muppet.runs import Prefinetune, Run, parent, run_id
 from studies.kit import cost
 from studies.kit.launch.plan import Plan
+from studies.kit.launch.serve import serve
 from studies.kit.ledger import folder
 from studies.kit.ledger.folder import result_path
 
 CHECKPOINT_S = 60.0  # that a stopping run gets for its checkpoint
 AGAIN_S = 2.0  # between looks at a run that another process holds, and the longest wait for a worker
-REPORT_S = 0.5  # between two progress messages of one worker
 
 
 @dataclass(kw_only=True)
@@ -307,44 +304,3 @@ def _interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-# ---------------------------------------------------------------- inside a worker
-
-
-def serve(runner: str, profile: str, connection: Connection) -> None:
-    """Do runs as their ids come in, until None comes; SIGTERM stops a run, and SIGINT is ignored from the start."""
-    module, _, function = runner.partition(":")
-    execute = getattr(importlib.import_module(module), function)
-    try:
-        for name in iter(connection.recv, None):
-            folder.print_to(name)
-            outcome = _do(execute, profile, name, connection)
-            sys.stdout.flush()
-            connection.send(("outcome", outcome))
-            if outcome == "stopped":
-                return
-    except (EOFError, OSError):
-        return  # the launcher is gone
-
-
-def _do(execute: Callable[..., Mapping[str, str]], profile: str, name: str, connection: Connection) -> str:
-    last = 0.0
-
-    def report(progress: Mapping[str, Any]) -> None:
-        nonlocal last
-        if time.monotonic() - last < REPORT_S:
-            return
-        last = time.monotonic()
-        try:
-            connection.send(("progress", dict(progress)))
-        except OSError:
-            os.kill(os.getpid(), signal.SIGTERM)  # nobody listens any more: checkpoint and stop
-
-    try:
-        return execute(profile, [name], report)[name]
-    except Stopped:
-        return "stopped"
-    except UserError as error:
-        folder.fail(name, error)
-        return "failed"
