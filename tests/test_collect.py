@@ -5,7 +5,7 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 
 import pandas as pd
 import pytest
@@ -408,7 +408,26 @@ def test_folds_count_only_together() -> None:
     assert cells_frame(study, "smoke")["state"][0] == "pending"
     finish(runs[1], 0.8, n=200)
     frame = cells_frame(study, "smoke")
-    assert frame["value"][0] == pytest.approx(0.6) and frame["n"][0] == 300 and frame["seeds_total"][0] == 1
+    assert frame["value"][0] == pytest.approx(0.6) and frame["n"][0] == 300 and frame["seeds_total"][0] == 2
+
+
+def test_the_interval_of_folds_is_over_them_and_holds_their_items() -> None:
+    runs = []
+    for k in range(4):
+        rest = tuple(other for other in range(4) if other != k)
+        task = replace(get("rte"), partition=(("train", rest), ("validation", (k,))))
+        runs.append(replace(child(init="tiny/roberta", seed=k), task=task))
+    values = (0.48, 0.5, 0.52, 0.5)
+    for run, value in zip(runs, values):
+        finish(run, value, n=100)
+    cell = Cell(row="r", column="c", runs=tuple(runs), score="rte/validation/accuracy", folds=True)
+    found = cells_frame(Study(name="x", title="x", kind="table", cells=(cell,)), "smoke").iloc[0]
+    assert (found["seeds"], found["value"], found["n"]) == (values, pytest.approx(0.5), 400)
+    error = (stdev(values) ** 2 * (1 / 4 + 1 / 3)) ** 0.5
+    half = 3.182446 * error / 0.25  # t(3, .975), on the logit scale at a half
+    assert found["high"] == pytest.approx(1 / (1 + math.exp(-half)), abs=1e-6) and found["low"] == pytest.approx(
+        1 - found["high"]
+    )
 
 
 def test_a_dirty_commit_is_marked() -> None:

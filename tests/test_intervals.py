@@ -45,6 +45,31 @@ def test_a_difference_is_welchs(a, b):
     assert (found.interval().low, found.interval().high) == pytest.approx((low, high))
 
 
+def test_folds_are_nadeau_and_bengios_corrected_resampled_t_test():
+    from scipy.stats import t as student
+
+    differences = np.random.default_rng(4).normal(0.01, 0.04, 10)
+    found = of_runs(differences.tolist(), folds=True)
+    assert found is not None
+    statistic = differences.mean() / math.sqrt((1 / 10 + 1 / 9) * differences.var(ddof=1))  # a tenth is tested
+    assert found.p() == pytest.approx(2 * student.sf(abs(statistic), 9))
+    assert of_runs([0.8, 0.9], folds=True) is None
+
+
+@pytest.mark.parametrize("own", [0.0, 0.02])
+def test_folds_from_several_checkpoints_cover_the_truth(own):
+    """As folds alone they are too sure of three checkpoints that differ."""
+    rng, names = np.random.default_rng(5), [str(fold % 3) for fold in range(10)]
+    covered = naive = 0
+    for _ in range(2_000):
+        scores = (0.8 + np.resize(rng.normal(0, own, 3), 10) + rng.normal(0, 0.02, 10)).tolist()
+        found, alone = of_runs(scores, names, folds=True), of_runs(scores)
+        assert found is not None and alone is not None and found.df <= 9
+        covered += found.interval().low <= 0.8 <= found.interval().high
+        naive += alone.interval().low <= 0.8 <= alone.interval().high
+    assert covered / 2_000 > 0.93 and (naive / 2_000 < 0.8) == (own > 0)
+
+
 def test_items_add_their_error_and_do_not_lose_freedom():
     runs = Estimate(value=0.8, error=0.03, df=4)
     both = with_items(runs, 0.04)

@@ -36,6 +36,7 @@ class Number:
     x: float | None = None  # position on a curve
     seeds: tuple[float, ...] = ()  # one score a run, when measured
     checkpoints: tuple[str, ...] = ()  # the pre-finetuning behind each run; empty without one
+    folds: bool = False  # the runs are folds of a cross-validation
     runs: tuple[str, ...] = ()  # ids
     item_error: float | None = None  # standard error of the mean over evaluation examples
     trivial: float | None = None  # the score of an answer without learning

@@ -59,7 +59,7 @@ def arm(number: Number) -> Estimate | None:
 
     A number that someone printed is taken as it stands.
     """
-    return of_runs(number.seeds, number.checkpoints) if number.seeds else None
+    return of_runs(number.seeds, number.checkpoints, folds=number.folds) if number.seeds else None
 
 
 def effect(source: Source, pairs: Sequence[Pair], name: str, size: float = 0.0) -> Effect:
@@ -67,16 +67,20 @@ def effect(source: Source, pairs: Sequence[Pair], name: str, size: float = 0.0) 
     upper, lower = _merged([pair.muppet for pair in pairs]), _merged([pair.base for pair in pairs])
     gain = round(upper.value - lower.value, 10)
     margin = max(MARGIN, upper.half, lower.half)
-    errors = [number.item_error or _binomial(number) for number in (upper, lower)]
+    errors = [0.0 if number.folds else number.item_error or _binomial(number) for number in (upper, lower)]
     items = None
     if all(error is not None for error in errors):
         items = math.hypot(*(error for error in errors if error is not None))
-    if source.paired_error and len(pairs) == 1:
-        items = source.paired_error(upper, lower) or items
+    signs: tuple[int, ...] = (1, -1)
     ends = [arm(number) if number.seeds else _printed(number, source) for number in (upper, lower)]
+    if upper.folds and lower.folds:  # of which both arms train and are tested on the same rows
+        signs, differences = (1,), [a - b for a, b in zip(upper.seeds, lower.seeds, strict=True)]
+        ends = [of_runs(differences, upper.checkpoints or lower.checkpoints, folds=True)]
+    elif source.paired_error and len(pairs) == 1:
+        items = source.paired_error(upper, lower) or items
     estimate = None
     if all(end is not None for end in ends):
-        estimate = with_items(contrast((1, -1), [end for end in ends if end is not None]), items)
+        estimate = with_items(contrast(signs, [end for end in ends if end is not None]), items)
         estimate = replace(estimate, value=gain)
     # Without an interval over runs, what the evaluation set alone lets one see is the least.
     least = estimate or (Estimate(value=gain, error=items) if items else None)

@@ -143,6 +143,7 @@ def number_of(place: str, cell: Cell, line: Any) -> Number:
         x=cell.x,
         seeds=tuple(line.seeds),
         checkpoints=tuple(line.checkpoints) if len(line.checkpoints) == len(line.seeds) else (),
+        folds=bool(line.folds),
         runs=tuple(line.picked),
         item_error=_known(line.item_error),
         trivial=_known(line.trivial),

@@ -2,7 +2,8 @@
 
 Every arm has five runs, which start from three checkpoints in turn where a claim is about checkpoints (decision P60). A
 run's score is the truth, plus the evaluation set's share (binomial at its size; the same for all runs of an arm), plus
-the run's own (half of that, at least 0.3 points), plus its checkpoint's (0.3 points, in every dataset the same).
+the run's own (half of that, at least 0.3 points), plus its checkpoint's (0.3 points, in every dataset the same). The
+runs of Hyperpartisan are ten folds (P15), each with a tenth of the evaluation set.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from studies.claims.curves import BATCH, DATASET, FULL_SCALES, HETEROGENEOUS
 from studies.claims.method import SCALINGS
 from studies.claims.sources import families, paper, train_rows
 
-RUNS, CHECKPOINTS = 5, 3
+RUNS, FOLDS, CHECKPOINTS = 5, 10, 3
 RUN_SHARE, RUN_LEAST, CHECKPOINT = 0.5, 0.003, 0.003  # standard deviations; a run's as a share of the items', at least
 EXAMPLES = {"RTE": 277, "BoolQ": 3270, "RACE": 4887, "SQuAD": 10570, "MNLI": 9815, "QNLI": 5463, "CoLA": 1043}
 EXAMPLES |= {"MRPC": 408, "CQA": 1221}
@@ -39,18 +40,21 @@ def _number(
     checkpoints: Sequence[float] = (0.0,),
     x: float | None = None,
 ) -> Number:
-    """A number measured with noise about `truth`, by five runs from `checkpoints` (their own share each) in turn."""
+    """A number measured with noise about `truth`, by its runs from `checkpoints` (their own share each) in turn."""
     study, row, column, metric = key
+    folds = column == "Hyperpartisan"
+    runs = FOLDS if folds else RUNS
     error = math.sqrt(max(truth * (1 - truth), 1e-4) / n)
     spread = max(RUN_LEAST, RUN_SHARE * error)
-    drawn = truth + rng.normal(0, error) + rng.normal(0, spread, RUNS)
-    drawn += np.resize(checkpoints, RUNS)
+    items = rng.normal(0, error * math.sqrt(FOLDS), FOLDS) if folds else rng.normal(0, error)
+    drawn = truth + items + rng.normal(0, spread, runs)
+    drawn += np.resize(checkpoints, runs)
     seeds = tuple(map(float, drawn))
     value = float(np.mean(seeds))
-    names = tuple(f"c{i % len(checkpoints)}" for i in range(RUNS)) if len(checkpoints) > 1 else ()
+    names = tuple(f"c{i % len(checkpoints)}" for i in range(runs)) if len(checkpoints) > 1 else ()
     return Number(
         study=study, row=row, column=column, metric=metric, value=value, shown=f"{100 * value:.1f}", n=n, x=x,
-        seeds=seeds, checkpoints=names, item_error=error,
+        seeds=seeds, checkpoints=names, folds=folds, item_error=None if folds else error,
     )  # fmt: skip
 
 

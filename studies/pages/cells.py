@@ -54,9 +54,10 @@ def spread_of(cell: pd.Series) -> str:
 
 
 def counted(cell: pd.Series) -> str:
-    """How many seeds, and how much of the search is there."""
+    """How many seeds or folds, and how much of the search is there."""
     done, total = int(cell["seeds_done"]), int(cell["seeds_total"])
-    seeds = f"{total} seed{'s' * (total != 1)}" if done == total else f"{done} of {total} seeds"
+    unit = "fold" if cell["folds"] else "seed"
+    seeds = f"{total} {unit}{'s' * (total != 1)}" if done == total else f"{done} of {total} {unit}s"
     partial = cell["runs_done"] < cell["runs_total"] and cell["runs_total"] > total
     return seeds + (f", {cell['runs_done']} of {cell['runs_total']} runs" if partial else "")
 
@@ -98,7 +99,7 @@ def marked(study: Study, frame: pd.DataFrame, of: str = "value") -> dict[tuple[s
 
 def surely_above(upper: pd.Series, lower: pd.Series) -> bool:
     """Whether the 95 % interval of the difference of two measured cells lies above zero; never below three runs."""
-    ends = [of_runs(cell["seeds"], _checkpoints(cell)) for cell in (upper, lower)]
+    ends = [of_runs(cell["seeds"], _checkpoints(cell), folds=cell["folds"]) for cell in (upper, lower)]
     if ends[0] is None or ends[1] is None:
         return False
     errors = [cell["item_error"] for cell in (upper, lower) if pd.notna(cell["item_error"])]

@@ -17,7 +17,7 @@ from studies.kit import profiles
 from studies.kit.decisions import option
 from studies.kit.ledger import reference
 from studies.kit.ledger.folder import failures
-from studies.kit.ledger.intervals import Interval, bounds, item_error, of_runs, with_items
+from studies.kit.ledger.intervals import bounds, item_error, of_runs, with_items
 from studies.kit.ledger.reference import Printed
 from studies.kit.ledger.results import Collected, read_all
 from studies.kit.study import Cell, Study
@@ -35,6 +35,7 @@ class CellResult:
     `value` is the mean over the chosen point's runs, and `low`, `high` are the 95 % interval of that mean over runs and
     evaluation items, within the metric's range; there is none below three runs. `seeds_done` counts the chosen point's
     seeds, `runs_done` every finished run. `difference` stands only where the profile's numbers are like the paper's.
+    Of a cross-validation (`folds`) the runs are its folds, and `value` is the score of their rows together.
     """
 
     study: str
@@ -52,7 +53,8 @@ class CellResult:
     seeds_total: int = 0
     runs_done: int = 0
     runs_total: int = 0
-    item_error: float | None = None  # standard error over evaluation items, the mean of the chosen runs' own
+    item_error: float | None = None  # standard error over evaluation items, the mean of the chosen runs' own; no folds'
+    folds: bool = False
     checkpoints: tuple[str, ...] = ()  # the pre-finetuning behind each chosen run; empty without one
     trivial: float | None = None  # the score of an answer without learning, as the runs recorded it
     paper: float | None = None
@@ -119,36 +121,36 @@ def _measure(
     if not cell.runs:
         return CellResult(**common, state=cell.why or "paper only")
     ids = [run_id(run) for run in cell.runs]
-    seeds = 1 if cell.folds else len({run.seed for run in cell.runs})
+    seeds = len({run.seed for run in cell.runs})
     have = {name: score for name in ids if (score := _score(scores, name, cell.score))}
-    common |= {"runs_done": len(have), "runs_total": len(ids), "seeds_total": seeds}
+    common |= {"runs_done": len(have), "runs_total": len(ids), "seeds_total": seeds, "folds": cell.folds}
     picked = reduce(cell, scores, protocol)
     if not picked:
         parents = [run_id(before) for run in cell.runs if (before := parent(run)) is not None]
         states = {lost[name] for name in (*ids, *parents) if name in lost and name not in have}
         return CellResult(**common, state=min(states, default="pending"))
     chosen = [have[name] for name in picked]
-    if cell.folds:
-        chosen = [_pooled(chosen)]
     values = [score.value for score in chosen]
-    mean = fmean(values)
+    whole = _pooled(chosen) if cell.folds else replace(chosen[0], value=fmean(values))
     start = {run_id(run): run_id(init) for run in cell.runs if (init := parent(run)) is not None}
     checkpoints = tuple(start[name] for name in picked if name in start)
     errors = [item_error(score.low, score.high) for score in chosen if score.low is not None and score.high is not None]
-    over_items = fmean(errors) if errors else None
-    interval = mean_interval(values, checkpoints if len(checkpoints) == len(values) else (), over_items, cell.score)
+    over_items = fmean(errors) if errors and not cell.folds else None
+    runs = of_runs(values, checkpoints if len(checkpoints) == len(values) else (), folds=cell.folds)
+    range_ = bounds(cell.score.rsplit("/", 1)[-1])
+    interval = with_items(replace(runs, value=whole.value), over_items).within(*range_) if runs else None
     return CellResult(
         **common,
         state="measured",
-        value=mean,
+        value=whole.value,
         low=interval.low if interval else None,
         high=interval.high if interval else None,
-        n=chosen[0].n,
+        n=whole.n,
         seeds=tuple(values),
         seeds_done=len(chosen),
         item_error=over_items,
         checkpoints=checkpoints,
-        difference=mean - value if value is not None else None,
+        difference=whole.value - value if value is not None else None,
         picked=tuple(picked),
         dirty=any(name in dirty for name in picked),
     )
@@ -230,16 +232,6 @@ def _pooled(parts: Sequence[Score]) -> Score:
     below = sum((part.n / n * (part.value - (part.low or 0))) ** 2 for part in parts) ** 0.5
     above = sum((part.n / n * ((part.high or 0) - part.value)) ** 2 for part in parts) ** 0.5
     return Score(value=value, n=n, low=value - below, high=value + above)
-
-
-def mean_interval(
-    values: Sequence[float], checkpoints: Sequence[str], over_items: float | None, key: str
-) -> Interval | None:
-    """The 95 % interval of the mean over runs and items of the score `key`; None below three runs."""
-    runs = of_runs(values, checkpoints)
-    if runs is None:
-        return None
-    return with_items(runs, over_items).within(*bounds(key.rsplit("/", 1)[-1]))
 
 
 def _trivial(study: Study, frame: pd.DataFrame) -> dict[tuple[str, ...], float]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist, fmean, variance
 
 CONFIDENCE = 0.95
@@ -88,11 +88,15 @@ def contrast(weights: Sequence[float], estimates: Sequence[Estimate]) -> Estimat
     return Estimate(value=value, error=math.sqrt(total), df=total**2 / spent if spent else math.inf)
 
 
-def of_runs(scores: Sequence[float], checkpoints: Sequence[str] = ()) -> Estimate | None:
+def of_runs(scores: Sequence[float], checkpoints: Sequence[str] = (), *, folds: bool = False) -> Estimate | None:
     """The mean over runs; None for fewer than three.
 
     `checkpoints` names the pre-finetuning behind each run. With several, the checkpoint is what is repeated: the
     spread of their means holds the variance of pre-finetuning and that of fine-tuning, and three are needed.
+
+    The runs may be the `folds` of a cross-validation. Each row is tested in one of them, so their spread holds the
+    error over items too. What it cannot show is that their training rows overlap: Nadeau and Bengio (2003) add test
+    rows over training rows, 1 / (k - 1), to the 1 / k of a mean over k folds.
     """
     groups: dict[str, list[float]] = {}
     for name, score in zip(checkpoints or ("",) * len(scores), scores, strict=True):
@@ -100,7 +104,13 @@ def of_runs(scores: Sequence[float], checkpoints: Sequence[str] = ()) -> Estimat
     units = [fmean(group) for group in groups.values()] if len(groups) > 1 else list(scores)
     if len(units) < FEWEST:
         return None
-    return Estimate(value=fmean(scores), error=math.sqrt(variance(units) / len(units)), df=len(units) - 1)
+    runs = Estimate(value=fmean(scores), error=math.sqrt(variance(units) / len(units)), df=len(units) - 1)
+    if not folds:
+        return runs
+    last = len(scores) - 1
+    overlap = Estimate(value=0.0, error=math.sqrt(variance(scores) / last), df=last)
+    both = contrast((1, 1), (runs, overlap))
+    return replace(both, df=min(both.df, last))  # no more than one spread has: the two are of the same folds
 
 
 def with_items(runs: Estimate, item_error: float | None) -> Estimate:
