@@ -234,6 +234,25 @@ def test_a_mean_over_datasets_is_no_surer_of_the_checkpoints_that_they_share():
     assert inside / trials == pytest.approx(0.95, abs=0.035)
 
 
+def test_folds_are_compared_one_by_one_and_hold_their_items():
+    folds = np.random.default_rng(1).normal(0.8, 0.05, 10)  # some are hard, for both arms
+    steps = np.resize([0.02, 0.03], 10)
+    more = {"folds": True, "n": 645}
+    found = shown(number(ROW, (folds + steps).tolist(), **more), number(BASE, folds.tolist(), **more))
+    assert found.estimate.error == pytest.approx(np.std(steps, ddof=1) * np.sqrt(1 / 10 + 1 / 9))
+    assert found.direction == "UP" and found.estimate.df == 9
+
+
+def test_one_stage_is_asked_of_the_base_model_where_there_is_no_large_one():
+    cells = {("ablations", "RoBERTa-B + one MNLI stage", c): 0.6 for c in ("RTE", "MRPC")}
+    assert get("C32").check(made(cells)).verdict == "NOT MEASURED"
+    ours = {("table3", "RoBERTa-B + MUPPET", c): 0.7 for c in ("RTE", "MRPC")}
+    assert get("C32").check(made(ours)).verdict == "NOT MEASURED"
+    assert get("C32").check(replace(made(cells | ours), comparable=False)).verdict == "SUPPORTED"
+    large = {("table3", "RoBERTa-L + MUPPET", c): 0.7 for c in ("RTE", "MRPC")}  # the stage's print is 91
+    assert get("C32").check(made(cells | ours | large)).verdict == "CONTRADICTED"
+
+
 def test_the_metrics_of_one_dataset_count_once():
     pairs = []
     for metric, gain in (("R1", 0.02), ("R2", 0.01), ("RL", 0.03)):
@@ -311,7 +330,7 @@ def test_a_stated_size_needs_the_interval_to_reach_it():
 def test_another_model_is_never_set_against_the_papers_numbers():
     cells = {key: 0.9 for key in (BASE, ROW, ("table3", "RoBERTa-L + MUPPET", "RTE"))}
     small = replace(made(cells), comparable=False)
-    for claim in ("C5", "C7", "C33"):
+    for claim in ("C5", "C7", "C9", "C33"):
         assert get(claim).check(small).verdict == "NOT TESTABLE", claim
     assert get("C33").check(made(cells)).verdict != "NOT TESTABLE"
 
@@ -336,7 +355,7 @@ def test_monotone_curve():
     assert get("C24").check(curve({"RTE": RISE})).verdict == "SUPPORTED"
     bent = get("C24").check(curve({"RTE": [*RISE[:5], 0.70, *RISE[6:]]}))
     assert bent.verdict == "CONTRADICTED" and "28 → 34 sets" in bent.text
-    assert get("C24").check(curve({"RTE": RISE[:3]})).verdict == "NOT TESTABLE"
+    assert get("C24").check(curve({"RTE": RISE[:3]})).verdict == "NOT MEASURED"
     assert get("C24").check(curve({"RTE": RISE[:6]})).verdict == "INCONCLUSIVE"  # not all scales
 
 
@@ -348,6 +367,28 @@ def test_linear_rise_past_the_critical_point():
     assert get("C25").check(curve(dict.fromkeys(NAMES, bent))).verdict == "CONTRADICTED"
     late = [0.75, *(0.60 + 0.005 * k for k in SCALES[1:])]  # below its base up to 28 sets
     assert "rise +9" in get("C25").check(curve({"RTE": late})).text  # from the last point below on
+
+
+@pytest.mark.parametrize("points", [[0.70], [0.70, 0.77], [0.70, 0.60]])
+def test_the_ends_that_tables_share_with_a_curve_are_no_curve(points):
+    """The base and the whole mixture are Table 3's: with these alone nothing is said of Figures 1 and 3."""
+    ends = (0, 46)
+    cells = {("figure1", row, f"{k} sets"): value for row in NAMES for k, value in zip(ends, points)}
+    cells |= {
+        ("figure3", f"{row} | {k} sets", "100 %"): value for row in ("QNLI", "CoLA") for k, value in zip(ends, points)
+    }
+    source = made(cells, {key: 1.0 if key[0] == "figure3" else float(key[2].split()[0]) for key in cells})
+    for claim in ("C23", "C24", "C25", "C27", "C28"):
+        found = get(claim).check(source)
+        assert found.verdict == "NOT MEASURED", (claim, found.text)
+
+
+def test_a_curve_that_ends_below_its_base_may_be_the_one_exception():
+    below = [0.70, 0.66, 0.66, 0.66, 0.66, 0.66, 0.66, 0.66]
+    assert get("C23").check(curve(dict.fromkeys(NAMES[:4], DIP) | {"MNLI": below})).verdict != "CONTRADICTED"
+    assert get("C23").check(curve(dict.fromkeys(NAMES[:3], DIP) | dict.fromkeys(NAMES[3:], below))).verdict == (
+        "CONTRADICTED"
+    )
 
 
 def policies(hetero: float, others: float, checkpoints: int) -> Source:
@@ -383,7 +424,7 @@ def test_data_efficiency():
 
 
 def test_scale_in_the_maps():
-    assert get("C28").check(heatmap([0.5, 0.6, 0.7], [0.6, 0.72, 0.75])).verdict == "NOT TESTABLE"  # three scales
+    assert get("C28").check(heatmap([0.5, 0.6, 0.7], [0.6, 0.72, 0.75])).verdict == "NOT MEASURED"  # three scales
     shares = [round(0.1 + 0.1125 * i, 4) for i in range(9)]
 
     def maps(rise: float) -> Source:

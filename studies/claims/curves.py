@@ -16,6 +16,7 @@ NO_NUMBERS = "the paper plots this and prints no numbers"
 HETEROGENEOUS, BATCH, DATASET = "Batch Heterogeneous", "Batch Homogeneous", "Dataset Homogeneous"
 SETS = 5  # datasets of Figures 1 and 2
 SCALES = 7  # points of Figure 1 after the base model
+FIRST = "10 sets"  # the one with the fewest datasets
 FULL_SCALES = (34, 40)
 MAPS = 2  # datasets of Figure 3
 SHARES = 9  # of the fine-tuning data
@@ -67,27 +68,30 @@ def _shape(curve: Sequence[Number], degree: int) -> Estimate | None:
 
 
 def c23(source: Source) -> Judgement:
-    """Four of five curves lie below their base at the first point and above it at the last, back by 25 sets."""
+    """Four of five curves lie below their base at the first point and above it past 25 sets; a curve counts once it
+    has both."""
     dips: list[Effect] = []
     gains: list[Effect] = []
     whole = 0
     for row, curve in _curves(source).items():
         base, after = _scaled(curve)
-        if base is None or not after:
+        first = next((n for n in after if n.column == FIRST), None)
+        late = next((n for n in after if (n.x or 0) > LATEST), None)
+        if base is None or first is None or late is None:
             continue
         whole += len(after) >= SCALES
-        late = [n for n in after if (n.x or 0) > LATEST] or after[-1:]
-        dips.append(effect(source, [Pair(base=after[0], muppet=base)], f"{row}, base above {after[0].x:g} sets"))
-        gains.append(effect(source, [Pair(base=base, muppet=late[0])], f"{row}, {late[0].x:g} sets above base"))
+        dips.append(effect(source, [Pair(base=first, muppet=base)], f"{row}, base above {first.x:g} sets"))
+        gains.append(effect(source, [Pair(base=base, muppet=late)], f"{row}, {late.x:g} sets above base"))
     if not dips:
-        return not_measured("needs the curves of Figure 1")
+        return not_measured(f"needs Figure 1's curves at {FIRST} and past {LATEST}")
     shown = [decided(group) for group in (dips, gains)]
     text = f"{shown[0].count('UP')} of {SETS} curves fall below their base at first, {shown[0].count('DOWN')} rise; "
     text += f"{shown[1].count('UP')} lie above it past {LATEST} sets, {shown[1].count('DOWN')} below. "
     text += "; ".join(map(str, [*dips, *gains])) + f". {whole} of {SETS} curves are whole"
     if all(each.uninformative for each in (*dips, *gains)):
         return not_testable(text)
-    if shown[0].count("DOWN") + shown[0].count("EQUIVALENT") > 1 or "DOWN" in shown[1]:
+    failed = [dip in ("DOWN", "EQUIVALENT") or gain in ("DOWN", "EQUIVALENT") for dip, gain in zip(*shown)]
+    if sum(failed) > 1:  # the claim allows one
         return Judgement(verdict="CONTRADICTED", text=text)
     held = whole == SETS and shown[0].count("UP") == SETS - 1 and shown[1].count("UP") >= SETS - 1
     return Judgement(verdict="SUPPORTED" if held else "INCONCLUSIVE", text=text)
@@ -97,10 +101,8 @@ def c24(source: Source) -> Judgement:
     """A rising trend, and no step down that its noise does not explain."""
     curve = _curves(source).get("RTE", [])
     _, after = _scaled(curve)
-    if not after:
-        return not_measured("needs RTE's curve of Figure 1")
     if len(after) < FEWEST_X:
-        return not_testable(f"needs {FEWEST_X} scales; {_drawn(curve)}")
+        return not_measured(f"needs {FEWEST_X} scales of RTE's curve of Figure 1")
     steps = [
         effect(source, [Pair(base=a, muppet=b)], f"{a.x:g} → {b.x:g} sets")
         for i, a in enumerate(after)
@@ -125,14 +127,16 @@ def c24(source: Source) -> Judgement:
 def c25(source: Source) -> Judgement:
     """Past its critical point each curve rises and does not bend: the sag of its middle against its rise."""
     verdicts, texts = [], []
-    for row, curve in _curves(source).items():
+    curves = {row: curve for row, curve in _curves(source).items() if len(_scaled(curve)[1]) >= FEWEST_X}
+    for row, curve in curves.items():
         base, after = _scaled(curve)
         lows = [i for i, n in enumerate(after) if base and n.value < base.value]
         after = after[lows[-1] :] if lows else after  # from the last point below the base model on
         rise, bend = (_shape(after, degree) if len(after) >= FEWEST_X else None for degree in (1, 2))
         if rise is None or bend is None:
-            verdicts.append("open")
-            texts.append(f"{row}: {len(after)} points past the critical one, or fewer than three runs at one")
+            verdicts.append("shapeless")
+            few = f"{len(after)} of the {FEWEST_X} points that a shape needs past the critical one"
+            texts.append(f"{row}: {few if len(after) < FEWEST_X else 'fewer than three runs at a point'}")
             continue
         slope, sag = rise.interval(), bend.interval(1 - LEVEL / SETS)
         text = f"{row}: rise {points(2 * slope.value)} {between(2 * slope.low, 2 * slope.high)}"
@@ -143,9 +147,9 @@ def c25(source: Source) -> Judgement:
         else:
             verdicts.append("yes" if slope.low > 0 and -limit <= sag.low and sag.high <= limit else "open")
     if not verdicts:
-        return not_measured("needs the curves of Figure 1")
+        return not_measured(f"needs {FEWEST_X} scales of a curve of Figure 1")
     text = ". ".join(texts)
-    if verdicts.count("open") == len(verdicts):
+    if verdicts.count("shapeless") == len(verdicts):
         return not_testable(text)
     if "no" in verdicts:
         return Judgement(verdict="CONTRADICTED", text=text)
@@ -201,12 +205,11 @@ def c27(source: Source) -> Judgement:
 
 def c28(source: Source) -> Judgement:
     """The trend of the score, averaged over the shares of the data, with the number of datasets."""
-    effects, whole, few = [], True, []
+    effects, whole = [], True
     for dataset, scales in _maps(source).items():
         curves = {k: curve for k, curve in scales.items() if curve}
         shares = set.intersection(*({n.column for n in curve} for curve in curves.values()))
         if len(curves) < FEWEST_X or not shares:
-            few.append(f"{dataset}: {len(curves)} scales")
             continue
         whole &= len(curves) > SCALES and len(shares) >= SHARES
         means = [fmean(n.value for n in curves[k] if n.column in shares) for k in sorted(curves)]
@@ -216,8 +219,8 @@ def c28(source: Source) -> Judgement:
         name = f"{dataset}, points per ten sets {points(10 * rise.value)}"
         text = f"{between(10 * rise.low, 10 * rise.high)} ({shown})"
         effects.append(Effect(name=name, gain=trend.value, estimate=trend, shown=text, margin=0.0))
-    if few and not effects:
-        return not_testable(f"needs {FEWEST_X} scales: {'; '.join(few)}")
+    if not effects:
+        return not_measured(f"needs {FEWEST_X} scales of a map of Figure 3, at the same shares")
     judgement = weighed(effects, MAPS, "maps rising with the number of datasets")
     if judgement.verdict == "SUPPORTED" and not whole:
         return Judgement(verdict="INCONCLUSIVE", text=f"{judgement.text}. Some scales or shares are not measured")

@@ -18,6 +18,7 @@ TABLES = ("table3", "table4", "table5")
 WIDER = (*TABLES, "beyond")  # with the datasets of a source that the paper has no column for
 FEWEST_X = 4  # distinct sizes below which a correlation with size says nothing
 SMALL, LARGE = 10_000, 39_000  # training rows
+CAPPED = "the profile caps training rows or takes another model, so that no set is small or large"
 ROUNDS = ("A1", "A2", "A3")  # their total is made of them, and does not count again
 
 
@@ -72,6 +73,8 @@ def _sized(source: Source, model: str, tables: Sequence[str]) -> list[tuple[int,
 
 def c9(source: Source) -> Judgement:
     """Falling gains: a rank correlation for each model, one-sided, Holm over the models."""
+    if source.pairs(MODELS, WIDER) and not source.comparable:
+        return not_testable(CAPPED)
     ranks, texts, flat, rising = [], [], [], []
     for model in MODELS:
         sized = _sized(source, model, ("table3", "table4", "beyond"))
@@ -118,7 +121,7 @@ def _small(source: Source) -> list[Case]:
 def c10(source: Source) -> Judgement:
     cases, notes = _small(source), []
     if cases and not source.comparable:
-        return not_testable("the profile caps training rows or takes another model, so that no set is small or large")
+        return not_testable(CAPPED)
     for model in MODELS:
         sized = _sized(source, model, WIDER)
         small = [gain for rows, gain, _ in sized if rows < SMALL]
