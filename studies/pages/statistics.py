@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from muppet.paths import write_text
-from studies.claims.claim import Pair, Source
+from studies.claims.claim import Number, Pair, Source
 from studies.claims.effects import Effect, effect
 from studies.claims.sources import FAMILIES, number_of, paired_error, task_of
 from studies.kit.ledger import stats
@@ -35,8 +35,8 @@ class Gain:
     metric: str
     family: str
     dataset: str
-    base: tuple[float, ...]  # one score a run
-    muppet: tuple[float, ...]
+    base: Number
+    muppet: Number
     effect: Effect
 
 
@@ -60,8 +60,8 @@ def gains(study: Study, frame: pd.DataFrame, source: Source) -> list[Gain]:
                 metric=metric,
                 family=FAMILIES[task_of(cell).family],
                 dataset=task_of(cell).name,
-                base=lower.seeds,
-                muppet=upper.seeds,
+                base=lower,
+                muppet=upper,
                 effect=effect(source, [Pair(base=lower, muppet=upper)], f"{column} of {row}"),
             )
         )
@@ -105,12 +105,14 @@ def write(studies: Mapping[str, Study], profile: str, collected: Collected, root
 HEAD = (
     "* **Gain**: MUPPET minus its base, in points, bold when its interval excludes zero. **95 %**: Student's "
     "interval of the mean difference, over runs (over checkpoints, where there are several) and over evaluation "
-    "examples, paired where the score is a mean over them; degrees of freedom after Satterthwaite. One or two runs a "
-    "side have no interval; their scores stand there.",
+    "examples, paired where the score is a mean over them; degrees of freedom after Satterthwaite. Of a "
+    "cross-validation it is over the differences in its folds (P15). One or two runs a side have no interval; their "
+    "scores stand there.",
     "* **shows**: UP, DOWN, EQUIVALENT (the 90 % interval within half a point), UNDECIDED, or UNINFORMATIVE (neither "
     "arm above an answer without learning). **p**: two-sided, of no difference. **adjusted**: Benjamini-Hochberg "
     "within the table.",
-    "* **IQM**: interquartile mean over a family's runs, with a bootstrap stratified by dataset from three runs on. "
+    "* **IQM**: interquartile mean over a family's runs, with a bootstrap stratified by dataset from three runs on, "
+    "which draws checkpoints where there are several; of three runs or checkpoints it comes out too short. "
     "**Probability of improvement**: how often a run of MUPPET beats one of its base on the same dataset; 50 % is no "
     "difference. A dataset counts once.",
     "",
@@ -120,7 +122,7 @@ HEAD = (
 def _row(gain: Gain, adjusted: float | None) -> list[str]:
     shown = gain.effect
     bold = "**" if shown.direction in ("UP", "DOWN") else ""
-    scores = " against ".join(" ".join(map(percent, side)) for side in (gain.muppet, gain.base))
+    scores = " against ".join(" ".join(map(percent, side.seeds)) for side in (gain.muppet, gain.base))
     return [
         gain.row,
         f"{gain.column} {gain.metric}" if gain.metric not in ("accuracy", "unspecified") else gain.column,
@@ -138,10 +140,12 @@ def _families(every: Sequence[Gain]) -> list[list[str]]:
             groups.setdefault((gain.family, gain.row), {}).setdefault(gain.dataset, gain)
     rows = []
     for (family, row), cells in groups.items():
-        ours, base = [g.muppet for g in cells.values()], [g.base for g in cells.values()]
-        chance = stats.probability_of_improvement(ours, base)
-        means = [stats.iqm(scores) for scores in (base, ours)]
-        enough = min(map(len, (*ours, *base))) >= FEWEST
+        ours, base = [g.muppet.seeds for g in cells.values()], [g.base.seeds for g in cells.values()]
+        names = [g.muppet.checkpoints for g in cells.values()]
+        chance = stats.probability_of_improvement(ours, base, names)
+        means = [stats.iqm(base), stats.iqm(ours, names)]
+        units = [len(set(own)) if len(set(own)) > 1 else len(runs) for runs, own in zip(ours, names)]
+        enough = min(*units, *map(len, base)) >= FEWEST
         shown = [percent(m.value) + (f" [{percent(m.low)}, {percent(m.high)}]" if enough else "") for m in means]
         better = f"{percent(chance.value, 0)} %"
         better += f" [{percent(chance.low, 0)}, {percent(chance.high, 0)}]" if enough else ""

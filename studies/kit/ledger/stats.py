@@ -20,6 +20,7 @@ from studies.kit.ledger.intervals import CONFIDENCE, Estimate, Interval
 
 RESAMPLES = 9_999
 EXACT = 8  # up to this many pairs, every permutation is counted
+Names = Sequence[Sequence[str]]  # per dataset, the checkpoint behind each run; none of an arm without several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,28 +62,31 @@ def false_discovery(p_values: Sequence[float | None]) -> list[float | None]:
     return [None if p is None else float(next(adjusted)) for p in p_values]
 
 
-def iqm(scores: Sequence[ArrayLike], seed: int = 0) -> Interval:
-    """Interquartile mean over a family's runs; bootstrap stratified by dataset. scores: per dataset, [seeds]."""
+def iqm(scores: Sequence[ArrayLike], checkpoints: Names = (), seed: int = 0) -> Interval:
+    """Interquartile mean over a family's runs; bootstrap stratified by dataset. scores: per dataset, [runs]."""
     from scipy.stats import trim_mean
 
     groups = [_array(group) for group in scores]
     value = float(trim_mean(np.concatenate(groups), 0.25))
-    drawn = np.concatenate([_resample(group, seed + i) for i, group in enumerate(groups)], axis=1)
+    drawn = np.concatenate(_resample(groups, checkpoints, seed), axis=1)
     low, high = _percentiles(trim_mean(drawn, 0.25, axis=1))
     return Interval(value=value, low=low, high=high)
 
 
-def probability_of_improvement(ours: Sequence[ArrayLike], base: Sequence[ArrayLike], seed: int = 0) -> Interval:
-    """How often a run of ours beats one of the base (ties: half), mean over datasets. Both: per dataset, [seeds]."""
-    pairs = [(_array(a), _array(b)) for a, b in zip(ours, base, strict=True)]
+def probability_of_improvement(
+    ours: Sequence[ArrayLike], base: Sequence[ArrayLike], checkpoints: Names = (), seed: int = 0
+) -> Interval:
+    """How often a run of ours beats one of the base (ties: half), mean over datasets. Both: per dataset, [runs];
+    checkpoints: those of ours."""
+    upper, lower = list(map(_array, ours)), list(map(_array, base))
 
     def wins(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         above, equal = a[..., :, None] > b[..., None, :], a[..., :, None] == b[..., None, :]
         return (above + 0.5 * equal).mean(axis=(-2, -1))
 
-    value = float(np.mean([wins(a, b) for a, b in pairs]))
-    drawn = [wins(_resample(a, seed + 2 * i), _resample(b, seed + 2 * i + 1)) for i, (a, b) in enumerate(pairs)]
-    low, high = _percentiles(np.mean(drawn, axis=0))
+    value = float(np.mean([wins(a, b) for a, b in zip(upper, lower, strict=True)]))
+    again = zip(_resample(upper, checkpoints, seed), _resample(lower, (), seed + 1), strict=True)
+    low, high = _percentiles(np.mean([wins(a, b) for a, b in again], axis=0))
     return Interval(value=value, low=low, high=high)
 
 
@@ -171,8 +175,25 @@ def _ranks(x: np.ndarray) -> np.ndarray:
     return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
-def _resample(x: np.ndarray, seed: int) -> np.ndarray:
-    return x[np.random.default_rng(seed).integers(len(x), size=(RESAMPLES, len(x)))]
+def _resample(groups: Sequence[np.ndarray], checkpoints: Names, seed: int) -> list[np.ndarray]:
+    """[RESAMPLES, runs] of each dataset. Where its runs start from several checkpoints these are drawn first, as one
+    draw in all datasets that share them, and of each a run."""
+    drawn: list[np.ndarray] = []
+    shared: dict[frozenset[str], np.ndarray] = {}
+    rng = np.random.default_rng(seed)
+    for i, x in enumerate(groups):
+        names = list(checkpoints[i]) if checkpoints else []
+        kinds = sorted(set(names))
+        if len(kinds) < 2:
+            drawn.append(x[rng.integers(len(x), size=(RESAMPLES, len(x)))])
+            continue
+        size = (RESAMPLES, len(kinds))
+        picked = shared.setdefault(frozenset(kinds), rng.integers(len(kinds), size=size))
+        runs = {kind: x[[name == kind for name in names]] for kind in kinds}
+        own = [np.stack([rng.choice(runs[kind], RESAMPLES) for kind in kinds], axis=1) for _ in names]
+        places = [picked[:, kinds.index(name)] for name in names]
+        drawn.append(np.stack([o[np.arange(RESAMPLES), place] for o, place in zip(own, places)], axis=1))
+    return drawn
 
 
 def _percentiles(drawn: np.ndarray) -> tuple[float, float]:
