@@ -43,6 +43,8 @@ def test_every_decision_named_is_one() -> None:
 def test_its_first_screen_is_rendered_from_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.delenv(decisions.OVERRIDE, raising=False)
-    assert reproduction.with_first_screen(TEXT, COMMITTED) == TEXT, "`make reproduction` writes it anew"
+    assert reproduction.with_first_screen(TEXT, *reproduction.results(COMMITTED)) == TEXT, (
+        "`make reproduction` writes it anew"
+    )
     table = TEXT.partition(reproduction.MARKS[0])[2].partition(reproduction.MARKS[1])[0]
     assert sum(line.startswith("| RoBERTa-B") for line in table.splitlines()) == 2

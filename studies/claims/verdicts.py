@@ -140,15 +140,13 @@ def within(source: Source, pair: Pair, low: float, high: float, said: str, note:
         verdict = "CONSISTENT" if low - 1e-9 <= pair.gain <= high + 1e-9 else "CONTRADICTED"
         return Judgement(verdict=verdict, text=f"{pair}. {note}" if note else f"{pair}")  # type: ignore[arg-type]
     measured = effect(source, [pair], said)
-    if not source.comparable:
-        return not_testable(
-            f"{measured}: {measured.direction}; another model or fewer rows, so a direction and no size"
-        )
     text = f"{measured}" + (f". {note}" if note else "")
     if measured.uninformative:
         return not_testable(f"{text}: {measured.uninformative}")
+    if not source.comparable:
+        return not_testable(f"{text}: {measured.direction}; another model or fewer rows, so a direction and no size")
     if measured.estimate is None:
-        return Judgement(verdict="INCONCLUSIVE", text=text + ". One or two runs an arm" + _detectable([measured]))
+        return Judgement(verdict="INCONCLUSIVE", text=text + _detectable([measured]))
     wide, narrow = measured.estimate.interval(), measured.estimate.interval(0.90)
     if wide.high < low or wide.low > high:
         return Judgement(verdict="CONTRADICTED", text=text)
@@ -180,8 +178,9 @@ def _some(effects: Sequence[Effect], most: int = 12) -> str:
 
 
 def _detectable(undecided: Sequence[Effect]) -> str:
-    known = [each.detectable for each in undecided if each.detectable]
-    if not known:
-        return ""
-    least = all(each.estimate is None for each in undecided)
-    return f". {'At the least ' if least else ''}{100 * median(known):.1f} points could have been told from zero"
+    known = [each.detectable for each in undecided if each.detectable and each.estimate]
+    least = [each.detectable for each in undecided if each.detectable]
+    if known:
+        return f". {100 * median(known):.1f} points could have been told from zero"
+    examples = f"; by evaluation examples alone it would take {100 * median(least):.1f} points" if least else ""
+    return f". Without three runs an arm nothing is told from zero{examples}" if undecided else ""

@@ -10,6 +10,7 @@ import argparse
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -22,12 +23,12 @@ from studies.claims.meta import analyses
 from studies.claims.verdicts import single
 from studies.kit import cost, decisions, profiles
 from studies.kit.ledger.profile import ProfileResults, open_profile
+from studies.kit.show import points
 from studies.pages import COMMITTED, TABLES, grid, small
 from studies.pages.claims import EVIDENCE, PRINT, Judged, all_sources, judge
 
 SHOWN = "lr max_tokens updates warmup_updates weight_decay dropout adam_betas adam_eps clip_norm".split()
 MARKS = ("<!-- small study: written by `make reproduction` -->", "<!-- /small study -->")
-TABLES_3_TO_5 = ("table3", "table4", "table5")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -35,28 +36,31 @@ def main(args: argparse.Namespace) -> int:
     README; say where they are."""
     profiles.get(args.profile)
     path, readme = TABLES / "reproduction.md", Path("README.md")
-    write_text(path, render(COMMITTED))
+    opened, judged = results(COMMITTED)
+    write_text(path, render(opened, judged))
     print(path)
     if readme.is_file() and MARKS[0] in (text := readme.read_text(encoding="utf-8")):
-        write_text(readme, with_first_screen(text, COMMITTED))
+        write_text(readme, with_first_screen(text, opened, judged))
         print(readme)
     return 0
 
 
-def with_first_screen(text: str, names: Sequence[str]) -> str:
-    """The README `text` with what stands between its MARKS written anew from the results of `names`."""
-    opened = small.studied([open_profile(name) for name in names])
-    if opened is None:
+def results(names: Sequence[str]) -> tuple[list[ProfileResults], Judged]:
+    """The profiles `names`, and all claims judged by them: what the page and the first screen are written from."""
+    return [open_profile(name) for name in names], judge(all_sources(names))
+
+
+def with_first_screen(text: str, opened: Sequence[ProfileResults], judged: Judged) -> str:
+    """The README `text` with what stands between its MARKS written anew."""
+    one = small.studied(opened)
+    if one is None:
         return text
     before, _, rest = text.partition(MARKS[0])
-    shown = small.first_screen(opened, judge(all_sources(names)))
-    return f"{before}{MARKS[0]}\n{shown}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
+    return f"{before}{MARKS[0]}\n{small.first_screen(one, judged)}\n{MARKS[1]}{rest.partition(MARKS[1])[2]}"
 
 
-def render(names: Sequence[str]) -> str:
+def render(opened: Sequence[ProfileResults], judged: Judged) -> str:
     """The page as Markdown."""
-    opened = [open_profile(name) for name in names]
-    judged = judge(all_sources(names))
     parts = [
         "# Reproducing MUPPET: a report",
         "After *Muppet: Massive Multi-task Representations with Pre-Finetuning* (Aghajanyan et al. 2021), in the form "
@@ -112,19 +116,21 @@ def _measured(one: ProfileResults, judged: Judged) -> str:
     if measured.empty:
         return f"At profile `{one.name}` no cell is measured yet."
     text = f"At profile `{one.name}` {len(measured):,} cells are measured"
-    gains = _gains(one, judged)
-    if gains:
-        above = sum(gain > 0 for gain in gains)
-        mean = 100 * sum(gains) / len(gains)
-        text += f"; MUPPET is above its base in {above} of {len(gains)} datasets, by {mean:+.1f} points on average"
+    if compared := small.comparisons(small.source_of(one, judged)):
+        mean = points(fmean(each.gain for _, each, _ in compared))
+        told = [sum(shown == way for *_, shown in compared) for way in ("UP", "DOWN")]
+        above = sum(each.gain > 0 for _, each, _ in compared)
+        text += (
+            f"; MUPPET's mean is above its base's in {above} of {len(compared)} datasets, by {mean} points on average"
+        )
+        text += f"; told from no difference are {told[0]} above and {told[1]} below"
     return text + "."
 
 
-def _gains(one: ProfileResults, judged: Judged, names: Sequence[str] = TABLES_3_TO_5) -> list[float]:
-    """MUPPET minus its base in each dataset that has both, a fraction of 1; released checkpoints aside."""
-    label = "ours" if one.name == "paper" else f"ours ({one.name})"
-    source = next((source for source, _ in judged[0][1] if source.label == label), None)
-    return [single(pairs).gain for pairs in source.datasets(MODELS, names)] if source else []
+def _gains(one: ProfileResults, judged: Judged, name: str) -> list[float]:
+    """MUPPET minus its base in each dataset of a table that has both, a fraction of 1; released checkpoints aside."""
+    source = small.source_of(one, judged)
+    return [single(pairs).gain for pairs in source.datasets(MODELS, (name,))] if source else []
 
 
 def _claims(judged: Judged) -> str:
@@ -167,7 +173,7 @@ def _method(opened: Sequence[ProfileResults]) -> list[str]:
         "40 % of an A100. Spent so far:\n\n"
         + grid(
             [_spent(one) for one in opened],
-            ["profile", "pre-finetunings", "fine-tunings", "hours", "devices", "from uncommitted code"],
+            ["profile", "pre-finetunings", "fine-tunings", "process-hours", "devices", "from uncommitted code"],
             "github",
             numbers=True,
         ),
@@ -196,7 +202,7 @@ def _spent(one: ProfileResults) -> list[Any]:
     seen = seen[seen["run"].isin(one.done)]
     first = sum(isinstance(one.runs[name], Prefinetune) for name in one.done)
     devices = ", ".join(sorted(set(seen["device"]) - {""})) or "none"
-    hours, dirty = seen["seconds"].sum() / 3600, int(seen["dirty"].sum())
+    hours, dirty = (seen["seconds"] * seen["processes"]).sum() / 3600, int(seen["dirty"].sum())
     return [one.name, first, len(one.done) - first, f"{hours:.1f}", devices, dirty]
 
 
@@ -209,7 +215,7 @@ def _results(opened: Sequence[ProfileResults], judged: Judged) -> list[str]:
             ours = frame[~frame["state"].isin(["paper only"])]
             both = ours.dropna(subset=["difference", "low", "high"])
             outside = int(((both["paper"] < both["low"]) | (both["paper"] > both["high"])).sum())
-            gains = _gains(one, judged, (name,))
+            gains = _gains(one, judged, name)
             mean = f"{100 * sum(gains) / len(gains):+.1f} over {len(gains)}" if gains else "–"
             place, ending = ("", "md") if study.kind == "table" else ("../figures/", "png")
             link = f"[{one.name}]({place}{one.name}/{name}.{ending})"

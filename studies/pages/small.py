@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
-from studies.claims.claim import MODELS, Claim, Judgement, Pair, Source, some
+from studies.claims.claim import MODELS, Claim, Judgement, Number, Pair, Source, by_key, some
 from studies.claims.effects import Direction, Effect, average
+from studies.claims.sources import train_rows
 from studies.claims.verdicts import decided, single
 from studies.kit import profiles
 from studies.kit.ledger.profile import ProfileResults
@@ -41,6 +42,7 @@ WORDS = {
     "UNDECIDED": "undecided",
     "UNINFORMATIVE": "no better than without learning",
 }
+ABSENT = "not in this profile"
 LONG = 420  # characters of a finding, beyond which claims.md has the rest
 
 
@@ -62,20 +64,20 @@ def studied(opened: Sequence[ProfileResults]) -> ProfileResults | None:
 
 def section(one: ProfileResults, judged: Judged) -> Section:
     """The section of profile `one`."""
-    label = f"ours ({one.name})"
-    source = next((source for source, _ in judged[0][1] if source.label == label), None)
-    found = {claim.id: (claim, _of(label, findings)) for claim, findings in judged}
+    source = source_of(one, judged)
+    found = {claim.id: (claim, _of(source, findings)) for claim, findings in judged}
     asked = {question: [found[name] for name in names] for question, names in QUESTIONS.items()}
     told = [(question, [pair for pair in pairs if _told(pair[1])]) for question, pairs in asked.items()]
     absent: dict[str, list[str]] = {}
+    whole = _whole(one)
     for claim, finding in (pair for pairs in asked.values() for pair in pairs):
         if not _told(finding):
-            absent.setdefault(finding.text, []).append(claim.id)
-    groups = source.datasets(MODELS, TABLES_3_TO_5) if source else []
-    effects = [single(pairs).effect(source) for pairs in groups] if source else []
+            why = finding.text if _told(claim.check(whole)) else ABSENT
+            absent.setdefault(why, []).append(claim.id)
+    compared = comparisons(source)
     return Section(
-        lead=[_setting(one), *([_gist(effects), _machines(one)] if effects else [])],
-        rows=[_row(*each) for each in zip(groups, effects, decided(effects), strict=True)],
+        lead=[_setting(one), *([_gist(compared), _machines(one)] if compared else [])],
+        rows=[_row(*each) for each in compared],
         answers=[(question, pairs) for question, pairs in told if pairs],
         absent=absent,
     )
@@ -102,9 +104,33 @@ def brief(found: Judgement) -> str:
     return found.text[:LONG].rpartition("; ")[0] + "; and more in claims.md."
 
 
-def _of(label: str, findings: Sequence[tuple[Source, Judgement]]) -> Judgement:
+def source_of(one: ProfileResults, judged: Judged) -> Source | None:
+    """Our runs at the profile, if it has measured something."""
+    label = "ours" if one.name == "paper" else f"ours ({one.name})"
+    return next((source for source, _ in judged[0][1] if source.label == label), None)
+
+
+def comparisons(source: Source | None) -> list[tuple[Sequence[Pair], Effect, Direction]]:
+    """(its metrics, MUPPET against its base, what that shows after Holm over all of these) for each dataset."""
+    groups = source.datasets(MODELS, TABLES_3_TO_5) if source else []
+    effects = [single(pairs).effect(source) for pairs in groups] if source else []
+    return list(zip(groups, effects, decided(effects), strict=True))
+
+
+def _of(source: Source | None, findings: Sequence[tuple[Source, Judgement]]) -> Judgement:
     absent = Judgement(verdict="NOT MEASURED", text="no run")
-    return next((finding for source, finding in findings if source.label == label), absent)
+    return next((finding for of, finding in findings if of is source), absent)
+
+
+def _whole(one: ProfileResults) -> Source:
+    """As if every cell of the profile were measured: a claim without a verdict here is about none of them."""
+    cells = [(name, cell) for name, study in one.studies.items() for cell in study.cells if cell.runs]
+    numbers = (
+        Number(study=name, row=c.row, column=c.column, metric=c.metric, value=0.5, shown="", seeds=(0.5,) * 3, x=c.x)
+        for name, c in cells
+    )
+    comparable = profiles.get(one.name).comparable
+    return Source(name="ours", label="", numbers=by_key(numbers), train_rows=train_rows(), comparable=comparable)
 
 
 def _told(found: Judgement) -> bool:
@@ -121,28 +147,36 @@ def _setting(one: ProfileResults) -> str:
             f"None of its {cells:,} cells is measured yet, so nothing is said here about a claim; "
             f"`make plan PROFILE={one.name}` says what the {len(one.runs):,} runs cost."
         )
+    own = {cell.row for study in one.studies.values() for cell in study.cells if cell.runs}
+    models = ", ".join(model for model in MODELS if model in own)
     return said + (
         f"{len(one.done):,} of {len(one.runs):,} runs are done and {done:,} of {cells:,} cells measured. Effects have "
-        "a direction here; how large they are with the paper's models, this study cannot say."
+        f"a direction here; how large they are with the paper's models, this study cannot say. {models} alone "
+        "has a stand-in: a claim about other models too can be contradicted here, and not supported."
     )
 
 
-def _gist(effects: Sequence[Effect]) -> str:
+def _gist(compared: Sequence[tuple[Sequence[Pair], Effect, Direction]]) -> str:
     """The gains together."""
+    effects = [each for _, each, _ in compared]
     whole = average(effects, "mean")
-    counts: Counter[str] = Counter(decided(effects))
+    counts: Counter[str] = Counter(shown for *_, shown in compared)
     seen = ", ".join(f"{WORDS[shown]} in {counts[shown]}" for shown in WORDS if counts[shown])
-    told = [each.detectable for each in effects if each.detectable]
+    beyond = [pairs[0].base.column for pairs, *_ in compared if pairs[0].base.study == "beyond"]
+    few = sum(each.estimate is None for each in effects)
+    told = [each.detectable for each in effects if each.detectable and each.estimate]
     span = ""
     if whole.estimate is not None:
         interval = whole.estimate.interval()
         span = f" (95 % interval {points(interval.low)} to {points(interval.high)})"
-    least = (
-        f" A true difference of {100 * median(told):.1f} points would be told in the median dataset." if told else ""
-    )
+    least = f" {few} have fewer than three runs an arm, and so no interval." if few else ""
+    if told:
+        least += f" A true difference of {100 * median(told):.1f} points would be told in the median dataset."
+    named = f" ({', '.join(beyond)} beyond the paper's tables)" if beyond else ""
     return (
-        f"Over {len(effects)} datasets the pre-finetuned model differs from the plain one by {points(whole.gain)} "
-        f"points on average{span}. It is {seen}, after Holm.{least}"
+        f"Over {len(effects)} datasets{named} the pre-finetuned model differs from the plain one by "
+        f"{points(whole.gain)} points on average{span}. It is {seen}, after Holm over these datasets (a claim "
+        f"below has Holm over its own).{least}"
     )
 
 
@@ -167,46 +201,47 @@ def first_screen(one: ProfileResults, judged: Judged) -> str:
     """What the README shows of Table 3: its two rows at this profile, with effects, and a figure that is measured."""
     study, frame = one.studies["table3"], one.frame("table3")
     columns = [column for column in study.columns if column not in study.beyond]
-    label = f"ours ({one.name})"
-    source = next((source for source, _ in judged[0][1] if source.label == label), None)
-    pairs = source.datasets(("RoBERTa-B",), ("table3",)) if source else []
-    effects = {group[0].base.column: single(group).effect(source) for group in pairs} if source else {}
+    compared = comparisons(source_of(one, judged))
+    effects = {
+        pairs[0].base.column: _difference(each, shown)
+        for pairs, each, shown in compared
+        if (pairs[0].base.study, pairs[0].base.row) == ("table3", "RoBERTa-B")
+    }
     rows: list[list[str]] = []
     for row in ("RoBERTa-B", "RoBERTa-B + MUPPET"):
         cells = frame[frame["row"] == row].drop_duplicates("column").set_index("column")
         rows.append([row, *(_ours(cells.loc[c]) for c in columns)])
-    rows.append(["**difference**", *(_difference(effects.get(column)) for column in columns)])
-    drawn = [name for name in ("figure2", "figure1") if _beyond_base(one, name)]
+    rows.append(["difference", *(effects.get(column, "pending") for column in columns)])
+    drawn = [name for name in ("figure2", "figure1") if _drawn(one, name)]
     picture = [f"![{one.studies[name].title}](figures/{one.name}/{name}.png)" for name in drawn[:1]]
     return "\n\n".join(
         [
             f"Table 3's RoBERTa-B rows at `PROFILE={one.name}`, which is {one.caption.partition('.')[0]}: "
-            "scores in percent, and their difference in points with its 95 % interval over runs and evaluation rows. "
+            "scores in percent, and their difference in points with its 95 % interval over runs and evaluation rows, "
+            "in bold where Holm's test over all datasets measured so far tells it from none. "
             "The paper's own numbers are of another model and whole data; they do not stand beside these. "
             f"[The whole table](paper_tables/{one.name}/table3.md); "
             "[what the small study shows](paper_tables/reproduction.md#what-the-small-study-shows).",
             grid(rows, ["", *columns], "github"),
-            *(picture or ["Figures 1 and 2 are pending."]),
+            *(picture or ["Figures 1 and 2 are not measured whole yet."]),
         ]
     )
 
 
-def _beyond_base(one: ProfileResults, name: str) -> bool:
-    """Whether a figure shows more than the model without pre-finetuning."""
-    base, frame = {cell.key for cell in one.studies[name].cells if not cell.x}, one.frame(name)
-    measured = frame[frame["value"].notna()]
-    return any(f"{row}/{column}" not in base for row, column in zip(measured["row"], measured["column"]))
+def _drawn(one: ProfileResults, name: str) -> bool:
+    """Whether a figure is measured whole: parts of a curve, or one policy of several, show nothing."""
+    frame = one.frame(name)
+    return bool(frame["value"].notna()[frame["runs_total"] > 0].all())
 
 
 def _ours(cell: pd.Series) -> str:
     return percent(cell["value"]) if cell["state"] == "measured" else str(cell["state"])
 
 
-def _difference(each: Effect | None) -> str:
-    if each is None:
-        return "pending"
+def _difference(each: Effect, shown: Direction) -> str:
     span = each.estimate.interval() if each.estimate else None
-    return f"**{points(each.gain)}**" + (f"<br>{points(span.low)} to {points(span.high)}" if span else "")
+    bold = "**" if shown in ("UP", "DOWN") else ""
+    return f"{bold}{points(each.gain)}{bold}" + (f"<br>{points(span.low)} to {points(span.high)}" if span else "")
 
 
 def _row(pairs: Sequence[Pair], each: Effect, shown: Direction) -> list[str]:
@@ -219,5 +254,5 @@ def _row(pairs: Sequence[Pair], each: Effect, shown: Direction) -> list[str]:
         points(each.gain),
         f"{points(span.low)} to {points(span.high)}" if span else "no interval",
         WORDS[shown],
-        f"{100 * each.detectable:.1f}" if each.detectable else "–",
+        f"{100 * each.detectable:.1f}" if each.detectable and span else "–",
     ]
