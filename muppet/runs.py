@@ -218,8 +218,8 @@ def _plain(value: Any) -> Any:
         return {"run": run_id(value)}
     if dataclasses.is_dataclass(value):
         return _fields(value)
-    if isinstance(value, (tuple, list)):
-        return [_plain(item) for item in value]
+    if isinstance(value, (tuple, list)):  # (True,) equals (1,), and what is equal is one fact and one cached text
+        return [int(item) if isinstance(item, bool) else _plain(item) for item in value]
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, Callable):  # type: ignore[arg-type]

@@ -32,6 +32,15 @@ def test_ten_and_ten_point_zero_are_one_run_in_either_order() -> None:
     assert facts(run(fraction=1.0))["fraction"] == 1 and facts(run(fraction=0.5))["fraction"] == 0.5
 
 
+def test_true_and_1_in_a_tuple_are_one_fact_in_either_order() -> None:
+    """Such tasks are equal, so a cache answers for one with the other's text."""
+    for first, second in (((2, True), (2, 1)), ((0,), (False,))):
+        one, other = (run(task=replace(get("rte"), missing=missing)) for missing in (first, second))
+        assert one == other and run_id(one) == run_id(other) and facts(one) == facts(other)
+        for each in (one, other):
+            assert run_id(each).endswith("-" + digest(facts(each))[:12])
+
+
 def test_an_id_is_the_digest_of_the_run_s_facts() -> None:
     """Ids are put together from parts that many runs share; a result's reader computes them from the whole."""
     parent = Prefinetune(
