@@ -6,7 +6,8 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable
 
-LISTED = 80  # names that a message lists at most
+LISTED = 30  # names that a message lists; of more it gives the nearest
+NEAREST = 3
 
 
 class UserError(ValueError):
@@ -22,11 +23,16 @@ class Stopped(Exception):
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is none of `known`; it offers the nearest, or lists them when none is near."""
+    """The error for a name that is none of `known`; it offers the nearest, or lists them, or some of many."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    listed = ", ".join(names[:LISTED]) + (f", … ({len(names)} in all)" if len(names) > LISTED else "")
-    hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {listed}"
+    if near:
+        hint = f"did you mean {near[0]!r}?"
+    elif len(names) <= LISTED:
+        hint = f"choose one of: {', '.join(names)}"
+    else:
+        nearest = difflib.get_close_matches(name, names, n=NEAREST, cutoff=0.0)
+        hint = f"there are {len(names):,}, such as {', '.join(nearest)}"
     return UserError(f"unknown {kind} {name!r}: {hint}")
 
 

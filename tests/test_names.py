@@ -8,7 +8,7 @@ import pytest
 
 from muppet.cli import data
 from muppet.cli.names import named, single, tasks
-from muppet.errors import Absent, UserError
+from muppet.errors import Absent, UserError, unknown
 from muppet.tasks import SETS, get
 from tests.test_data import put, rte
 
@@ -52,6 +52,15 @@ def test_a_name_of_nothing_says_so(tmp_path, name, message):
     (tmp_path / "empty.py").write_text("x = 1\n")
     with pytest.raises(UserError, match=message):
         named(name)
+
+
+def test_of_thousands_of_names_a_few_are_given_and_of_a_handful_all():
+    many = [f"finetune-roberta-large-{k:012x}" for k in range(5000)]
+    said = str(unknown("run", "0f3-nowhere", many))
+    count, _, listed = said.partition(", such as ")
+    assert count == "unknown run '0f3-nowhere': there are 5,000"
+    assert len(names := listed.split(", ")) == 3 and {*names} <= {*many}
+    assert str(unknown("arm", "q", ("b", "a"))) == "unknown arm 'q': choose one of: a, b"
 
 
 def test_where_one_is_wanted_several_are_refused():
