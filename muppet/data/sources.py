@@ -26,6 +26,8 @@ from muppet.runs import TWIN_ROWS, Source, digest
 from muppet.synthetic import twins
 from muppet.tasks.task import PARQUET, Row, Task, dataset_name
 
+PEEKED = 200  # rows of the Hub's that `data check` reads
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
@@ -85,15 +87,15 @@ def _whole(task: Task, split: str, total: int, where: str) -> None:
         )
 
 
-def peek(task: Task, split: str, n: int = 200) -> Rows:
-    """What `data check` reads: all rows of what is on this machine, the first `n` of the Hub's."""
+def peek(task: Task, split: str) -> Rows:
+    """What `data check` reads: all rows of what is on this machine, the first of the Hub's."""
     original = "train" if task.partition is not None else split
     if task.path == "local/ptb" or task.files is not None or mirror.files(task.path, task.config, original):
         if task.partition is not None:
             return load_rows(task, split, cap=10**9)
         table, where, fingerprint = read_split(task, split)
         return Rows(rows=_rows(table), found=where, fingerprint=fingerprint, total=len(table))
-    rows = list(islice(_open_hub(task, original, streaming=True), n))
+    rows = list(islice(_open_hub(task, original, streaming=True), PEEKED))
     return Rows(rows=rows, found="hub", fingerprint="", total=len(rows))
 
 

@@ -67,14 +67,14 @@ class Parsing(Tagging):
         return {"tree": "(TOP " + " ".join(f"(XX {word})" for word in words) + ")"}
 
 
-def right_branching(words: Sequence[str], pos_tags: Sequence[str] | None = None, *, label: str = "VP") -> Tree:
-    """The tree in which each word opens a constituent over the rest: S at the top, `label` below.
+def right_branching(words: Sequence[str], pos_tags: Sequence[str] | None = None) -> Tree:
+    """The tree in which each word opens a constituent over the rest: S at the top, VP below.
 
     A last word without letters or digits hangs from the top, as full stops do. In English most constituents branch to
     the right, and VP is the label that fits most of them.
     """
     body = len(words) - (len(words) > 1 and not any(character.isalnum() for character in words[-1]))
-    tags = [f"+1 {label}"] * (len(words) - 1) + ["end"]
+    tags = ["+1 VP"] * (len(words) - 1) + ["end"]
     if len(words) > 1:
         tags[0] = "+1 S"
         if body < len(words):

@@ -101,7 +101,7 @@ def make_batch(
         )
         row += len(rows)
     joined = (np.concatenate(tokens), np.concatenate(lengths), np.concatenate(second))
-    batch = (pack_rows if packed else pad_rows)(*joined, pad, CPU)
+    batch = pack_rows(*joined, CPU) if packed else pad_rows(*joined, pad, CPU)
     return _moved(replace(batch, segments=tuple(segments)), device)
 
 
@@ -160,7 +160,7 @@ def pad_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, pad: i
     return _moved(batch, device)
 
 
-def pack_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, pad: int, device: torch.device) -> Batch:
+def pack_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, device: torch.device) -> Batch:
     """The same rows, packed: sorted by length, one after another."""
     order = np.argsort(lengths, kind="stable")
     laid, before = lengths[order], np.cumsum(lengths) - lengths

@@ -215,10 +215,11 @@ def _errors(model: Encoder, autocast: AbstractContextManager[object]) -> tuple[f
     tokens[tokens == model.pad] = (model.pad + 1) % size
     training = model.training
     model.eval()
-    rows = (tokens, lengths, lengths // 2, model.pad, model.device)
-    exact = model.encode_rows(pad_rows(*rows)).states.float()
+    rows, at = (tokens, lengths, lengths // 2), model.device
+    batches = pack_rows(*rows, at), pad_rows(*rows, model.pad, at)
+    exact = model.encode_rows(batches[1]).states.float()
     with autocast:
-        ways = [model.encode_rows(lay(*rows)).states.float() for lay in (pack_rows, pad_rows)]
+        ways = [model.encode_rows(batch).states.float() for batch in batches]
     model.train(training)
     worst = [max(float((w[i, :n] - exact[i, :n]).abs().max()) for i, n in enumerate(lengths.tolist())) for w in ways]
     largest = float(exact.abs().max())
