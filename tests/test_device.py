@@ -15,12 +15,16 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from muppet.errors import UserError
+from muppet.model import MultiTask
 from muppet.model.batch import in_one_copy, make_batch
 from muppet.runs import R3F
 from muppet.runtime import device as device_module
 from muppet.runtime import memory
 from muppet.runtime.device import Device
+from muppet.runtime.rank import Processes
+from muppet.stages.evaluate import evaluate
 from muppet.training.forwards import unit_weights
+from muppet.training.train import Trainer
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 
@@ -130,6 +134,70 @@ def test_only_products_are_in_bf16(artifacts):  # noqa: F811
         batches = trainer._forwards(sub_batches, unit_weights(sub_batches, "example", trainer.parts))
         assert all(one.loss.dtype == torch.float32 for one in trainer._forward(batches[0], 0)[1])
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+# ---------------------------------------------------------------- memory that runs out
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_update_that_memory_does_not_hold_is_done_again_in_smaller_forwards(packed, artifacts, monkeypatch, capsys):  # noqa: F811
+    """In the same bits as if they had been small from the start, although some gradients had come."""
+    run = mixture("mnli commonsense_qa squad", dropout=0.1)
+    large, small = (make_trainer(run, Device(packed=packed, micro_tokens=limit)) for limit in (1000, 500))
+    forward, done = Trainer._forward, []
+
+    def some(self, pieces, number):
+        if self.device.micro_tokens > 500 and self.step == 1 and done[-1:] == [1000]:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        done.append(self.device.micro_tokens)
+        return forward(self, pieces, number)
+
+    large.update()
+    small.device = large.device
+    small.update()
+    small.device = replace(large.device, micro_tokens=500)
+    done.clear()
+    monkeypatch.setattr(Trainer, "_forward", some)
+    assert [large.update() for _ in range(2)] == [small.update() for _ in range(2)]
+    for name, weight in small.model.state_dict().items():
+        assert torch.equal(large.model.state_dict()[name], weight), name
+    assert done[0] == 1000 and large.device.micro_tokens == 500
+    assert capsys.readouterr().err.endswith("update 2: no memory for forwards of 1,000 tokens: 500 now\n")
+
+
+def test_memory_that_holds_no_example_ends_training_in_one_line(artifacts, monkeypatch):  # noqa: F811
+    def none(self, *_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB\nmore")
+
+    trainer = make_trainer(mixture("mnli"))
+    monkeypatch.setattr(Trainer, "_forward", none)
+    with pytest.raises(UserError) as raised:
+        trainer.update()
+    limit = trainer.largest
+    told = f"update 1: the memory of cpu ran out, with forwards of {limit:,} tokens; lower max_length, take a smaller"
+    assert str(raised.value).startswith(told) and "\n" not in str(raised.value)
+    trainer.device = replace(trainer.device, micro_tokens=4096)
+    trainer.processes = Processes(count=2)  # what others have begun to add up cannot be begun again
+    with pytest.raises(UserError, match="or start on one process, which goes on in smaller forwards"):
+        trainer.update()
+
+
+def test_scoring_that_memory_does_not_hold_is_one_line(artifacts, monkeypatch):  # noqa: F811
+    def none(self, *_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    trainer = make_trainer(mixture("mnli"))
+    monkeypatch.setattr(MultiTask, "predictions", none)
+    given = (trainer.model, trainer.parts[0], trainer.specs[0], "train", trainer.device, trainer.processes)
+    with pytest.raises(UserError, match="mnli, scoring train: the memory of cpu ran out, with forwards of 4,096"):
+        evaluate(*given)
+
+
+def test_a_cpus_memory_runs_out_in_the_same_words_and_other_errors_pass():
+    with pytest.raises(UserError, match="rows: the memory of cpu ran out"), Device().enough("rows"):
+        torch.empty(1 << 50)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), Device().enough("rows"):
+        torch.ones(2, 3) @ torch.ones(2, 3)
 
 
 # ---------------------------------------------------------------- as large as memory allows

@@ -16,6 +16,7 @@ from muppet import paths
 from muppet.errors import UserError
 from muppet.runs import run_id
 from muppet.runtime import checkpoint
+from muppet.runtime import device as device_module
 from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
 from muppet.training.train import train
@@ -88,6 +89,49 @@ def test_going_on_takes_no_replay(tmp_path):
     assert done == [5, 6, 7]
     assert same(weights_of(trainer), weights_of(again))
     assert torch.equal(trainer.meter.losses, again.meter.losses) and torch.equal(trainer.meter.units, again.meter.units)
+
+
+@pytest.mark.parametrize(
+    ("room", "recomputes", "bits", "said"),
+    [
+        (None, False, True, ""),
+        (200, True, True, ""),  # of tokens without gradient checkpointing
+        (130, False, False, "forwards of 130 tokens from update 6 on, of 300 before: less memory is left"),
+    ],
+)
+def test_forwards_stay_as_large_as_before_the_stop(tmp_path, monkeypatch, capsys, room, recomputes, bits, said):
+    """Dropout is drawn by forward, and the machine's memory says how large they are. 300 tokens: not its choice."""
+    run = mixture(NAMES, **RECIPE)
+    whole, half = (make_trainer(run, Device(micro_tokens=300)) for _ in range(2))
+    train(whole, "whole", tmp_path / "whole")
+    for _ in range(5):
+        half.update()
+    checkpoint.save(tmp_path / "half" / "checkpoint", "half", 5, half.state())
+    if room:
+        kept = device_module.KEPT * 2 * whole.model.width  # of two layers
+        memory = (device_module.STATE * len_of(whole) + (room + 0.5) * kept) / device_module.MEMORY
+        monkeypatch.setattr(Device, "memory", property(lambda _: memory))
+    again = make_trainer(run, Device())
+    assert again.device.micro_tokens == (room or Device().micro_tokens)
+    train(again, "half", tmp_path / "half")
+    assert same(weights_of(whole), weights_of(again)) == bits
+    assert again.model.backbone.is_gradient_checkpointing == recomputes
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("forwards of")]
+    assert len(told) == bool(said) and all(line.startswith(said) for line in told)
+
+
+def len_of(trainer) -> int:
+    return sum(weight.numel() for weight in trainer.parameters)
+
+
+def test_a_checkpoint_that_does_not_say_how_large_forwards_were_is_gone_on_from():
+    run = mixture(NAMES, **RECIPE)
+    first, again = (make_trainer(run, Device(micro_tokens=limit)) for limit in (300, 600))
+    first.update()
+    old = first.state()
+    del old["forwards"]
+    again.restore(1, old)
+    assert again.step == 1 and again.device.micro_tokens == 600 and same(weights_of(first), weights_of(again))
 
 
 def small_state() -> dict:

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -149,30 +149,36 @@ class MultiTask(Encoder):
         layers = int(getattr(config, "num_hidden_layers", 0) or getattr(config, "encoder_layers", 0))
         return 6.0 * weights, 12.0 * layers * self.width
 
-    def fitted(self, device: Device, tokens: int, copies: int) -> Device:
+    def fitted(self, device: Device, tokens: int, copies: int, kept: int | None = None) -> Device:
         """`device` with what this model allows: see `Device.fitted`."""
         config = self.backbone.config
         names = ("num_hidden_layers", "decoder_layers", "num_decoder_layers")
         layers = sum(int(getattr(config, name, 0) or 0) for name in names) or 1
         weights = sum(p.numel() for p in self.parameters())
         device.check_holds(weights)
-        return device.fitted(weights=weights, layers=layers, width=self.width, tokens=tokens, copies=copies)
+        if kept is not None and not self.backbone.supports_gradient_checkpointing:
+            device = replace(device, gradient_checkpointing=False)
+        shape = {"weights": weights, "layers": layers, "width": self.width}
+        return device.fitted(**shape, tokens=tokens, copies=copies, kept=kept)
 
     def prepare(self, device: Device) -> None:
         """Move to the device, and trade memory or start-up time for speed as it says."""
         if device.kind == "cuda":  # cuDNN's attention is planned anew, for 0.4 to 1 s, at each new shape of padded rows
             torch.backends.cuda.enable_cudnn_sdp(False)
-        self.to(device.torch)
+        with device.enough(f"{self.origin}, {sum(p.numel() for p in self.parameters()):,} weights"):
+            self.to(device.torch)
         if device.gradient_checkpointing:
-            if not self.backbone.supports_gradient_checkpointing:
-                kind = self.backbone.config.model_type
-                raise UserError(
-                    f"{self.origin}: {kind} has no gradient checkpointing, and is too large for memory without"
-                )
-            renamed = getattr(self.backbone, "activation_checkpointing_enable", None)  # in newer transformers
-            (renamed or self.backbone.gradient_checkpointing_enable)({"use_reentrant": False})
+            self.recompute()
         if device.compile:
             self.reader.compile(dynamic=True)
+
+    def recompute(self) -> None:
+        """Turn gradient checkpointing on. Raises UserError for a model that has none."""
+        if not self.backbone.supports_gradient_checkpointing:
+            kind = self.backbone.config.model_type
+            raise UserError(f"{self.origin}: {kind} has no gradient checkpointing, and is too large for memory without")
+        renamed = getattr(self.backbone, "activation_checkpointing_enable", None)  # in newer transformers
+        (renamed or self.backbone.gradient_checkpointing_enable)({"use_reentrant": False})
 
     # -- forward
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -23,6 +24,10 @@ KEPT_RECOMPUTING = 9  # the same with gradient checkpointing, and KEPT of one la
 # Units of width from which bf16 pays on a CPU: below, casts cost more than products save. CPU seconds of an update on
 # a Zen 4 core, bf16 over fp32: 1.7 at 64 units, 0.9 at 128, 0.7 at 256, 0.6 at 384 and 768 (benchmarks/precision.py).
 CPU_BF16_WIDTH = 256
+
+
+class OutOfMemory(UserError):
+    """A forward, or the model itself, did not fit into the device's memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,13 +72,34 @@ class Device:
             return int(torch.cuda.get_device_properties(self.torch).total_memory)
         return memory.allowed()
 
-    def fitted(self, *, weights: int, layers: int, width: int, tokens: int, copies: int) -> Device:
+    @contextmanager
+    def enough(self, doing: str) -> Iterator[None]:
+        """Inside, memory that runs out raises OutOfMemory, which says while `doing` what and what helps."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
+                if "DefaultCPUAllocator" not in str(error):  # a CPU's has no class of its own
+                    raise
+            raise OutOfMemory(
+                f"{doing}: the memory of {self.name} ran out, with forwards of {self.micro_tokens:,} tokens; lower"
+                " max_length, take a smaller model, or end what else holds memory"
+                + ("" if self.kind == "cpu" else " (MUPPET_DEVICE=cpu uses the machine's)")
+            ) from None
+
+    def fitted(
+        self, *, weights: int, layers: int, width: int, tokens: int, copies: int, kept: int | None = None
+    ) -> Device:
         """With forwards as large as memory allows for a model of this shape, and gradient checkpointing where `tokens`,
-        the largest example's, would not fit without. `copies` is 2 with R3F. A forward takes `tokens` at least."""
+        the largest example's, would not fit without. `copies` is 2 with R3F. A forward takes `tokens` at least. `kept`:
+        the tokens of a forward before a stop, which are taken again, if need be with gradient checkpointing, where they
+        fit."""
         free = max(0.0, MEMORY * self.memory - STATE * weights) / (copies * width)
         plain, recomputing = int(free / (KEPT * layers)), int(free / (KEPT_RECOMPUTING * layers + KEPT))
         chosen = plain < tokens if self.gradient_checkpointing is None else self.gradient_checkpointing
         limit = max(tokens, recomputing if chosen else plain)
+        if kept is not None and kept <= (max(limit, recomputing) if self.gradient_checkpointing is None else limit):
+            return replace(self, micro_tokens=kept, gradient_checkpointing=chosen or kept > limit)
         return replace(self, micro_tokens=min(self.micro_tokens, limit), gradient_checkpointing=chosen)
 
     def check_holds(self, weights: int) -> None:

@@ -62,7 +62,8 @@ def evaluate(
     """Score `part` with all metrics of its task, each with its 95 % item bootstrap. Every process takes a share of the
     forwards, and all get the result."""
     task = part.encoded.task
-    outputs = predict(model, part, spec, device, processes)
+    with device.enough(f"{part.name}, scoring {split}"):
+        outputs = predict(model, part, spec, device, processes)
     chosen = part.examples()
     predictions, references = answers(part, spec, outputs, chosen)
     scores: dict[str, Score] = {}

@@ -53,7 +53,8 @@ class Examiner:
     def _by_loss(self) -> float:
         model, device, processes = self.trainer.model, self.trainer.device, self.trainer.processes
         parts = [self.rows[place] for place in self.judges]
-        losses = [token_loss(model, part, self.spec, device, processes, self.smoothing) for part in parts]
+        with device.enough(f"{parts[0].name}, loss of summaries"):
+            losses = [token_loss(model, part, self.spec, device, processes, self.smoothing) for part in parts]
         return -sum(losses) / len(losses)
 
 

@@ -62,7 +62,9 @@ def predictions(
         encoded = encode_rows(task, read, model.tokenizer, max_length=like.max_length, folder=Path(scratch) / "rows")
         assert encoded.n_examples == len(rows)
         part = Part(encoded=encoded, units=np.arange(len(encoded.unit_example)))
-        outputs = predict(model, part, spec, Device.detect(), Processes())
+        device = Device.detect()
+        with device.enough(name):
+            outputs = predict(model, part, spec, device, Processes())
         yield from (family.answer(encoded, spec, outputs, example) for example in range(len(rows)))
 
 

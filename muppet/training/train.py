@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,8 @@ from muppet.model.losses import Losses, scale
 from muppet.paths import write_text
 from muppet.runs import R3F, Recipe, digest
 from muppet.runtime import checkpoint
-from muppet.runtime.device import Device, release_memory
-from muppet.runtime.distributed import Reducer, agree, anyone, together
+from muppet.runtime.device import Device, OutOfMemory, release_memory
+from muppet.runtime.distributed import Reducer, agree, anyone, gather, together
 from muppet.runtime.live import live
 from muppet.runtime.rank import Processes
 from muppet.training.batching import Sampler, SubBatch
@@ -105,10 +107,10 @@ class Trainer:
         processes: Processes,
     ) -> None:
         self.sampler = Sampler(parts, recipe, seed)
-        largest = max(int((deck.rows * deck.length).max()) for deck in self.sampler.decks)  # tokens of one example
-        self.device = model.fitted(device, largest, 1 if recipe.r3f is None else 2)
+        self.largest = max(int((deck.rows * deck.length).max()) for deck in self.sampler.decks)  # tokens of one example
         self.model, self.parts, self.specs, self.recipe, self.seed = model, parts, specs, recipe, seed
-        self.processes = processes
+        self.processes, self.asked = processes, device
+        self.device = self._fitted()
         model.prepare(self.device)
         if device.kind == "cpu" and not device.compile:
             cpu.hasten(model, alone=processes.count == 1)
@@ -135,6 +137,21 @@ class Trainer:
         """
         sub_batches = self.sampler.update(self.step)
         weights = unit_weights(sub_batches, self.recipe.averaging, self.parts)
+        totals: Tensor | None = None
+        while totals is None:  # an update that memory did not hold starts again: it is a function of its number
+            try:
+                with self.device.enough(f"update {self.step + 1}"):
+                    totals, flops = self._gradients(sub_batches, weights)
+            except OutOfMemory as error:
+                self._halve(error)
+        loss = self._measure(sub_batches, weights, totals, flops)
+        with self.device.enough(f"update {self.step + 1}"):
+            self._apply()
+        self.step += 1
+        return loss
+
+    def _gradients(self, sub_batches: Sequence[SubBatch], weights: Sequence[np.ndarray]) -> tuple[Tensor, float]:
+        """Leave the update's gradients in the parameters → its totals, and the floating-point operations of all."""
         forwards = self._forwards(sub_batches, weights)
         costs = [sum(piece.cost for piece in pieces) for pieces in forwards]
         own = assign(costs, self.processes.count)[self.processes.rank]
@@ -149,11 +166,26 @@ class Trainer:
                 self.reducer.last()
             self._accumulate(forwards[number], number, totals)
         totals[2, -1] = time.process_time() - started
-        totals = self.reducer.finish(totals)
-        loss = self._measure(sub_batches, weights, totals, sum(costs))
-        self._apply()
-        self.step += 1
-        return loss
+        return self.reducer.finish(totals), sum(costs)
+
+    def _fitted(self, kept: int | None = None) -> Device:
+        """The device that was asked for, with forwards as large as the memory of every process holds, or of the `kept`
+        tokens."""
+        with together(self.processes):
+            copies = 1 if self.recipe.r3f is None else 2
+            device = self.model.fitted(self.asked, self.largest, copies, kept)
+        return replace(device, micro_tokens=min(gather(self.processes, device.micro_tokens)))
+
+    def _halve(self, error: OutOfMemory) -> None:
+        """Go on in forwards of half the tokens. Raises `error` where one example takes as many already, or where other
+        processes have begun to add up the update."""
+        before, half = self.device.micro_tokens, max(self.largest, self.device.micro_tokens // 2)
+        if self.processes.count > 1:
+            raise OutOfMemory(f"{error}; or start on one process, which goes on in smaller forwards") from None
+        if half >= before:
+            raise error
+        self.device = replace(self.device, micro_tokens=half)
+        print(f"update {self.step + 1}: no memory for forwards of {before:,} tokens: {half:,} now", file=sys.stderr)
 
     def _flops(self, tokens: float, length: float) -> float:
         """Floating-point operations of `tokens` in rows of `length`, forward and backward."""
@@ -274,6 +306,7 @@ class Trainer:
         """Everything that the next update depends on: randomness is a function of the seed and the update's number."""
         return {
             "plan": self.plan(),
+            "forwards": (self.device.kind, self.device.micro_tokens),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "running": self.running,
@@ -292,10 +325,27 @@ class Trainer:
                 "the checkpoint was made on other data or from another model (one has changed since); delete it to"
                 " start again"
             )
+        self.step = step
+        if "forwards" in state:
+            self._forwards_as_before(*state["forwards"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.running, self.step = state["running"], step
+        self.running = state["running"]
         self.meter.restore(state["meter"])
+
+    def _forwards_as_before(self, kind: str, tokens: int) -> None:
+        """Go on in forwards of as many `tokens` where memory holds them: others draw other dropout."""
+        if kind != self.device.kind or tokens == self.device.micro_tokens:
+            return
+        recomputed, self.device = self.device.gradient_checkpointing, self._fitted(tokens)
+        if self.device.gradient_checkpointing and not recomputed:
+            self.model.recompute()
+        if self.device.micro_tokens != tokens and self.processes.first:
+            print(
+                f"forwards of {self.device.micro_tokens:,} tokens from update {self.step + 1} on, of {tokens:,} before:"
+                " less memory is left, and dropout draws other masks than in a run that was not stopped",
+                file=sys.stderr,
+            )
 
 
 def train(
