@@ -6,7 +6,7 @@ import difflib
 import sys
 from collections.abc import Callable, Iterable
 
-LISTED = 30  # names that a message lists; of more it gives the nearest
+LISTED = 30  # names that a message lists
 NEAREST = 3
 
 
@@ -22,6 +22,12 @@ class Stopped(Exception):
     """A signal asked a run to stop; its checkpoint is written, and the same run goes on from there."""
 
 
+def some(names: Iterable[object]) -> str:
+    """The names with commas; of very many the first, and how many there are."""
+    every = [str(name) for name in names]
+    return ", ".join(every[:LISTED]) + (f", … ({len(every):,} in all)" if len(every) > LISTED else "")
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is none of `known`; it offers the nearest, or lists them, or some of many."""
     names = sorted(known)
@@ -29,7 +35,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     if near:
         hint = f"did you mean {near[0]!r}?"
     elif len(names) <= LISTED:
-        hint = f"choose one of: {', '.join(names)}"
+        hint = f"choose one of: {some(names)}"
     else:
         nearest = difflib.get_close_matches(name, names, n=NEAREST, cutoff=0.0)
         hint = f"there are {len(names):,}, such as {', '.join(nearest)}"

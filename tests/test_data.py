@@ -124,6 +124,28 @@ def test_a_damaged_mirror_is_named(alone):
         load_rows(get("rte"), "train", cap=1)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "configs: 3",
+        "configs: [a]",
+        "configs:\n- data_files: 5",
+        "configs:\n- data_files:\n  - path: a.parquet",
+        "configs:\n- data_files:\n  - split: train\n    path: 4",
+        "configs:\n- data_files:\n  - split: train\n    path: /etc/passwd",
+        b"configs: \xff",
+    ],
+)
+def test_a_mirrors_header_that_cannot_be_read_is_one_line(alone, header):
+    folder = put(alone, "nyu-mll/glue", "rte", train=rte(3))
+    (folder / "README.md").write_bytes(
+        b"---\n" + (header if isinstance(header, bytes) else header.encode()) + b"\n---\n"
+    )
+    with pytest.raises(UserError, match="README.md: its header's `configs` cannot be read") as caught:
+        load_rows(get("rte"), "train", cap=1)
+    assert "\n" not in str(caught.value)
+
+
 def test_what_is_nowhere_says_what_was_tried(alone):
     with pytest.raises(Absent, match=r"rte \(nyu-mll/glue, rte\) split train cannot be loaded: tried the") as caught:
         load_rows(get("rte"), "train")

@@ -146,6 +146,7 @@ def test_a_start_that_is_none_is_one_line(starts):
         ({"question": 5, "label": 0}, "`question` is 5, not text"),
         ({"question": "?", "label": "ß"}, "answer key 'ß' is neither a number nor a letter"),
         ({"question": "?", "label": "²"}, "answer key '²' is neither a number nor a letter"),
+        ({"question": "?", "label": "9" * 5000}, "answer key '9*… is neither a number nor a letter"),
         ({"question": "?", "label": "A", "keys": 5}, "`keys` is 5, not a list"),
     ],
 )
@@ -158,6 +159,32 @@ def test_a_tag_that_is_a_class_is_that_class_and_no_number():
     task = own("tagging", "tokens", "tags", classes=("1", "2", "3"))
     ((example,), _) = read(task, {"tokens": ["a", "b"], "tags": [1, "3"]})
     assert example["tags"] == [0, 2]
+
+
+def test_a_number_is_the_name_of_a_class_that_is_called_so_and_no_place():
+    """Labels 0 and 1 beside the classes 1 and 2: the first is none of them, whatever stands in its place."""
+    for task, row in (
+        (own("classification", "text", "label", classes=("1", "2")), {"text": "a", "label": 0}),
+        (own("tagging", "tokens", "tags", classes=("1", "2")), {"tokens": ["a"], "tags": [0]}),
+    ):
+        with pytest.raises(UserError, match=r"(label|tag) 0 is none of the (2 )?classes 1, 2"):
+            read(task, row)
+
+
+@pytest.mark.parametrize("label", [10**400, 1e39, -1e38, float("inf")])
+def test_a_number_that_float32_cannot_hold_is_named(label):
+    with pytest.raises(UserError, match=r"label -?(1|inf).* is larger than 1e\+37"):
+        read(own("regression", "text", "label"), {"text": "a", "label": label})
+
+
+def test_of_thousands_of_names_a_row_s_error_lists_the_first(tmp_path):
+    classes = tuple(f"class {k}" for k in range(2000))
+    with pytest.raises(UserError) as caught:
+        read(own("classification", "text", "label", classes=classes), {"text": "a", "label": "other"})
+    assert "class 29, … (2,000 in all)" in str(caught.value) and len(str(caught.value)) < 600
+    with pytest.raises(UserError) as caught:
+        from_file(tmp_path / "own.jsonl", [{f"column {k}": "a" for k in range(1000)}])
+    assert "(1,000 in all)" in str(caught.value)
 
 
 def from_file(place: Path, rows: list[dict], *more: str) -> Task:
@@ -218,6 +245,8 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path):
         ("a.csv", b"text\ngr\xfcn\n", "a.csv line 2: not UTF-8 (byte 0xfc)"),
         ("a.jsonl", b'{"a": 1}\n{"a": \n', "a.jsonl line 2: not JSON"),
         ("a.jsonl", b"[1]\n", "a.jsonl line 1: list, not a JSON object"),
+        ("a.jsonl", b'{"a": 1}\n{"a": 1, "a": 2}\n', "a.jsonl line 2: not JSON ('a' stands twice in an object)"),
+        ("a.jsonl", b'{"a": ' + b"9" * 5000 + b"}\n", "a.jsonl line 1: not JSON (Exceeds the limit"),
         ("a.parquet", b"PAR1", "a.parquet: cannot be read as parquet"),
         ("a.xlsx", b"", "a.xlsx: rows are read from .csv"),
     ],

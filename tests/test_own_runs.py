@@ -115,12 +115,19 @@ def test_a_file_joins_a_mixture_and_each_family_is_told_by_its_roles(tmp_path, c
         (["--train-file", "semi.csv"], "which column is the answer? give --label"),
         (["--name", "rte"], "the name of a dataset of the catalogue"),
         (["--max-length", "600"], "512 positions"),
+        (["--train-file", "spaced.csv"], "holds 'no' and 'no ', which spaces alone tell apart; write them alike"),
+        (["--train-file", "stars.csv"], "label '0' is none of the classes 1, 2"),
     ],
 )
 def test_what_cannot_be_is_said_before_the_first_step(tmp_path, monkeypatch, capsys, never_trained, more, message):
     monkeypatch.chdir(tmp_path)
     put(tmp_path / "train.csv", text_rows(8))
     put(tmp_path / "odd.csv", [{"text": "a", "label": "maybe"}])
+    put(tmp_path / "spaced.csv", [{"text": "a", "label": label} for label in ("no ", "no", "yes")])
+    put(tmp_path / "stars.csv", [{"text": "a", "label": label} for label in (2, 1, 2)])
+    put(tmp_path / "from0.csv", [{"text": "a", "label": label} for label in (1, 0)])
+    if "stars.csv" in more:
+        more = [*more, "--eval-file", "from0.csv"]
     put(tmp_path / "unlabelled.csv", [{"text": "a", "label": ""}])
     (tmp_path / "semi.csv").write_text("text;label\na;b\n")
     (tmp_path / "empty.csv").write_text("text,label\n")
@@ -153,6 +160,18 @@ GOOD = 'name="mine", family="classification", path="local/mine", columns=(("text
         (f'T = Task({GOOD.replace("label", "labl")}, classes=("a", "b"))', "did you mean 'label'"),
         (f'T = Task({GOOD.replace("mine", "my/task", 1)}, classes=("a", "b"))', "`name` is part of file names"),
         (f'T = Task({GOOD}, classes=("a", "b"), metrics=("acuracy",))', "did you mean 'accuracy'"),
+        (f'T = Task({GOOD}, classes=("a", "b"), metrics=(1,))', "`metrics` holds 1; give texts"),
+        (f'T = Task({GOOD}, classes=("a", "b"), train=1)', "`train` is 1; give a text"),
+        (f'T = Task({GOOD}, classes=("a", "b"), no_answer="no")', "`no_answer` is 'no'; give True or False"),
+        (f'T = Task({GOOD}, classes=("a", "b"), missing=([1],))', "a field holds what cannot be compared (unhashable"),
+        (f'T = Task({GOOD}, classes=("a", "b"), generation=2)', "`generation` is 2; give a muppet.tasks.task.Generat"),
+        (f'T = Task({GOOD.replace("mine", "m" * 300, 1)}, classes=("a", "b"))', "give at most 100 letters"),
+        (f"""T = Task({GOOD.replace('"t"', "3")}, classes=("a", "b"))""", "write pairs, as (('a', 'b'),)"),
+        (
+            f"""T = Task({GOOD.replace('("label"', '("text"')}, classes=("a", "b"))""",
+            "`columns` says twice what 'text' is",
+        ),
+        (f'T = Task({GOOD}, classes=("a", "b"), partition=(("train", (10,)),))', "its tenths are 0 to 9"),
         (f'T = Task({GOOD.replace("mine", "items", 1)}, classes=("a", "b"))', "cannot be called 'items'"),
         (
             f'T = Task({GOOD}, classes=("a", "b"), files=(("train", "no.csv"),))',

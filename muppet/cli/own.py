@@ -13,7 +13,7 @@ from muppet import paths
 from muppet.cli.options import ROLES
 from muppet.data.files import read
 from muppet.data.sources import TableRows
-from muppet.errors import UserError
+from muppet.errors import UserError, some
 from muppet.families.check import MAY, NEEDED, check
 from muppet.families.roles import listed, short
 from muppet.runs import digest
@@ -82,9 +82,7 @@ def _columns(args: argparse.Namespace, row: Row) -> tuple[tuple[str, str], ...]:
             continue
         for _, column in pairs:
             if column not in row:
-                raise UserError(
-                    f"--{role} {column}: {args.train_file} has no such column; it has {', '.join(map(str, row))}"
-                )
+                raise UserError(f"--{role} {column}: {args.train_file} has no such column; it has {some(row)}")
         columns += pairs
     return tuple(columns)
 
@@ -94,7 +92,7 @@ def _family(file: Path, roles: set[str], labels: list[Any], row: Row) -> Any:
     if family is None:
         raise UserError(
             f"{file}: which column is the answer? give --label, --choices, --answers, --target or --tags; it has"
-            f" {', '.join(map(repr, row))}"
+            f" {some(map(repr, row))}"
         )
     fractions = [x for x in labels if isinstance(x, float) or (isinstance(x, str) and re.fullmatch(r"-?\d*\.\d+", x))]
     return "regression" if family == "classification" and any(float(x) % 1 for x in fractions) else family
@@ -121,7 +119,14 @@ def _classes(file: Path, family: str, columns: dict[str, str], rows: Iterable[Ro
                     " texts or whole numbers"
                 )
             labels |= {str(label)} if label is not None else set()
-    numbers = all(re.fullmatch(r"-?\d+", label) for label in labels)
+    stripped: dict[str, str] = {}
+    for label in sorted(labels):
+        if (other := stripped.setdefault(label.strip(), label)) != label:
+            raise UserError(
+                f"{file}: column {columns[role]!r} holds {other!r} and {label!r}, which spaces alone tell apart; write"
+                " them alike"
+            )
+    numbers = all(re.fullmatch(r"-?\d{1,18}", label) for label in labels)
     return tuple(sorted(labels, key=int if numbers else str))
 
 

@@ -29,6 +29,7 @@ from muppet.runtime.rank import is_first
 def prefinetune(args: argparse.Namespace) -> int:
     """Train on the named datasets, print the loss of each, and put the model into `--out`."""
     _free(args.out, args.overwrite)
+    _writable("MUPPET_ARTIFACTS", paths.run_dir("a-run"))
     recipe = Recipe(
         lr=args.lr,
         max_tokens=args.max_tokens,
@@ -65,12 +66,13 @@ def prefinetune(args: argparse.Namespace) -> int:
 def finetune(args: argparse.Namespace) -> int:
     """Train on one dataset, print its scores, and put the model into `--out`."""
     _free(args.out, args.overwrite)
+    _writable("MUPPET_ARTIFACTS", paths.run_dir("a-run"))
     own = task_of(args)
     if (own is None) == (args.task is None):
         raise UserError("fine-tuning takes one task: give --task or --train-file")
     task = own or single(args.task, "--task", "fine-tuning")
     if not task.evaluation:
-        raise UserError(f"{task.name}: there is nothing to score it on; give --eval-file")
+        raise UserError(f"{task.name}: there is nothing to score it on; give --eval-file, or a Task with `evaluation`")
     recipe = Recipe(
         lr=args.lr,
         epochs=args.epochs,
@@ -177,13 +179,7 @@ def export(args: argparse.Namespace) -> int:
 def _free(out: Path, overwrite: bool) -> None:
     """Refuse an output folder that cannot be written, that exists unless it may be replaced, or that holds anything
     else than what this program wrote there."""
-    above = next(place for place in (*out.absolute().parents, Path("/")) if place.exists())
-    try:
-        paths.probe(above)
-    except OSError as error:
-        raise UserError(
-            f"--out {out}: nothing can be written into {above} ({error.strerror}); give another folder"
-        ) from None
+    _writable(f"--out {out}", out)
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not out.is_dir() or not (out / "heads.json").is_file():
@@ -198,6 +194,16 @@ def _free(out: Path, overwrite: bool) -> None:
     for place in sorted(out.iterdir()):
         if place.name not in ours and not written.fullmatch(place.name):
             raise UserError(f"--out {out} also holds {place.name}, which this program did not write; move it away")
+
+
+def _writable(name: str, folder: Path) -> None:
+    above = next(place for place in (*folder.absolute().parents, Path("/")) if place.exists())
+    try:
+        paths.probe(above)
+    except OSError as error:
+        raise UserError(
+            f"{name}: nothing can be written into {above} ({error.strerror}); give another folder"
+        ) from None
 
 
 def _copy(source: Path, out: Path) -> None:

@@ -75,18 +75,30 @@ def configs(where: Path) -> dict[str, dict[str, list[str]]]:
 def _header(readme: Path, _changed: int) -> dict[str, dict[str, list[str]]]:
     import yaml
 
-    match = re.match(r"---\s*\n(.*?)\n---", readme.read_text(encoding="utf-8"), re.DOTALL)
     try:
+        match = re.match(r"---\s*\n(.*?)\n---", readme.read_text(encoding="utf-8"), re.DOTALL)
         header: Any = yaml.safe_load(match.group(1)) if match else None
+        return _declared(header.get("configs") or [] if isinstance(header, dict) else [])
     except yaml.YAMLError as error:
         raise UserError(f"{readme}: its header is not YAML ({str(error).splitlines()[0]}); fix or remove it") from None
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UserError(
+            f"{readme}: its header's `configs` cannot be read ({type(error).__name__}: {error}); write a list of"
+            " config_name and data_files, each of split and path in this folder, or remove it"
+        ) from None
+
+
+def _declared(entries: Any) -> dict[str, dict[str, list[str]]]:
     declared: dict[str, dict[str, list[str]]] = {}
-    for entry in (header or {}).get("configs", []) if isinstance(header, dict) else []:
+    for entry in entries:
         splits = declared.setdefault(str(entry.get("config_name", "default")), {})
         data = entry.get("data_files", [])
         for item in [data] if isinstance(data, str) else data:  # files without a split are `train`'s
             split, pattern = ("train", item) if isinstance(item, str) else (str(item["split"]), item["path"])
-            splits.setdefault(split, []).extend([pattern] if isinstance(pattern, str) else pattern)
+            patterns = [pattern] if isinstance(pattern, str) else pattern
+            if outside := [one for one in patterns if one.startswith("/")]:
+                raise ValueError(f"{outside[0]} is not in this folder")
+            splits.setdefault(split, []).extend(patterns)
     return declared
 
 

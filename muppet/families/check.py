@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 from muppet.errors import UserError, unknown
 from muppet.families import FAMILIES
 from muppet.families.commonsense import CHOICE
-from muppet.tasks.task import Task
+from muppet.tasks.task import Generation, Task
 
 NEEDED: dict[str, tuple[str, ...]] = {  # the roles of each family's training rows
     "classification": ("text", "label"),
@@ -25,6 +26,7 @@ MAY: dict[str, tuple[str, ...]] = {  # and those that they may have
     "span": ("id", "gold"),
 }
 CLASSED = ("classification", "tagging")  # the families whose tasks declare classes
+TEXTS = ("name", "path", "train", "config", "revision", "blank")
 TUPLES = ("evaluation", "metrics", "columns", "classes", "files", "missing", "partition")
 
 
@@ -37,11 +39,12 @@ def check(task: Task) -> None:
 
 
 def _check(task: Task) -> None:
-    for name in ("name", "path"):
-        if not isinstance(getattr(task, name), str):
-            raise UserError(f"`{name}` is {getattr(task, name)!r}; give a text")
-    if not re.fullmatch(r"[\w.-]+", task.name):
-        raise UserError("`name` is part of file names and scores; give letters, digits, `.`, `-` and `_`")
+    for name in TEXTS:
+        value = getattr(task, name)
+        if not isinstance(value, str) and (value is not None or name in ("name", "path")):
+            raise UserError(f"`{name}` is {value!r}; give a text")
+    if not re.fullmatch(r"[\w.-]{1,100}", task.name):
+        raise UserError("`name` is part of file names and scores; give at most 100 letters, digits, `.`, `-` and `_`")
     for name in TUPLES:
         value = getattr(task, name)
         if value is not None and not isinstance(value, tuple):
@@ -50,10 +53,25 @@ def _check(task: Task) -> None:
                 if isinstance(value, str)
                 else f"`{name}` is a {type(value).__name__}; write a tuple"
             )
-    for name in ("columns", "files", "partition"):
-        for pair in getattr(task, name) or ():
-            if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
-                raise UserError(f"`{name}` holds {pair!r}; write pairs, as (('a', 'b'), ('c', 'd'))")
+    for name in ("evaluation", "metrics"):
+        if wrong := [one for one in getattr(task, name) if not isinstance(one, str)]:
+            raise UserError(f"`{name}` holds {wrong[0]!r}; give texts")
+    for name, second in (("columns", "b"), ("files", "b"), ("partition", (0, 1))):
+        pairs = getattr(task, name) or ()
+        for pair in pairs:
+            if not (isinstance(pair, tuple) and [*map(type, pair)] == [str, type(second)]):
+                raise UserError(f"`{name}` holds {pair!r}; write pairs, as (('a', {second!r}),)")
+            if name == "partition" and not {*pair[1]} <= {*range(10)}:
+                raise UserError(f"`partition` holds {pair!r}; its tenths are 0 to 9")
+        if twice := [first for first, count in Counter(first for first, _ in pairs).items() if count > 1]:
+            raise UserError(f"`{name}` says twice what {twice[0]!r} is")
+    if not isinstance(task.no_answer, bool | None):
+        raise UserError(f"`no_answer` is {task.no_answer!r}; give True or False")
+    _check_generation(task.generation)
+    try:
+        hash(task)
+    except TypeError as error:
+        raise UserError(f"a field holds what cannot be compared ({error}); write tuples and plain values") from None
     if task.family not in FAMILIES:
         raise unknown("family", str(task.family), FAMILIES)
     if not task.metrics:
@@ -64,6 +82,16 @@ def _check(task: Task) -> None:
     declared = task.partition or task.files
     if declared is not None and (lacking := [split for split in splits if split not in dict(declared)]):
         raise UserError(f"split {lacking[0]!r} is none of its {'partition' if task.partition else 'files'}")
+
+
+def _check_generation(how: object) -> None:
+    if how is None:
+        return
+    if not isinstance(how, Generation):
+        raise UserError(f"`generation` is {how!r}; give a muppet.tasks.task.Generation")
+    least = {"beams": 1, "min_tokens": 0, "max_tokens": max(1, how.min_tokens), "no_repeat_ngram": 0}
+    if low := [name for name, bound in least.items() if getattr(how, name) < bound]:
+        raise UserError(f"`generation`: its {low[0]} is {getattr(how, low[0])}; give {least[low[0]]} or more")
 
 
 def _check_classes(task: Task) -> None:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from muppet.errors import UserError
+from muppet.errors import UserError, some
 from muppet.families.encoded import Encoded, Part
 from muppet.families.family import Family, Labelled, Outputs, probabilities
-from muppet.families.roles import BadRow, Drop, Example, short, text
+from muppet.families.roles import DIGITS, BadRow, Drop, Example, named_by_numbers, short, text
 from muppet.families.spec import HeadSpec, spec_of_classes
 from muppet.tasks.task import FamilyName, Row, Task
 
 Label = TypeVar("Label", bound=Hashable)
+MOST = 1e37  # of a number to learn: float32 holds the difference of two
 
 
 class Classification(Labelled):
@@ -36,14 +36,17 @@ class Classification(Labelled):
             raise Drop("no label")
         if isinstance(label, (str, int)) and str(label) in task.classes:
             label = task.classes.index(str(label))
+        elif isinstance(label, (str, int)) and named_by_numbers(task.classes):
+            raise BadRow(f"label {short(label)} is none of the classes {some(task.classes)}; {_correct(label)}")
         if isinstance(label, str):
-            if label.isdecimal():
+            if label.isdecimal() and len(label) < DIGITS:
                 label = int(label)
             else:
                 near = difflib.get_close_matches(label, task.classes, n=1)
                 hint = f" (did you mean {near[0]!r}?)" if near else ""
-                classes = ", ".join(task.classes)
-                raise BadRow(f"label {label!r}{hint} is none of the classes {classes}; {_correct(label)}")
+                raise BadRow(
+                    f"label {short(label)}{hint} is none of the classes {some(task.classes)}; {_correct(label)}"
+                )
         if not isinstance(label, int):
             raise BadRow(
                 f"label {short(label)} is neither a class number nor a class name; correct the row or the Task"
@@ -101,8 +104,10 @@ class Regression(Classification):
         if isinstance(label, str):
             with contextlib.suppress(ValueError):
                 label = float(label)
-        if isinstance(label, (str, bool)) or not isinstance(label, (int, float)) or not math.isfinite(label):
+        if isinstance(label, (str, bool)) or not isinstance(label, (int, float)) or label != label:  # nan is not itself
             raise BadRow(f"label {short(label)} is not a number; correct the row or the Task's columns")
+        if abs(label) > MOST:
+            raise BadRow(f"label {short(label)} is larger than {MOST:g}, the most that can be learnt; correct the row")
         return {"text": text(row["text"], "text"), "pair": _pair(row), "label": float(label)}
 
     def truth(self, task: Task, example: Example) -> str:
@@ -132,7 +137,7 @@ class Regression(Classification):
 
 
 def _correct(label: Any) -> str:
-    return f"correct the row or the Task's classes, or say missing=({label!r},) where it means that there is none"
+    return f"correct the row or the Task's classes, or say missing=({short(label)},) where it means that there is none"
 
 
 def _pair(row: Row) -> str | None:

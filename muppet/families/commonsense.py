@@ -10,7 +10,7 @@ import numpy as np
 
 from muppet.families.encoded import Encoded, Part
 from muppet.families.family import Labelled, Outputs, probabilities
-from muppet.families.roles import BadRow, Drop, Example, listed, short, text, texts
+from muppet.families.roles import DIGITS, BadRow, Drop, Example, listed, short, text, texts
 from muppet.families.spec import HeadSpec
 from muppet.tasks.task import Row, Task
 
@@ -117,7 +117,7 @@ def _right(label: Any, n: int, keys: Any) -> int:
                 f"answer key {label!r} names no choice; the choices are {', '.join(map(repr, keys))}; correct the row"
             )
         return keys.index(label)
-    if isinstance(label, str) and label.strip().isdecimal():
+    if isinstance(label, str) and label.strip().isdecimal() and len(label) < DIGITS:
         index = int(label)
     elif isinstance(label, str) and len(label) == 1 and label.isascii():
         index = ord(label.upper()) - ord("A")

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Sequence
 from typing import Any
 
+from muppet.errors import some
 from muppet.tasks.task import Row, Task
 
 Example = dict[str, Any]
+DIGITS = 10  # a text of more is no index
 
 
 class Drop(Exception):
@@ -64,7 +67,7 @@ def _absent(name: str, row: Row) -> BadRow:
     near = difflib.get_close_matches(name, list(row), n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return BadRow(
-        f"column {name!r} is absent; {hint}the columns are {', '.join(map(repr, row))}; correct the Task's columns"
+        f"column {name!r} is absent; {hint}the columns are {some(map(repr, row))}; correct the Task's columns"
     )
 
 
@@ -89,6 +92,11 @@ def texts(value: Any, role: str) -> list[str]:
     if not isinstance(value, (list, tuple)):
         raise BadRow(f"`{role}` is {short(value)}, not a list of texts; correct the data or the Task's columns")
     return [text(item, role) for item in value]
+
+
+def named_by_numbers(classes: Sequence[str]) -> bool:
+    """Whether the classes are called by numbers (1 to 5 stars): a number is then a name, and no class's place."""
+    return all(name.removeprefix("-").isdecimal() for name in classes)
 
 
 def listed(value: Any) -> Any:

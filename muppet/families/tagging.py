@@ -13,7 +13,7 @@ from muppet.families.classification import majority
 from muppet.families.encoded import Encoded, Part, ranges
 from muppet.families.family import Family, Outputs
 from muppet.families.layout import Layout
-from muppet.families.roles import BadRow, Drop, Example, listed, short, texts
+from muppet.families.roles import BadRow, Drop, Example, listed, named_by_numbers, short, texts
 from muppet.families.spec import HeadSpec, spec_of_classes
 from muppet.tasks.task import FamilyName, Row, Task, dataset_name
 
@@ -127,7 +127,7 @@ def _first_tokens(words: list[str], encoding: Any) -> np.ndarray:
 def _tag(tag: Any, classes: tuple[str, ...]) -> int:
     if isinstance(tag, (str, int)) and str(tag) in classes:
         return classes.index(str(tag))
-    if isinstance(tag, int) and 0 <= tag < len(classes):
+    if isinstance(tag, int) and 0 <= tag < len(classes) and not named_by_numbers(classes):
         return tag
     few = ", ".join(classes[:6])
     raise BadRow(f"tag {short(tag)} is none of the {len(classes)} classes {few}, …; correct the row or the Task")

@@ -13,7 +13,7 @@ import numpy as np
 
 from muppet.data.cache import encode_rows
 from muppet.data.sources import Rows
-from muppet.errors import UserError, unknown
+from muppet.errors import UserError, some, unknown
 from muppet.families import FAMILIES, Family, summarization
 from muppet.families.commonsense import numbered
 from muppet.families.encoded import Part
@@ -102,7 +102,7 @@ def _roles(family: Family, like: RowFormat, row: Row) -> Row:
         if value is None and role == "choices":
             value = numbered(row) or numbered({r: row.get(c) for r, c in columns.items()}) or None
         if value is None and role not in like.sometimes:
-            raise BadRow(f"no {role!r}, which {family.name} rows of this head need; it has {sorted(row)}")
+            raise BadRow(f"no {role!r}, which {family.name} rows of this head need; it has {some(row)}")
         given[role] = listed(value) if role in ("choices", "tokens") else value
     if extra := [role for role in family.may_ask if role not in wanted and row.get(role) is not None]:
         raise BadRow(f"it has {extra[0]!r}, and this head was trained on {', '.join(wanted)} alone; leave it out")
