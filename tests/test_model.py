@@ -146,9 +146,13 @@ def test_what_cannot_be_loaded_is_one_clear_error(tmp_path):
     save_file({k: v for k, v in weights.items() if "layer.1" not in k}, holed / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match="weights such as 'encoder.layer.1"):
         MultiTask.load(str(holed))
+    config = json.loads((holed / "config.json").read_text())
+    (holed / "config.json").write_text(json.dumps(config | {"hidden_act": "glue"}))
+    with pytest.raises(UserError, match="KeyError: 'glue'; is its config.json whole?"):
+        MultiTask.load(str(holed))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "other shape", "no file", "a list"])
+@pytest.mark.parametrize("damage", ["truncated", "other shape", "other classes", "no file", "a list"])
 def test_damaged_heads_are_named(tmp_path, damage):
     model = MultiTask.load("tiny/roberta")
     model.add_head(HeadSpec(key="rte", family="classification", outputs=2, classes=("a", "b")), 0)
@@ -159,12 +163,17 @@ def test_damaged_heads_are_named(tmp_path, damage):
     elif damage == "other shape":
         text = (tmp_path / "model" / "heads.json").read_text()
         (tmp_path / "model" / "heads.json").write_text(text.replace('"outputs": 2', '"outputs": 3'))
+    elif damage == "other classes":
+        saved = json.loads((tmp_path / "model" / "heads.json").read_text())
+        saved["heads"][0]["classes"].append("c")
+        (tmp_path / "model" / "heads.json").write_text(json.dumps(saved))
     elif damage == "a list":
         (tmp_path / "model" / "heads.json").write_text("[]")
     else:
         heads.unlink()
-    with pytest.raises(UserError, match=r"heads.json: the saved heads do not load"):
+    with pytest.raises(UserError, match=r"heads.json: the saved heads do not load") as caught:
         MultiTask.load(str(tmp_path / "model"))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_failed_save_leaves_the_old_folder(tmp_path, monkeypatch):

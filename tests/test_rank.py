@@ -45,6 +45,12 @@ def test_a_count_of_processes_without_a_rank_is_one_line(monkeypatch):
         this_process()
 
 
+def test_a_rank_that_is_no_number_is_one_line(monkeypatch):
+    be(monkeypatch, {"WORLD_SIZE": "2", "RANK": "x"})
+    with pytest.raises(UserError, match="RANK='x', which is no number; start with torchrun"):
+        this_process()
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [

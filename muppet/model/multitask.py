@@ -76,11 +76,14 @@ class MultiTask(Encoder):
             self.row_formats = {key: _row_format(plain) for key, plain in saved.get("rows", {}).items()}
             for plain in saved["heads"]:
                 spec = HeadSpec(**(plain | {"classes": plain["classes"] and tuple(plain["classes"])}))
+                if spec.classes is not None and len(spec.classes) != spec.outputs:
+                    raise ValueError(f"{spec.key!r} has {spec.outputs} outputs and {len(spec.classes)} classes")
                 self.add_head(spec, seed=0)
             self.heads.load_state_dict(weights)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+            why = " ".join(str(error).split())
             raise UserError(
-                f"{folder / 'heads.json'}: the saved heads do not load ({error}); export the model again"
+                f"{folder / 'heads.json'}: the saved heads do not load ({why}); export the model again"
             ) from None
 
     def add_head(self, spec: HeadSpec, seed: int) -> None:
@@ -271,4 +274,4 @@ class MultiTask(Encoder):
 def _row_format(plain: dict[str, Any]) -> RowFormat:
     columns = tuple((role, column) for role, column in plain["columns"])
     roles = {name: tuple(plain.get(name, ())) for name in ("roles", "sometimes")}
-    return RowFormat(**(plain | roles | {"columns": columns}))
+    return RowFormat(**(plain | roles | {"columns": columns, "max_length": int(plain["max_length"])}))

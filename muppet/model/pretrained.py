@@ -84,7 +84,7 @@ def open_pretrained(
         auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModel
         try:
             model, info = auto.from_pretrained(origin, config=config, dtype=torch.float32, output_loading_info=True)
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        except Exception as error:  # as above; transformers' own code meets what a wrong configuration says
             raise UserError(_not_loaded(name, error)) from None
     _agree(name, model, tokenizer)
     missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in LEFT_OUT))
@@ -126,4 +126,6 @@ def _not_loaded(name: str, error: Exception) -> str:
         "this folder" if Path(name).is_dir() else "the Hub" if mirror() is None else f"{mirror()}/models and the Hub"
     )
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if not isinstance(error, (OSError, ValueError, RuntimeError, SafetensorError)):
+        reason = f"{type(error).__name__}: {reason}; is its config.json whole?"
     return f"model {name!r} cannot be loaded (looked in {looked}): {reason[:200]}; give a folder, or check the network"

@@ -30,20 +30,23 @@ class Processes:
 def this_process() -> Processes:
     """This process among those that share its run, as the environment says. Raises UserError where it says half."""
     env = os.environ
-    if int(env.get("WORLD_SIZE") or 1) > 1:
+    if _number("WORLD_SIZE", "1") > 1:
         if "RANK" not in env:
             raise UserError(f"WORLD_SIZE={env['WORLD_SIZE']}, but RANK is not set; start with torchrun, or unset it")
-        rank, count, local = env["RANK"], env["WORLD_SIZE"], env.get("LOCAL_RANK", "0")
-    elif (
-        "RANK" not in env
-        and int(env.get("SLURM_NTASKS") or 1) > 1
-        and env.get("SLURM_STEP_ID")
-        and "MASTER_ADDR" in env
-    ):
-        rank, count, local = env["SLURM_PROCID"], env["SLURM_NTASKS"], env.get("SLURM_LOCALID", "0")
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+    elif "RANK" not in env and _number("SLURM_NTASKS", "1") > 1 and env.get("SLURM_STEP_ID") and "MASTER_ADDR" in env:
+        names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
     else:
         return Processes()
-    return Processes(rank=int(rank), count=int(count), local_rank=int(local))
+    rank, count, local = names
+    return Processes(rank=_number(rank), count=_number(count), local_rank=_number(local, "0"))
+
+
+def _number(variable: str, otherwise: str = "") -> int:
+    text = os.environ.get(variable) or otherwise
+    if not text.isdecimal():
+        raise UserError(f"{variable}={text!r}, which is no number; start with torchrun or srun, or unset it")
+    return int(text)
 
 
 def is_first() -> bool:
