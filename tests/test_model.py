@@ -148,7 +148,10 @@ def test_what_cannot_be_loaded_is_one_clear_error(tmp_path):
         MultiTask.load(str(holed))
     config = json.loads((holed / "config.json").read_text())
     (holed / "config.json").write_text(json.dumps(config | {"hidden_act": "glue"}))
-    with pytest.raises(UserError, match="KeyError: 'glue'; is its config.json whole?"):
+    with pytest.raises(UserError, match=r"its config.json cannot be followed \(KeyError: 'glue'\)"):
+        MultiTask.load(str(holed))
+    (holed / "config.json").write_text(json.dumps(config | {"vocab_size": 10}))
+    with pytest.raises(UserError, match="its weights have other shapes than its config.json says"):
         MultiTask.load(str(holed))
 
 

@@ -126,6 +126,8 @@ def _not_loaded(name: str, error: Exception) -> str:
         "this folder" if Path(name).is_dir() else "the Hub" if mirror() is None else f"{mirror()}/models and the Hub"
     )
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if not isinstance(error, (OSError, ValueError, RuntimeError, SafetensorError)):
-        reason = f"{type(error).__name__}: {reason}; is its config.json whole?"
+    if "ignore_mismatched_sizes" in reason:  # transformers points at a report that is silenced here
+        reason = "its weights have other shapes than its config.json says"
+    elif not isinstance(error, (OSError, ValueError, RuntimeError, SafetensorError)):
+        reason = f"its config.json cannot be followed ({type(error).__name__}: {reason})"
     return f"model {name!r} cannot be loaded (looked in {looked}): {reason[:200]}; give a folder, or check the network"
