@@ -115,6 +115,7 @@ def test_a_file_joins_a_mixture_and_each_family_is_told_by_its_roles(tmp_path, c
         (["--train-file", "semi.csv"], "which column is the answer? give --label"),
         (["--name", "rte"], "the name of a dataset of the catalogue"),
         (["--max-length", "600"], "512 positions"),
+        (["--train-file", "flat.csv"], "the label of all 3 training rows is 0.5; give others too"),
         (["--train-file", "spaced.csv"], "holds 'no' and 'no ', which spaces alone tell apart; write them alike"),
         (["--train-file", "stars.csv"], "label '0' is none of the classes 1, 2"),
     ],
@@ -124,9 +125,10 @@ def test_what_cannot_be_is_said_before_the_first_step(tmp_path, monkeypatch, cap
     put(tmp_path / "train.csv", text_rows(8))
     put(tmp_path / "odd.csv", [{"text": "a", "label": "maybe"}])
     put(tmp_path / "spaced.csv", [{"text": "a", "label": label} for label in ("no ", "no", "yes")])
+    put(tmp_path / "flat.csv", [{"text": "a", "label": 0.5}] * 3)
     put(tmp_path / "stars.csv", [{"text": "a", "label": label} for label in (2, 1, 2)])
     put(tmp_path / "from0.csv", [{"text": "a", "label": label} for label in (1, 0)])
-    if "stars.csv" in more:
+    if "--train-file" in more:
         more = [*more, "--eval-file", "from0.csv"]
     put(tmp_path / "unlabelled.csv", [{"text": "a", "label": ""}])
     (tmp_path / "semi.csv").write_text("text;label\na;b\n")

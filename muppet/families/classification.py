@@ -115,6 +115,10 @@ class Regression(Classification):
 
     def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
         labels = np.asarray(encoded.labels)
+        if labels.min() == labels.max():  # nothing correlates with a constant
+            raise UserError(
+                f"{task.name}: the label of all {len(labels)} training rows is {labels[0]:g}; give others too"
+            )
         return HeadSpec(key=key, family=self.name, outputs=1, low=float(labels.min()), high=float(labels.max()))
 
     def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> dict[str, np.ndarray]:
