@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -17,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from muppet.errors import UserError
 from muppet.model import MultiTask
 from muppet.model.batch import in_one_copy, make_batch
+from muppet.model.multitask import MultiTask
 from muppet.runs import R3F
 from muppet.runtime import device as device_module
 from muppet.runtime import memory
@@ -79,9 +81,10 @@ def test_a_model_that_cannot_recompute_is_named(artifacts):  # noqa: F811
 
 
 def test_nothing_is_compiled_or_recomputed_unless_asked_or_needed(artifacts):  # noqa: F811
-    trainer = make_trainer(mixture("mnli"), Device())
-    assert trainer.model.backbone._compiled_call_impl is None
-    assert make_trainer(mixture("mnli"), Device(compile=True)).model.backbone._compiled_call_impl is not None
+    trainer, compiled = (make_trainer(mixture("mnli"), Device(compile=yes)) for yes in (False, True))
+    assert all(module._compiled_call_impl is None for module in trainer.model.modules())
+    whole = [module for module in compiled.model.modules() if module._compiled_call_impl is not None]
+    assert whole == list(compiled.model.backbone.encoder.layer)
     assert not trainer.model.backbone.is_gradient_checkpointing
     assert not Device.detect().compile and trainer.device.micro_tokens == Device().micro_tokens
 
@@ -107,6 +110,7 @@ def test_wide_models_are_in_bf16_where_the_cpu_has_it_and_all_in_what_is_asked_f
     [
         ("MUPPET_PRECISION", "MUPPET_PRECISION='fp16': choose fp32 or bf16"),
         ("MUPPET_DEVICE", "MUPPET_DEVICE='fp16': choose cpu or cuda"),
+        ("MUPPET_COMPILE", "MUPPET_COMPILE='fp16': choose no or yes"),
     ],
 )
 def test_what_the_environment_asks_for_must_exist(variable, message, monkeypatch):
@@ -114,6 +118,34 @@ def test_what_the_environment_asks_for_must_exist(variable, message, monkeypatch
     with pytest.raises(UserError) as raised:
         Device.detect()
     assert str(raised.value) == message
+
+
+def test_a_gpu_s_settings_are_there_before_cuda_starts(monkeypatch):
+    """The allocator reads its own once, when anything asks the GPU for a property."""
+    seen = []
+    monkeypatch.setenv("PYTORCH_ALLOC_CONF", "")
+    monkeypatch.delenv("PYTORCH_ALLOC_CONF")
+    monkeypatch.setenv("MUPPET_DEVICE", "cuda")
+    monkeypatch.setenv("MUPPET_PRECISION", "")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda **_: seen.append(os.environ["PYTORCH_ALLOC_CONF"]) or True
+    )
+    for asked, compiled in (("", False), ("no", False), ("yes", True)):
+        monkeypatch.setenv("MUPPET_COMPILE", asked)
+        expected = Device(kind="cuda", bf16=True, micro_tokens=device_module.MICRO_TOKENS, compile=compiled)
+        assert Device.detect() == expected
+    assert seen == ["expandable_segments:True"] * 3
+    monkeypatch.setenv("MUPPET_DEVICE", "cpu")
+    assert not Device.detect().compile
+
+
+def test_workers_that_share_a_gpu_plan_with_a_share_of_its_memory(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80 * GIGABYTE))
+    assert Device(kind="cuda").memory == 80 * GIGABYTE
+    monkeypatch.setenv("MUPPET_SHARED_BY", "8")
+    assert Device(kind="cuda").memory == 10 * GIGABYTE
 
 
 def test_only_products_are_in_bf16(artifacts):  # noqa: F811
@@ -212,13 +244,19 @@ SHAPE = {"weights": 355_000_000, "layers": 24, "width": 1024, "tokens": 4400}  #
         (80, 2, 13_023, False),
         (40, 1, 11_579, False),
         (24, 2, 20_000, True),
-        (141, 1, 32768, False),
+        (141, 1, 48_000, False),
     ],
 )
 def test_roberta_large_fits(gigabytes, copies, micro_tokens, recomputes, monkeypatch):
     monkeypatch.setattr(Device, "memory", property(lambda _: gigabytes * 10**9))
     found = Device(micro_tokens=device_module.MICRO_TOKENS).fitted(**SHAPE, copies=copies)
     assert (found.gradient_checkpointing, found.micro_tokens) == (recomputes, pytest.approx(micro_tokens, rel=0.2))
+
+
+@pytest.mark.parametrize(("model", "limit"), [("tiny/roberta", device_module.MICRO_TOKENS), ("tiny/deberta", 32768)])
+def test_models_that_pad_take_smaller_forwards(model, limit, artifacts):  # noqa: F811
+    fitted = MultiTask.load(model).fitted(Device(micro_tokens=device_module.MICRO_TOKENS), 400, 1)
+    assert fitted.micro_tokens == limit
 
 
 @given(

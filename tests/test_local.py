@@ -37,8 +37,11 @@ def done() -> set[str]:
     return {name for name, run in small_study().runs().items() if result_path("smoke", run).exists()}
 
 
-def test_every_run_is_done_once_by_warm_workers_and_children_after_their_parent(capsys) -> None:
+def test_every_run_is_done_once_by_warm_workers_and_children_after_their_parent(capsys, monkeypatch) -> None:
+    for name, value in (("CUDA_VISIBLE_DEVICES", "0"), ("MUPPET_SHARED_BY", "1")):
+        monkeypatch.setenv(name, value)
     tally = local.run(made(), 2, "tests.kit:instant")
+    assert os.environ["MUPPET_SHARED_BY"] == "2"  # what workers inherit: each plans with half of the GPU
     assert set(tally.outcomes.values()) == {"done"} and done() == set(small_study().runs())
     workers = {(paths.run_dir(name) / "pid").read_text() for name in done()}
     assert 1 <= len(workers) <= 2 and str(os.getpid()) not in workers

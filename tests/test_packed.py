@@ -12,10 +12,11 @@ from benchmarks import kernels
 from muppet.errors import UserError
 from muppet.families.encoded import ranges
 from muppet.model import attention, encoder
-from muppet.model.batch import pack_rows, pad_rows
+from muppet.model.batch import copied, make_batch, pack_rows, pad_rows
 from muppet.model.multitask import MultiTask
 from muppet.runs import R3F
 from muppet.runtime.device import Device
+from muppet.training import train
 from muppet.training.batching import SubBatch
 from muppet.training.forwards import packs, unit_weights
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
@@ -209,8 +210,8 @@ def distance(ours, plain):
     )
 
 
-def test_the_encoder_is_one_graph_around_flash_attention(artifacts):  # noqa: F811
-    """Whatever the lengths and their number, forward and backward."""
+def test_the_layers_are_one_graph_around_flash_attention(artifacts):  # noqa: F811
+    """All of them, whatever the lengths and their number, forward and backward; tensors lie as a GPU gets them."""
     model = MultiTask.load("tiny/roberta").train()
     device = Device(bf16=True)
     with kernels.on_cpu():
@@ -218,13 +219,35 @@ def test_the_encoder_is_one_graph_around_flash_attention(artifacts):  # noqa: F8
         torch._dynamo.reset()
         counters = torch._dynamo.utils.counters
         counters.clear()
-        model.backbone.compile(dynamic=True, backend="aot_eager")
+        model.compile_layers("aot_eager")
         for n in ([5, 3], [2, 9, 4], [7], [8, 8, 8]):
-            batch = pack_rows(np.arange(sum(n)) + 9, np.array(n), np.array(n), CPU)
+            batch = copied(pack_rows(np.arange(sum(n)) + 9, np.array(n), np.array(n), CPU), CPU)
             with device.autocast(model.width):
                 states = model.encode_rows(batch).states
             states.float().square().mean().backward()
         assert (counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())) == (1, 0)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_compiled_layers_see_noise_and_its_absence(fresh, artifacts, monkeypatch):  # noqa: F811
+    """Compiled code is found again whatever hooks there are, and R3F adds its noise in one."""
+    monkeypatch.setattr(train.cpu, "hasten", lambda *_, **__: None)  # whose token table is not compiled
+    trainer = make_trainer(mixture("mnli", dropout=0.0, attention_dropout=0.0), Device())
+    chosen = [(0, np.arange(3))]
+    batch = make_batch(trainer.parts, trainer.specs, chosen, trainer.model.pad, CPU, packed=True)
+
+    def each() -> list[torch.Tensor]:
+        made = []
+        for r3f in (None, R3F(eps=0.5, fresh_dropout=fresh), None):
+            torch.manual_seed(0)
+            made += trainer.model.predictions(batch, trainer.specs, r3f)[0]
+        return made
+
+    plain = each()
+    torch._dynamo.reset()
+    trainer.model.compile_layers("eager")
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(each(), plain, strict=True))
+    assert not torch.allclose(plain[1], plain[2], atol=1e-3)
 
 
 def test_a_kernel_that_fails_is_said_and_rows_are_padded(artifacts, monkeypatch, capsys):  # noqa: F811

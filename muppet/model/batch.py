@@ -106,9 +106,11 @@ def make_batch(
 
 
 def _moved(batch: Batch, device: torch.device) -> Batch:
-    """`batch` with its tensors on `device`, but for single numbers."""
-    if device.type == "cpu":
-        return batch
+    return batch if device.type == "cpu" else copied(batch, device)
+
+
+def copied(batch: Batch, device: torch.device) -> Batch:
+    """`batch` with its tensors on `device`, all views of one copy, but for single numbers."""
     tensors: list[Tensor] = []
 
     def note(tensor: Tensor) -> Tensor:

@@ -15,20 +15,21 @@ import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from muppet.errors import UserError
 from muppet.families import summarization
 from muppet.families.spec import HeadSpec, RowFormat
 from muppet.families.summarization import IGNORED
 from muppet.model.batch import Batch
-from muppet.model.encoder import Encoder, row_mask
+from muppet.model.encoder import Encoder, refusal, row_mask
 from muppet.model.heads import Head, OutputLayer, make_head
 from muppet.model.losses import Losses
 from muppet.model.pretrained import open_pretrained, quiet
 from muppet.model.r3f import all_noised
 from muppet.paths import folder_digest
 from muppet.runs import R3F
-from muppet.runtime.device import Device
+from muppet.runtime.device import UNPACKED, Device
 from muppet.tasks.task import Generation
 
 
@@ -161,19 +162,29 @@ class MultiTask(Encoder):
         device.check_holds(weights)
         if kept is not None and not self.backbone.supports_gradient_checkpointing:
             device = replace(device, gradient_checkpointing=False)
+        if refusal(self) is not None:
+            device = replace(device, micro_tokens=min(device.micro_tokens, UNPACKED))
         shape = {"weights": weights, "layers": layers, "width": self.width}
         return device.fitted(**shape, tokens=tokens, copies=copies, kept=kept)
 
     def prepare(self, device: Device) -> None:
-        """Move to the device, and trade memory or start-up time for speed as it says."""
+        """Move to the device, and trade speed for memory as it says."""
         if device.kind == "cuda":  # cuDNN's attention is planned anew, for 0.4 to 1 s, at each new shape of padded rows
             torch.backends.cuda.enable_cudnn_sdp(False)
         with device.enough(f"{self.origin}, {sum(p.numel() for p in self.parameters()):,} weights"):
             self.to(device.torch)
         if device.gradient_checkpointing:
             self.recompute()
-        if device.compile:
-            self.reader.compile(dynamic=True)
+
+    def compile_layers(self, backend: str = "inductor") -> None:
+        """Compile the encoder's layers: all share one graph, so it takes the time of one layer, whatever the lengths.
+
+        Not what is before them: compiled code is found again without a look at hooks (torch's
+        `skip_nnmodule_hook_guards`), and would leave out R3F's noise, or never be without it.
+        """
+        for module in self.reader.modules():
+            if isinstance(module, GradientCheckpointingLayer):
+                module.compile(dynamic=True, backend=backend)
 
     def recompute(self) -> None:
         """Turn gradient checkpointing on. Raises UserError for a model that has none."""

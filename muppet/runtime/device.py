@@ -14,7 +14,10 @@ import torch
 from muppet.errors import UserError
 from muppet.runtime import memory
 
-MICRO_TOKENS = 32768  # padded tokens of one forward on a GPU
+# Tokens of one forward on a GPU, at most: packs are a power of two in number, so half of it at least. A forward and
+# backward of RoBERTa-base is launched in some 40 ms of CPU time, and computed on an H100 in some 80 at 44,000 tokens.
+MICRO_TOKENS = 65536
+UNPACKED = 32768  # the same for models that pad: theirs are as large as asked, and some keep weights of attention
 MEMORY = 0.8  # share of the device's memory that a run plans with
 STATE = 18  # bytes that training keeps for each weight: itself, its gradient, two moments in float32, a bf16 copy
 # Bytes of each token, layer and unit of width between forward and backward; measured: 88 in fp32, 72 in bf16.
@@ -39,7 +42,7 @@ class Device:
     bf16_width: int = 0  # narrower models stay in float32 all the same
     micro_tokens: int = 4096  # padded tokens of one forward (R3F doubles them); an update takes several
     packed: bool | None = None  # rows without padding (muppet.model.encoder); None: where the model allows it
-    compile: bool = False
+    compile: bool = False  # the layers of the encoder
     gradient_checkpointing: bool | None = None  # None: where one example would not fit into memory without
     checkpoint_seconds: float = 300.0  # between two checkpoints
 
@@ -47,17 +50,18 @@ class Device:
     def detect(cls) -> Device:
         """A GPU where there is one, else the CPU; bf16 where it has instructions for it (on a CPU for models of
         `CPU_BF16_WIDTH` at least), else float32. `$MUPPET_DEVICE` (cpu | cuda) and `$MUPPET_PRECISION` (fp32 | bf16)
-        overrule both. Raises UserError for other values of theirs."""
+        overrule both; `$MUPPET_COMPILE` (no | yes) is of a GPU. Raises UserError for other values of theirs."""
         kind = _chosen("MUPPET_DEVICE", ("cpu", "cuda")) or ("cuda" if torch.cuda.is_available() else "cpu")
         if kind == "cuda" and not torch.cuda.is_available():
             raise UserError("MUPPET_DEVICE=cuda, but torch finds no GPU; unset it or install a CUDA build of torch")
+        if kind == "cuda":  # No two forwards are equally long: without it the allocator's memory ends up in pieces.
+            os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # read when CUDA starts: just below
         precision = _chosen("MUPPET_PRECISION", ("fp32", "bf16"))
+        compiled = _chosen("MUPPET_COMPILE", ("no", "yes")) == "yes"
         fast = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else cpu_has_bf16()
         bf16 = precision == "bf16" if precision else fast
         if kind == "cuda":
-            # No two forwards are equally long: without it the allocator's memory ends up in pieces.
-            os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
-            return cls(kind="cuda", bf16=bf16, micro_tokens=MICRO_TOKENS)
+            return cls(kind="cuda", bf16=bf16, micro_tokens=MICRO_TOKENS, compile=compiled)
         return cls(bf16=bf16, bf16_width=0 if precision else CPU_BF16_WIDTH)
 
     @property
@@ -67,9 +71,11 @@ class Device:
 
     @property
     def memory(self) -> int:
-        """Bytes of the GPU, or what this process may use of the machine's (`muppet.runtime.memory`)."""
+        """Bytes of the GPU, by `$MUPPET_SHARED_BY` where a launcher gives it to so many workers, or what this process
+        may use of the machine's (`muppet.runtime.memory`)."""
         if self.kind == "cuda":
-            return int(torch.cuda.get_device_properties(self.torch).total_memory)
+            whole = int(torch.cuda.get_device_properties(self.torch).total_memory)
+            return whole // int(os.environ.get("MUPPET_SHARED_BY", 1))
         return memory.allowed()
 
     @contextmanager

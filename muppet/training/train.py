@@ -116,6 +116,8 @@ class Trainer:
             cpu.hasten(model, alone=processes.count == 1)
         autocast = self.device.autocast(model.width)
         self.packed = device.packed is not False and encoder.enable(model, device.packed is True, autocast)
+        if device.compile:  # not before: `enable` tries three ways, and each would be compiled for it
+            model.compile_layers()
         self.updates = self.sampler.updates
         self.optimizer = make_optimizer(self.model, recipe)
         self.parameters = list(self.model.parameters())

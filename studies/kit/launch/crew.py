@@ -154,6 +154,7 @@ class Launch:
         place = min(range(self.width), key=lambda i: used[i])
         if self.devices:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.devices[place % len(self.devices)]
+            os.environ["MUPPET_SHARED_BY"] = str(-(-self.width // len(self.devices)))
         arguments = (self.runner, self.planned.profile, theirs)
         process = context.Process(target=serve, args=arguments, name=f"worker-{place}", daemon=True)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to the whole group; we decide, not it
