@@ -16,15 +16,17 @@ import torch
 
 from benchmarks import policies
 from benchmarks.batching import Drawn
-from benchmarks.common import ROUNDS, Bar, Report, hint, median
+from benchmarks.common import Bar, Report, hint, median
 from benchmarks.mixture import SHAPES, Mixture, artifacts, flops_per_token, mixture, roberta, trainer
-from benchmarks.step import difference
+from benchmarks.step import Separate, difference
 from muppet.model.multitask import MultiTask
 from muppet.runs import R3F, Recipe
 from muppet.runtime.device import Device
+from muppet.training.train import Trainer
 
 RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=10_000, max_length=512)
 MICRO = (16384, 32768, 65536)
+ROUNDS = 3  # an update has some 700,000 tokens
 UPDATES = 200_000  # of Table 8's recipe for RoBERTa-base
 TRAINER = "Trainer-style, 32 rows"
 NOTES = (
@@ -64,15 +66,17 @@ class Way:
     device: Device
     changes: Mapping[str, Any] = field(default_factory=dict)
     updates: int = 1  # of one turn
+    loop: type[Trainer] = Trainer
 
 
 def ways(micro: Sequence[int], compiled: bool) -> dict[str, Way]:
-    """Name → way: ours first, from small forwards to large, then what it stands against; or only what is compiled."""
+    """Name → way: ours first, from small forwards to large, then what it stands against, whose every batch is a forward;
+    or only what is compiled."""
     largest, plain = max(micro), Device(bf16=True)
     if compiled:
         whole = replace(plain, packed=True, micro_tokens=largest, compile=True)
         return {f"packed, {largest:,}, compiled": Way(policy=policies.buckets, device=whole)}
-    padded = replace(plain, packed=False, micro_tokens=1)
+    padded = replace(plain, packed=False)
     found = {
         f"packed, {size:,}": Way(policy=policies.buckets, device=replace(plain, packed=True, micro_tokens=size))
         for size in sorted(micro)
@@ -83,10 +87,10 @@ def ways(micro: Sequence[int], compiled: bool) -> dict[str, Way]:
         changes={"r3f": R3F()},
     )
     return found | {
-        TRAINER: Way(policy=policies.fixed, device=padded, changes={"sub_batches": 1}, updates=16),
+        TRAINER: Way(policy=policies.fixed, device=padded, changes={"sub_batches": 1}, updates=16, loop=Separate),
         f"buckets, up to {largest:,}": Way(policy=policies.buckets, device=replace(padded, micro_tokens=largest)),
-        "fairseq's batches": Way(policy=policies.fairseq, device=padded),
-        "buckets": Way(policy=policies.buckets, device=padded),
+        "fairseq's batches": Way(policy=policies.fairseq, device=padded, loop=Separate),
+        "buckets": Way(policy=policies.buckets, device=padded, loop=Separate),
     }
 
 
@@ -107,7 +111,13 @@ def row(name: str, way: Way, model: MultiTask, mixed: Mixture, recipe: Recipe, r
 
 def _measured(way: Way, model: MultiTask, mixed: Mixture, recipe: Recipe, rounds: int, peak: float) -> dict[str, Any]:
     kind, seconds, work, real = model.device.type, [], [], []  # type: ignore[var-annotated]
-    loop = trainer(model, mixed, recipe, replace(way.device, kind=kind))
+    loop, forwards = trainer(model, mixed, recipe, replace(way.device, kind=kind), way.loop), 0
+
+    def forward(*_: Any) -> None:
+        nonlocal forwards
+        forwards += 1
+
+    counting = model.register_forward_hook(forward)
     loop.sampler = drawn = Drawn(mixed, way.policy, recipe, recipe.sub_batches)  # type: ignore[assignment]
     if kind == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -123,10 +133,13 @@ def _measured(way: Way, model: MultiTask, mixed: Mixture, recipe: Recipe, rounds
         seconds.append(time.perf_counter() - started)
         real.append(loop.meter.counts["real_tokens"] - before)
         work.append(done)
+    counting.remove()
     return {
         "real tokens / s": median([n / s for n, s in zip(real[1:], seconds[1:], strict=True)]),
         "MFU": median([w / s / peak for w, s in zip(work[1:], seconds[1:], strict=True)]),
-        "tokens of a forward, at most": loop.device.micro_tokens,  # what was asked for, or as much as memory allows
+        "tokens / forward": sum(real) / forwards,
+        "at most": loop.device.micro_tokens,  # what was asked for, or as much as memory allows
+        "first turn, s": seconds[0],  # with what is compiled or loaded once
         "recomputes": bool(loop.device.gradient_checkpointing),
         "real tokens / update": sum(real) / len(real) / way.updates,
         "peak GB": torch.cuda.max_memory_allocated() / 1e9 if kind == "cuda" else None,
@@ -208,7 +221,7 @@ def measure(
                 made.write(folder)
             return made
 
-        plans = [(size, False) for size in shapes] + ([(size, True) for size in shapes] if compiled else [])
+        plans = [(size, whole) for size in shapes for whole in ((False, True) if compiled else (False,))]
         for size, whole in plans:
             model = roberta(shapes[size], kind)
             mixed = mixture(model, recipe, names, recorded_lengths=True)

@@ -2,17 +2,21 @@
 # benchmarks/gpu_stay.sh [MINUTES] [OUT]: all that a short stay on a GPU can show, in stages, each with a time limit.
 #
 # Every stage writes OUT/<stage>.log, and a line in OUT/stages.txt when it ends; a stage that fails or runs out of time
-# does not keep the next from running. What takes long comes last and goes on until the time is up. Nothing is fetched
-# and nothing installed: PYTHON (default python3) needs torch, transformers and numpy.
-# DEVICE=cpu tries the whole script on tiny things where there is no GPU; STRETCH=3 gives a slow machine three times as
-# long for each stage.
+# does not keep the next from running. What takes long comes last and goes on until the time is up. OUT/stay.tar.gz has
+# all of it in one file, and the study's new results, but no model and no cache; it is made anew after every stage.
+#
+# Nothing is fetched and nothing installed: PYTHON (default python3) needs torch, transformers and numpy; not tokenizers
+# 0.23.2, which is refused where it loses windows. PROFILE=mini, the default of the study where there is a mirror, wants
+# MUPPET_HUB to hold its datasets and its model; without a mirror the study is smoke's.
+# STAGES="gates bench" runs these alone (a second call goes on where the first had to end), DEVICE=cpu tries the whole
+# script on tiny things where there is no GPU, STRETCH=3 gives a slow machine three times as long for each stage.
 set -u
 cd "$(dirname "$0")/.."
 minutes=${1:-14} out=${2:-${OUT:-artifacts/gpu-stay}} python=${PYTHON:-python3} device=${DEVICE:-cuda}
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 export MUPPET_DEVICE=$device MUPPET_ARTIFACTS=${MUPPET_ARTIFACTS:-$out/artifacts} HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
-export PYTORCH_ALLOC_CONF=expandable_segments:True TORCH_CUDNN_SDPA_DEPRIORITIZED=1
+export PYTORCH_ALLOC_CONF=expandable_segments:True TORCH_CUDNN_SDPA_DEPRIORITIZED=1 PYTHONUNBUFFERED=1
 # Where there is no git, whoever packed the code says of what commit it is.
 export MUPPET_COMMIT=${MUPPET_COMMIT:-$(git rev-parse HEAD 2>/dev/null || echo unknown)}
 started=$SECONDS until=$((SECONDS + minutes * 60))
@@ -20,27 +24,43 @@ started=$SECONDS until=$((SECONDS + minutes * 60))
 stage() { # stage NAME SECONDS COMMAND...: within SECONDS and the time that is left, then SIGTERM, and SIGKILL 20 s later
     local name=$1 limit=$(($2 * ${STRETCH:-1})) left=$((until - SECONDS)) began=$SECONDS code
     shift 2
+    case " ${STAGES:-$name} " in *" $name "*) ;; *) return ;; esac
     [ "$left" -lt "$limit" ] && limit=$left
     if [ "$limit" -lt 1 ]; then echo "$name: not begun, the time is up" | tee -a "$out/stages.txt"; return; fi
     timeout --kill-after=20 "$limit" "$@" >"$out/$name.log" 2>&1
     code=$?
     echo "$name: exit $code after $((SECONDS - began)) s (limit $limit)" | tee -a "$out/stages.txt"
+    pack
+    return $code
 }
 
-if [ "$device" = cpu ]; then bench=(--tiny); study=(--profile smoke); else bench=(); study=(--profile "${PROFILE:-mini}"); fi
+pack() { # under a name of its own first: the stay may end at any time
+    { find "$out" -maxdepth 1 -type f -newer "$out/.began" ! -name 'stay.tar*'; find results -type f -newer "$out/.began"; } 2>/dev/null |
+        tar -czf "$out/stay.tar.part" --transform "s|^${out#/}/||" -T - 2>/dev/null && mv "$out/stay.tar.part" "$out/stay.tar.gz"
+}
+
+if [ -z "${PROFILE:-}" ]; then if [ -n "${MUPPET_HUB:-}" ]; then PROFILE=mini; else PROFILE=smoke; fi; fi
+if [ "$device" = cpu ]; then bench=(--tiny) PROFILE=smoke; else bench=(); fi
+study=(--profile "$PROFILE")
 if [ -n "${ONLY:-}" ]; then study+=(--only "$ONLY"); fi # cells, as row/column
 study_jobs=${JOBS:-8} # of small models on one GPU, which one of them leaves idle
 
-: >"$out/stages.txt"
-stage versions 60 "$python" -m benchmarks.stay versions
-stage gates 120 "$python" -m benchmarks.gates --device "$device"
+[ -e "$out/.began" ] || touch -d '1 second ago' "$out/.began"
+touch "$out/stages.txt"
+# The first command reads all of torch from a cold disk. Where growing segments cannot be had, do without.
+stage versions 120 "$python" -m benchmarks.stay versions || {
+    export PYTORCH_ALLOC_CONF=expandable_segments:False
+    stage versions_again 60 "$python" -m benchmarks.stay versions
+}
+stage gates 180 "$python" -m benchmarks.gates --device "$device"
 stage prefinetune 60 "$python" -m muppet prefinetune --model tiny/roberta --tasks rte,boolq,commonsense_qa,squad --twins \
-    --updates 20 --sub-batches 8 --max-tokens 1024 --max-length 128 --rows 200 --out "$out/muppet"
-stage finetune 60 "$python" -m muppet finetune --model "$out/muppet" --task rte --twins --reuse-head --epochs 1 \
-    --max-length 128 --rows 200 --out "$out/rte"
-stage predict 60 sh -c "echo '{\"text\": \"A man sleeps.\", \"pair\": \"He rests.\"}' | '$python' -m muppet predict --model '$out/rte'"
+    --updates 20 --sub-batches 8 --max-tokens 1024 --max-length 128 --rows 200 --out "$out/artifacts/muppet"
+stage finetune 60 "$python" -m muppet finetune --model "$out/artifacts/muppet" --task rte --twins --reuse-head --epochs 1 \
+    --max-length 128 --rows 200 --out "$out/artifacts/rte"
+stage predict 60 sh -c "echo '{\"text\": \"A man sleeps.\", \"pair\": \"He rests.\"}' | '$python' -m muppet predict --model '$out/artifacts/rte'"
 stage bench 420 "$python" -m benchmarks gpu --minutes 6 --out "$out" "${bench[@]}"
 stage profile 60 "$python" -m benchmarks.stay profile "$out"
 # 30 s before the end, so that runs have time for their checkpoints: a later stay goes on from them.
 stage study $((until - SECONDS - 30)) "$python" -m studies table3 "${study[@]}" --jobs "$study_jobs" --yes
 echo "all stages ended after $((SECONDS - started)) s; what they wrote: $out, results/" | tee -a "$out/stages.txt"
+pack

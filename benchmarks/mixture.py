@@ -193,9 +193,9 @@ def roberta(shape: tuple[int, int, int], kind: str) -> MultiTask:
     return MultiTask(backbone, None, "roberta", {}).to(kind)  # rows come as numbers: no tokenizer
 
 
-def trainer(model: MultiTask, mixed: Mixture, recipe: Recipe, device: Device) -> Trainer:
+def trainer(model: MultiTask, mixed: Mixture, recipe: Recipe, device: Device, kind: type[Trainer] = Trainer) -> Trainer:
     """The project's own loop over the mixture."""
-    return Trainer(model, mixed.parts, mixed.specs, recipe, 0, device, Processes())
+    return kind(model, mixed.parts, mixed.specs, recipe, 0, device, Processes())
 
 
 def flops_per_token(model: MultiTask, length: float) -> float:

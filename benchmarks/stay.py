@@ -44,7 +44,7 @@ def _copies(kind: str, size: int) -> float:
 
 
 def profile(folder: Path) -> None:
-    """One update of RoBERTa-base, after one to warm up: a table by operation, and a trace to `folder`."""
+    """One small update of RoBERTa-base, after one to warm up: a table by operation, and a trace to `folder`."""
     from torch.profiler import ProfilerActivity
 
     kind = Device.detect().kind
@@ -53,7 +53,7 @@ def profile(folder: Path) -> None:
         model = roberta(SHAPES["base"] if kind == "cuda" else TINY, kind)
         mixed = mixture(model, RECIPE, () if kind == "cuda" else ("sst2",), recorded_lengths=True)
         device = Device(kind=kind, bf16=True, packed=True, micro_tokens=32768 if kind == "cuda" else 1024)
-        recipe = RECIPE if kind == "cuda" else replace(RECIPE, sub_batches=2, max_tokens=512)
+        recipe = replace(RECIPE, sub_batches=8) if kind == "cuda" else replace(RECIPE, sub_batches=2, max_tokens=512)
         loop = trainer(model, mixed, recipe, device)
         loop.update()
         with torch.profiler.profile(activities=activities) as seen:

@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -269,8 +270,11 @@ def test_the_gpu_benchmark_runs_all_its_ways(artifacts):  # noqa: F811
     report = gpu.measure(1, "cpu", tiny, (300, 600), replace(SMALL, sub_batches=2), ("sst2", "squad"), compiled=False)
     assert report is not None and not [row for row in report.rows if "failed" in row]
     assert all(row["real tokens / s"] > 0 and row["MFU"] > 0 for row in report.rows)
-    limits = {row["way"]: row["tokens of a forward, at most"] for row in report.rows}
-    assert limits["packed, 300"] == 300 and limits["packed, 600"] == 600
+    rows = {row["way"]: row for row in report.rows}
+    for size in (300, 600):
+        assert rows[f"packed, {size}"]["tokens / forward"] <= rows[f"packed, {size}"]["at most"] == size
+    for name, batches in ((gpu.TRAINER, 1), ("fairseq's batches", 2), ("buckets", 2)):  # each is one forward
+        assert rows[name]["real tokens / update"] == pytest.approx(batches * rows[name]["tokens / forward"]), name
     fp32, bf16 = (bar for bar in report.bars if "gradient of" in bar.what)
     assert fp32.met and bf16.met and 1e-5 < bf16.bar < 0.1
 
@@ -360,6 +364,10 @@ def test_every_stage_of_a_stay_on_a_gpu_is_tried_on_a_cpu(minutes, tmp_path):
     )
     if minutes != "0":
         assert json.loads((tmp_path / "out" / "gpu.json").read_text())["rows"]
+        with tarfile.open(tmp_path / "out" / "stay.tar.gz") as packed:
+            kept = packed.getnames()
+        assert {"stages.txt", "gpu.json", *(f"{name}.log" for name in names)} <= set(kept)
+        assert any(name.startswith("results/smoke/finetune/") for name in kept) and "artifacts" not in str(kept)
         assert "MISS" not in logs["gates"] and list((tmp_path / "results" / "smoke" / "finetune").glob("*.json"))
 
 

@@ -18,7 +18,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from muppet.errors import UserError
 from muppet.model import MultiTask
 from muppet.model.batch import in_one_copy, make_batch
-from muppet.model.multitask import MultiTask
 from muppet.runs import R3F
 from muppet.runtime import device as device_module
 from muppet.runtime import memory
