@@ -38,14 +38,14 @@ WEIGHTS = {  # of the pre-finetuned model, bit for bit, by class of machine (see
 }
 IDS = {
     "smoke": {
-        "table3": "91 31afee766711",
-        "table4": "41 cc9f6b6f6273",
-        "table5": "41 6993666d533a",
-        "table6": "11 469204d4dd4b",
-        "figure1": "47 607365e06330",
-        "figure2": "23 6d0f695f400d",
-        "figure3": "151 55428bffac75",
-        "ablations": "86 ef5a1fd0a8d8",
+        "table3": "91 fed5616b064e",
+        "table4": "41 23a6ccd05f09",
+        "table5": "41 fa16bbec4d11",
+        "table6": "11 91e81a41e9d6",
+        "figure1": "47 9bccea5018a3",
+        "figure2": "23 6b3bdaedc541",
+        "figure3": "151 0beba5630f0c",
+        "ablations": "86 1b8beb17feb4",
     },
     "mini": {
         "table3": "57 444b94707c38",

@@ -55,9 +55,13 @@ def _smoke(run: Run) -> Run | None:
     if model is None or run.seed >= SMOKE_SEEDS:
         return None
     if isinstance(run, Prefinetune):
-        recipe = _prefinetuning(run.recipe, lr=1e-3, dropout=0.0, updates=60, warmup_updates=6, max_tokens=512)
+        recipe = _prefinetuning(
+            run.recipe, lr=1e-3, dropout=0.0, attention_dropout=0.0, updates=60, warmup_updates=6, max_tokens=512
+        )
         return replace(run, model=model, recipe=recipe, source="twins", train_rows=SMOKE_TRAIN)
-    recipe = _finetuning(run.recipe, lr=3e-3, dropout=0.0, updates=60, warmup_updates=4, max_examples=32)
+    recipe = _finetuning(
+        run.recipe, lr=3e-3, dropout=0.0, attention_dropout=0.0, updates=60, warmup_updates=4, max_examples=32
+    )
     sized = replace(run, recipe=recipe, evaluations=2, source="twins")
     return _started(replace(sized, train_rows=SMOKE_TRAIN, evaluation_rows=SMOKE_EVALUATION), _smoke, model)
 
