@@ -30,7 +30,7 @@ from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
 from muppet.stages import opening
 from muppet.tasks.task import Generation
-from muppet.training.train import Trainer
+from muppet.training.trainer import Trainer
 
 RECIPE = Recipe(lr=1e-3, max_tokens=400, updates=4, max_length=96, sub_batches=4, dropout=0.0, attention_dropout=0.0)
 FAMILIES = "mnli stsb commonsense_qa squad_v2 conll2000"

@@ -22,7 +22,7 @@ from benchmarks.step import Separate, difference
 from muppet.model.multitask import MultiTask
 from muppet.runs import R3F, Recipe
 from muppet.runtime.device import Device
-from muppet.training.train import Trainer
+from muppet.training.trainer import Trainer
 
 RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=10_000, max_length=512)
 MICRO = (16384, 32768, 65536)

@@ -28,7 +28,7 @@ from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
 from muppet.stages import opening
 from muppet.tasks.task import Task
-from muppet.training.train import Trainer
+from muppet.training.trainer import Trainer
 
 MINILM = "all-MiniLM-L6-v2"
 LENGTHS = Path(__file__).with_name("lengths.json")

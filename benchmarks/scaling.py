@@ -58,7 +58,7 @@ def train(task: dict[str, Any]) -> dict[str, Any]:
     from muppet.runs import Recipe
     from muppet.runtime.device import Device
     from muppet.runtime.distributed import join
-    from muppet.training.train import Trainer
+    from muppet.training.trainer import Trainer
 
     torch.set_num_threads(1)
     recipe = Recipe(

@@ -15,7 +15,7 @@ from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
 from muppet.training.batching import SubBatch
 from muppet.training.forwards import Piece
-from muppet.training.train import Trainer
+from muppet.training.trainer import Trainer
 
 RECIPE = Recipe(lr=1e-5, max_tokens=128, updates=10_000, max_length=48)
 NAMES = ("sst2", "mrpc", "qqp", "mnli", "trec", "snli", "copa")  # short rows, so that 64 sub-batches take seconds

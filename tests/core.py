@@ -67,7 +67,7 @@ def make_trainer(run: Prefinetune, device: Any = None) -> Any:
     from muppet.runtime.device import Device
     from muppet.runtime.rank import Processes
     from muppet.stages import opening
-    from muppet.training.train import Trainer
+    from muppet.training.trainer import Trainer
 
     model = opening.load(run.model, run.recipe, run.seed)
     here, parts, specs = Processes(), [], []

@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 
 from muppet import paths
-from muppet.errors import UserError
+from muppet.errors import Stopped, UserError
 from muppet.runs import R3F, run_id
 from muppet.runtime.device import Device
 from muppet.stages.prefinetune import prefinetune
-from muppet.training.train import Stopped, Trainer
+from muppet.training.trainer import Trainer
 from tests.core import mixture
 
 

@@ -29,7 +29,7 @@ from muppet.model.multitask import MultiTask
 from muppet.runs import Recipe
 from muppet.runtime.rank import Processes
 from muppet.training.forwards import unit_weights
-from muppet.training.train import Trainer
+from muppet.training.trainer import Trainer
 from tests.core import artifacts, encoded, shared_artifacts  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]

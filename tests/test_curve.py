@@ -18,7 +18,7 @@ from muppet.stages import finetune as stage
 from muppet.stages.evaluate import evaluate, token_loss
 from muppet.stages.finetune import finetune
 from muppet.stages.opening import make_spec, open_split, subset
-from muppet.training.train import Trainer
+from muppet.training.trainer import Trainer
 from tests.core import artifacts, recipe, shared_artifacts, small  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")

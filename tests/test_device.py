@@ -25,7 +25,7 @@ from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
 from muppet.stages.evaluate import evaluate
 from muppet.training.forwards import unit_weights
-from muppet.training.train import Trainer
+from muppet.training.trainer import Trainer
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 

@@ -17,7 +17,7 @@ from muppet.runtime.live import live
 from muppet.stages.prefinetune import prefinetune
 from muppet.tasks import get
 from muppet.training.meter import Meter
-from muppet.training.train import learning_rate
+from muppet.training.trainer import learning_rate
 
 RECIPE = Recipe(lr=1e-3, max_tokens=256, max_length=64, updates=6, warmup_updates=2, sub_batches=4)
 RUN = Prefinetune(model="tiny/roberta", tasks=(get("rte"), get("cola")), recipe=RECIPE, source="twins", train_rows=32)

@@ -15,7 +15,7 @@ from muppet.families.summarization import IGNORED
 from muppet.model.batch import make_batch
 from muppet.model.losses import MASKED, Decisions, cross_entropy, scale, symmetric_kl
 from muppet.runs import R3F
-from muppet.training.train import regularised
+from muppet.training.trainer import regularised
 from studies.recipes import RELEASED_R3F
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 

@@ -60,7 +60,7 @@ def trained_examples(out: Path) -> dict:
 @pytest.fixture
 def never_trained(monkeypatch):
     """Whatever is refused is refused before the first step."""
-    monkeypatch.setattr("muppet.training.train.Trainer.update", lambda *_: pytest.fail("an update was made"))
+    monkeypatch.setattr("muppet.training.trainer.Trainer.update", lambda *_: pytest.fail("an update was made"))
 
 
 # Files of one's own ---------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
 from muppet.stages import record
 from muppet.training.meter import Meter
-from muppet.training.train import learning_rate
+from muppet.training.trainer import learning_rate
 from tests.core import artifacts, make_trainer, mixture, recipe, shared_artifacts  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")
@@ -138,7 +138,7 @@ def test_loss_scalings():
 def test_dataset_size_scaling_is_inverse_to_size_and_one_on_average():
     from muppet.families.encoded import Part
     from muppet.stages import opening
-    from muppet.training.train import Trainer
+    from muppet.training.trainer import Trainer
 
     base = make_trainer(mixture("mnli rte"))
     parts = [

@@ -10,7 +10,7 @@ from muppet.families.spec import HeadSpec
 from muppet.result import Score, without_items
 from muppet.stages.evaluate import Evaluated, evaluate, token_loss
 from muppet.training.curve import Judged
-from muppet.training.train import Trainer
+from muppet.training.trainer import Trainer
 
 Place = tuple[str, str]  # task, split
 Scored = dict[Place, Evaluated]

@@ -27,7 +27,8 @@ from muppet.stages.evaluate import check_metrics
 from muppet.stages.examiner import Examiner, Place, Scored, scores_of
 from muppet.tasks.task import Generation, Task
 from muppet.training.curve import Curve
-from muppet.training.train import Progress, Trainer, train
+from muppet.training.train import Progress, train
+from muppet.training.trainer import Trainer
 
 
 def finetune(

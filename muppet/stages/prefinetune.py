@@ -14,7 +14,8 @@ from muppet.runtime.device import Device
 from muppet.runtime.distributed import together
 from muppet.stages import opening, record
 from muppet.stages.card import card
-from muppet.training.train import Progress, Trainer, train
+from muppet.training.train import Progress, train
+from muppet.training.trainer import Trainer
 
 
 def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: Device | None = None) -> Result:

@@ -19,7 +19,7 @@ from muppet.families.encoded import Part
 from muppet.model import MultiTask
 from muppet.runtime.device import Device
 from muppet.runtime.distributed import gather
-from muppet.training.train import Trainer
+from muppet.training.trainer import Trainer
 
 PACKAGES = "torch transformers tokenizers datasets numpy scipy scikit-learn rouge-score seqeval".split()
 
