@@ -8,20 +8,26 @@ small updates and what one task teaches helps the next.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from muppet.errors import UserError
-from muppet.synthetic import texts
-from muppet.synthetic.lexicon import FUNCTION, cued, lexicons, sentence, word
+from muppet.synthetic import own, texts
+from muppet.synthetic.lexicon import FUNCTION, lexicons, sentence, word
+from muppet.synthetic.shapes import (
+    INDEX,
+    NLI,
+    NO_YES,
+    TOPICS,
+    YES_NO,
+    Maker,
+    choices,
+    extra_columns,
+    pair,
+    similarity,
+    single,
+)
 from muppet.tasks.task import Row, Task
 
 VERSION = 2  # a change of the rows raises it
-Maker = Callable[[random.Random, int], Row]
-
-YES_NO = ("good", "bad")  # of labels whose class 0 is the affirmative one
-NO_YES = ("bad", "good")
-NLI = ("good", "maybe", "bad")
-TOPICS = tuple(f"topic{k}" for k in range(6))
 
 
 def rows(task: Task, split: str, n: int) -> list[Row]:
@@ -37,60 +43,7 @@ def draw(make: Maker, task: Task, split: str, n: int) -> list[Row]:
 
 def maker(task: Task) -> Maker:
     """What makes the rows of the task's twin. Raises UserError for a task that has none."""
-    return MAKERS.get(task.name) or _own(task)
-
-
-def _own(task: Task) -> Maker:
-    """Rows in the columns of a task of one's own, made as those of a dataset of its family are."""
-    if task.rows is not None:
-        raise UserError(
-            f"task {task.name!r} has no synthetic twin: what its row function reads cannot be made up; declare"
-            " `columns` instead, or try it on a few rows of its own (--rows)"
-        )
-    choices = sorted((role for role, _ in task.columns if role[6:].isdecimal()), key=lambda role: int(role[6:]))
-
-    def make(rng: random.Random, index: int) -> Row:
-        row: Row = {}
-        roles = _roles(task.family, task.classes or (), len(choices) or 4, rng, index)
-        roles |= dict(zip(choices, roles.get("choices", ())))
-        for role, column in task.columns:
-            for part in column.split(" + "):  # joined columns all say it
-                outer, *inner = part.split(".")
-                row[outer] = _nested(row.get(outer), inner, roles[role])
-        return row
-
-    return make
-
-
-def _nested(outer: object, names: list[str], value: object) -> object:
-    """`value` as the field that `names` lead to, beside the other fields of `outer`."""
-    if not names:
-        return value
-    inside = outer if isinstance(outer, dict) else {}
-    return inside | {names[0]: _nested(inside.get(names[0]), names[1:], value)}
-
-
-def _roles(family: str, classes: tuple[str, ...], n: int, rng: random.Random, index: int) -> Row:
-    """One made-up row by role; `n` is its number of choices."""
-    if family == "classification":
-        row = _single("text", tuple(TOPICS[k % len(TOPICS)] for k in range(len(classes))))(rng, index)
-        return row | {"pair": sentence(rng, []), "label": classes[row["label"]]}
-    if family == "regression":
-        row = _similarity(rng, index)
-        return {"text": row["sentence1"], "pair": row["sentence2"], "label": row["label"]}
-    if family == "commonsense":
-        answers, right = _choices(rng, n)
-        asked = {"context": sentence(rng, []), "question": "what then ?"}
-        return asked | {"choices": answers, "label": right, "keys": list(range(n))}
-    if family == "span":
-        row = texts.squad(1.0)(rng, index)
-        return row | {"gold": row["answers"]["text"]}
-    if family == "summarization":
-        return texts.summary("source", "target")(rng, index)
-    if family == "tagging":
-        words = sentence(rng, []).split(" ")
-        return {"tokens": words, "tags": [classes[len(word) % len(classes)] for word in words]}
-    return texts.treebank()(rng, index)
+    return MAKERS.get(task.name) or own.maker_of(task)
 
 
 def corpus() -> Iterator[str]:
@@ -102,47 +55,8 @@ def corpus() -> Iterator[str]:
             yield " ".join(words)
 
 
-def _single(text: str, kinds: tuple[str, ...], label: str = "label", **extra: object) -> Maker:
-    def make(rng: random.Random, index: int) -> Row:
-        which = rng.randrange(len(kinds))
-        cues = cued(rng, kinds[which], _others(kinds, which))
-        return {text: sentence(rng, cues), label: which} | _extra(extra, index)
-
-    return make
-
-
-def _pair(text: str, pair: str, kinds: tuple[str, ...], names: tuple[str, ...] = (), **extra: object) -> Maker:
-    """The second segment tells the label; with `names`, labels are class names."""
-
-    def make(rng: random.Random, index: int) -> Row:
-        which = rng.randrange(len(kinds))
-        row = {text: sentence(rng, [])} | {pair: sentence(rng, cued(rng, kinds[which], _others(kinds, which)), 4, 9)}
-        return row | {"label": names[which] if names else which} | _extra(extra, index)
-
-    return make
-
-
-def _others(kinds: tuple[str, ...], which: int) -> tuple[str, ...]:
-    return tuple(kind for index, kind in enumerate(kinds) if index != which)
-
-
-def _extra(extra: dict[str, object], index: int) -> Row:
-    """The columns that no role reads; `INDEX` stands for a running number."""
-    return {name: index if value is INDEX else value for name, value in extra.items()}
-
-
-INDEX = object()
-
-
-def _similarity(rng: random.Random, index: int) -> Row:
-    good = rng.randint(0, 5)
-    cues = [word(rng, "good") for _ in range(good)] + [word(rng, "bad") for _ in range(5 - good)]
-    rng.shuffle(cues)
-    return {"sentence1": sentence(rng, []), "sentence2": sentence(rng, cues), "label": float(good), "idx": index}
-
-
 def _wic(rng: random.Random, index: int) -> Row:
-    row = _pair("sentence1", "sentence2", NO_YES)(rng, index)
+    row = pair("sentence1", "sentence2", NO_YES)(rng, index)
     target = word(rng, "noun")
     first, second = f"{target} {row['sentence1']}", f"{target} {row['sentence2']}"
     places = {"start1": 0, "start2": 0, "end1": len(target), "end2": len(target)}
@@ -150,7 +64,7 @@ def _wic(rng: random.Random, index: int) -> Row:
 
 
 def _wsc(rng: random.Random, index: int) -> Row:
-    row = _single("text", NO_YES)(rng, index)
+    row = single("text", NO_YES)(rng, index)
     name = word(rng, "name")
     words = [name, *row["text"].split(" "), "it", "."]
     return {
@@ -160,34 +74,27 @@ def _wsc(rng: random.Random, index: int) -> Row:
 
 
 def _multirc(rng: random.Random, index: int) -> Row:
-    row = _pair("paragraph", "answer", NO_YES)(rng, index)
+    row = pair("paragraph", "answer", NO_YES)(rng, index)
     row["question"] = f"what {word(rng, 'verb')} ?"
     return row | {"idx": {"paragraph": index // 6, "question": index // 3, "answer": index}}
 
 
-def _choices(rng: random.Random, n: int) -> tuple[list[str], int]:
-    """`n` answers, the right one with good words, and its index."""
-    right = rng.randrange(n)
-    kinds = ["good" if k == right else rng.choice(("bad", "maybe")) for k in range(n)]
-    return [sentence(rng, [word(rng, kind)], 3, 5)[:-2] for kind in kinds], right
-
-
 def _keyed(question: str, n: int, numbered: float = 0.0, **extra: object) -> Maker:
     def make(rng: random.Random, index: int) -> Row:
-        texts, right = _choices(rng, n)
+        texts, right = choices(rng, n)
         keys = [str(k + 1) if rng.random() < numbered else "ABCDE"[k] for k in range(n)]
         if numbered and keys[0].isdigit() != keys[-1].isdigit():  # one way of naming in one row
             keys = [str(k + 1) for k in range(n)]
         return {
             "id": f"twin{index}", question: sentence(rng, []), "choices": {"text": texts, "label": keys},
             "answerKey": keys[right],
-        } | _extra(extra, index)
+        } | extra_columns(extra, index)
 
     return make
 
 
 def _hellaswag(rng: random.Random, index: int) -> Row:
-    endings, right = _choices(rng, 4)
+    endings, right = choices(rng, 4)
     a, b = sentence(rng, []), word(rng, "noun")
     return {
         "ind": index, "activity_label": word(rng, "noun"), "ctx_a": a, "ctx_b": b, "ctx": f"{a} {b}",
@@ -196,7 +103,7 @@ def _hellaswag(rng: random.Random, index: int) -> Row:
 
 
 def _swag(rng: random.Random, index: int) -> Row:
-    endings, right = _choices(rng, 4)
+    endings, right = choices(rng, 4)
     a, b = sentence(rng, []), word(rng, "noun")
     return {
         "video-id": "twin", "fold-ind": str(index), "startphrase": f"{a} {b}", "sent1": a, "sent2": b,
@@ -205,7 +112,7 @@ def _swag(rng: random.Random, index: int) -> Row:
 
 
 def _race(rng: random.Random, index: int) -> Row:
-    options, right = _choices(rng, 4)
+    options, right = choices(rng, 4)
     return {
         "example_id": f"twin{index}", "article": " ".join(sentence(rng, []) for _ in range(2)), "answer": "ABCD"[right],
         "question": f"what {word(rng, 'verb')} ?", "options": options,
@@ -213,15 +120,15 @@ def _race(rng: random.Random, index: int) -> Row:
 
 
 def _copa(rng: random.Random, index: int) -> Row:
-    choices, right = _choices(rng, 2)
+    (first, second), right = choices(rng, 2)
     return {
-        "premise": sentence(rng, []), "choice1": choices[0], "choice2": choices[1],
+        "premise": sentence(rng, []), "choice1": first, "choice2": second,
         "question": rng.choice(("cause", "effect")), "idx": index, "label": right,
     }
 
 
 def _cosmos(rng: random.Random, index: int) -> Row:
-    answers, right = _choices(rng, 4)
+    answers, right = choices(rng, 4)
     return {
         "id": f"twin{index}", "context": sentence(rng, []), "question": f"what {word(rng, 'verb')} ?",
         **{f"answer{k}": answer for k, answer in enumerate(answers)}, "label": right,
@@ -229,7 +136,7 @@ def _cosmos(rng: random.Random, index: int) -> Row:
 
 
 def _math(rng: random.Random, index: int) -> Row:
-    answers, right = _choices(rng, 5)
+    answers, right = choices(rng, 5)
     options = " , ".join(f"{'abcde'[k]} ) {answer}" for k, answer in enumerate(answers))
     return {
         "Problem": sentence(rng, []), "Rationale": "", "options": options, "correct": "abcde"[right],
@@ -238,7 +145,7 @@ def _math(rng: random.Random, index: int) -> Row:
 
 
 def _sciq(rng: random.Random, index: int) -> Row:
-    answers, right = _choices(rng, 4)
+    answers, right = choices(rng, 4)
     correct = answers.pop(right)
     return {
         "question": f"what {word(rng, 'verb')} {word(rng, 'noun')} ?", "distractor3": answers[2],
@@ -247,68 +154,68 @@ def _sciq(rng: random.Random, index: int) -> Row:
 
 
 def _piqa(rng: random.Random, index: int) -> Row:
-    answers, right = _choices(rng, 2)
+    answers, right = choices(rng, 2)
     return {"goal": sentence(rng, []), "sol1": answers[0], "sol2": answers[1], "label": right}
 
 
 def _social(rng: random.Random, index: int) -> Row:
-    answers, right = _choices(rng, 3)
+    answers, right = choices(rng, 3)
     named = {f"answer{'ABC'[k]}": answer for k, answer in enumerate(answers)}
     return {"context": sentence(rng, []), "question": f"why {word(rng, 'verb')} ?"} | named | {"label": str(right + 1)}
 
 
 def _winogrande(rng: random.Random, index: int) -> Row:
-    options, right = _choices(rng, 2)
+    options, right = choices(rng, 2)
     text = f"{sentence(rng, [])[:-2]} because _ was {word(rng, 'adjective')} ."
     return {"sentence": text, "option1": options[0], "option2": options[1], "answer": str(right + 1)}
 
 
 def _hyperpartisan(rng: random.Random, index: int) -> Row:
-    row = _single("text", NO_YES)(rng, index)
+    row = single("text", NO_YES)(rng, index)
     more = {"title": "twin", "url": "", "published_at": "2020-01-01"}
     return {"text": row["text"], "hyperpartisan": bool(row["label"])} | more
 
 
 def _fever(rng: random.Random, index: int) -> Row:
     """The claim is called premise, as in the original."""
-    row = _pair("hypothesis", "premise", NLI)(rng, index)
+    row = pair("hypothesis", "premise", NLI)(rng, index)
     verdict = ("SUPPORTS", "NOT ENOUGH INFO", "REFUTES")[row["label"]]
     return row | {"cid": index, "fid": f"twin{index}", "fever_gold_label": verdict}
 
 
 MAKERS: dict[str, Maker] = {
-    "cola": _single("sentence", NO_YES, idx=INDEX),
-    "sst2": _single("sentence", NO_YES, idx=INDEX),
-    "mrpc": _pair("sentence1", "sentence2", NO_YES, idx=INDEX),
-    "qqp": _pair("question1", "question2", NO_YES, idx=INDEX),
-    "mnli": _pair("premise", "hypothesis", NLI, idx=INDEX),
-    "qnli": _pair("question", "sentence", YES_NO, idx=INDEX),
-    "rte": _pair("sentence1", "sentence2", YES_NO, idx=INDEX),
-    "wnli": _pair("sentence1", "sentence2", NO_YES, idx=INDEX),
-    "stsb": _similarity,
-    "boolq": _pair("question", "passage", NO_YES, idx=INDEX),
+    "cola": single("sentence", NO_YES, idx=INDEX),
+    "sst2": single("sentence", NO_YES, idx=INDEX),
+    "mrpc": pair("sentence1", "sentence2", NO_YES, idx=INDEX),
+    "qqp": pair("question1", "question2", NO_YES, idx=INDEX),
+    "mnli": pair("premise", "hypothesis", NLI, idx=INDEX),
+    "qnli": pair("question", "sentence", YES_NO, idx=INDEX),
+    "rte": pair("sentence1", "sentence2", YES_NO, idx=INDEX),
+    "wnli": pair("sentence1", "sentence2", NO_YES, idx=INDEX),
+    "stsb": similarity,
+    "boolq": pair("question", "passage", NO_YES, idx=INDEX),
     "multirc": _multirc,
     "wic": _wic,
     "wsc": _wsc,
-    "cb": _pair("premise", "hypothesis", ("good", "bad", "maybe"), idx=INDEX),
+    "cb": pair("premise", "hypothesis", ("good", "bad", "maybe"), idx=INDEX),
     "copa": _copa,
-    "ag_news": _single("text", TOPICS[:4]),
-    "imdb": _single("text", NO_YES),
-    "multinli": _pair(
+    "ag_news": single("text", TOPICS[:4]),
+    "imdb": single("text", NO_YES),
+    "multinli": pair(
         "premise", "hypothesis", NLI, promptID=INDEX, pairID="twin", premise_binary_parse="", premise_parse="",
         hypothesis_binary_parse="", hypothesis_parse="", genre="twin",
     ),
-    "snli": _pair("premise", "hypothesis", NLI),
-    "hans": _pair(
+    "snli": pair("premise", "hypothesis", NLI),
+    "hans": pair(
         "premise", "hypothesis", YES_NO, parse_premise="", parse_hypothesis="", binary_parse_premise="",
         binary_parse_hypothesis="", heuristic="twin", subcase="twin", template="twin",
     ),
-    "rotten_tomatoes": _single("text", NO_YES),
-    "yelp_polarity": _single("text", NO_YES),
-    "eraser_multirc": _pair("passage", "query_and_answer", NO_YES, evidences=["twin"]),
-    "wiki_qa": _pair("question", "answer", NO_YES, question_id="Q1", document_title="twin"),
-    "trec": _single("text", TOPICS, "coarse_label", fine_label=0),
-    "scitail": _pair("premise", "hypothesis", ("good", "maybe"), names=("entails", "neutral")),
+    "rotten_tomatoes": single("text", NO_YES),
+    "yelp_polarity": single("text", NO_YES),
+    "eraser_multirc": pair("passage", "query_and_answer", NO_YES, evidences=["twin"]),
+    "wiki_qa": pair("question", "answer", NO_YES, question_id="Q1", document_title="twin"),
+    "trec": single("text", TOPICS, "coarse_label", fine_label=0),
+    "scitail": pair("premise", "hypothesis", ("good", "maybe"), names=("entails", "neutral")),
     "math_qa": _math,
     "openbookqa": _keyed("question_stem", 4),
     "swag": _swag,
@@ -329,9 +236,9 @@ MAKERS: dict[str, Maker] = {
     "record": texts.record,
     "hotpotqa": texts.hotpot,
     "triviaqa": texts.trivia,
-    "superglue": _pair("premise", "hypothesis", YES_NO, idx=INDEX),
+    "superglue": pair("premise", "hypothesis", YES_NO, idx=INDEX),
     "hyperpartisan": _hyperpartisan,
-    **{f"anli_r{k}": _pair("premise", "hypothesis", NLI, uid="twin", reason="") for k in (1, 2, 3)},
+    **{f"anli_r{k}": pair("premise", "hypothesis", NLI, uid="twin", reason="") for k in (1, 2, 3)},
     "fever_nli": _fever,
     "cnn_dailymail": texts.summary("article", "highlights", 2, id="INDEX"),
     "billsum": texts.summary("text", "summary", title="twin"),
