@@ -16,7 +16,6 @@ from muppet.model.batch import copied, make_batch, pack_rows, pad_rows
 from muppet.model.multitask import MultiTask
 from muppet.runs import R3F
 from muppet.runtime.device import Device
-from muppet.training import train
 from muppet.training.batching import SubBatch
 from muppet.training.forwards import packs, unit_weights
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
@@ -231,7 +230,7 @@ def test_the_layers_are_one_graph_around_flash_attention(artifacts):  # noqa: F8
 @pytest.mark.parametrize("fresh", [True, False])
 def test_compiled_layers_see_noise_and_its_absence(fresh, artifacts, monkeypatch):  # noqa: F811
     """Compiled code is found again whatever hooks there are, and R3F adds its noise in one."""
-    monkeypatch.setattr(train.cpu, "hasten", lambda *_, **__: None)  # whose token table is not compiled
+    monkeypatch.setattr("muppet.model.cpu.hasten", lambda *_, **__: None)  # whose token table is not compiled
     trainer = make_trainer(mixture("mnli", dropout=0.0, attention_dropout=0.0), Device())
     chosen = [(0, np.arange(3))]
     batch = make_batch(trainer.parts, trainer.specs, chosen, trainer.model.pad, CPU, packed=True)
