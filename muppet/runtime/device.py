@@ -15,7 +15,7 @@ from muppet.errors import UserError
 from muppet.runtime import memory
 
 # Tokens of one forward on a GPU, at most: packs are a power of two in number, so half of it at least. A forward and
-# backward of RoBERTa-base is launched in some 40 ms of CPU time, and computed on an H100 in some 80 at 44,000 tokens.
+# backward of RoBERTa-base is launched in 25 to 40 ms of CPU time, and computed on an H100 in some 80 at 44,000 tokens.
 MICRO_TOKENS = 65536
 UNPACKED = 32768  # the same for models that pad: theirs are as large as asked, and some keep weights of attention
 MEMORY = 0.8  # share of the device's memory that a run plans with
