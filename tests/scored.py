@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from muppet import paths
@@ -30,3 +32,24 @@ def one_of_each(metric: str) -> tuple:
     if metric.startswith("rouge"):
         return "x", "x"
     return ("x", ["x"]) if metric.startswith(("squad", "record", "trivia", "drop")) else (1, 1)
+
+
+def hub_metric(folder: Path, kind: str, *more: str) -> Path:
+    """A metric of texts or numbers (`kind`, as datasets names it) written as the Hub's are: the share of equal ones,
+    and `more` entries of what it computes."""
+    place = folder / "same"
+    place.mkdir()
+    entries = ", ".join(["'same': sum(same) / len(same)", *more])
+    (place / "same.py").write_text(
+        "import datasets\n"
+        "import evaluate\n"
+        "class Same(evaluate.Metric):\n"
+        "    def _info(self):\n"
+        f"        kind = datasets.Value({kind!r})\n"
+        "        features = datasets.Features({'predictions': kind, 'references': kind})\n"
+        "        return evaluate.MetricInfo(description='', citation='', inputs_description='', features=features)\n"
+        "    def _compute(self, predictions, references):\n"
+        "        same = [p == r for p, r in zip(predictions, references)]\n"
+        f"        return {{{entries}}}\n"
+    )
+    return place

@@ -27,6 +27,7 @@ from muppet.stages.finetune import finetune
 from muppet.stages.opening import make_spec, open_split, subset, training_part
 from muppet.stages.prefinetune import prefinetune
 from tests.core import artifacts, encoded, mixture, recipe, shared_artifacts, small  # noqa: F401
+from tests.scored import hub_metric
 
 pytestmark = pytest.mark.usefixtures("artifacts")
 
@@ -174,20 +175,7 @@ def test_a_wrong_metric_is_refused_before_anything_is_read(name, metrics, messag
 
 
 def test_a_metric_of_the_hub_is_scored_without_an_interval(tmp_path):
-    """Written as the Hub's are, in a folder: the share of equal classes."""
-    folder = tmp_path / "same"
-    folder.mkdir()
-    (folder / "same.py").write_text(
-        "import datasets\n"
-        "import evaluate\n"
-        "class Same(evaluate.Metric):\n"
-        "    def _info(self):\n"
-        "        number = datasets.Value('int64')\n"
-        "        features = datasets.Features({'predictions': number, 'references': number})\n"
-        "        return evaluate.MetricInfo(description='', citation='', inputs_description='', features=features)\n"
-        "    def _compute(self, predictions, references):\n"
-        "        return {'same': sum(p == r for p, r in zip(predictions, references)) / len(references)}\n"
-    )
+    folder = hub_metric(tmp_path, "int64")
     run = fine("rte")
     metrics = ("accuracy", f"evaluate:{folder}")
     run = dataclasses.replace(run, task=dataclasses.replace(run.task, metrics=metrics))

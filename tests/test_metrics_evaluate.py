@@ -9,7 +9,7 @@ import pytest
 
 from muppet.errors import UserError
 from muppet.metrics import METRICS, bootstrap, load, score
-from tests.scored import one_of_each
+from tests.scored import hub_metric, one_of_each
 
 
 @pytest.mark.parametrize("name", [*METRICS, "squad", "squad_v2", "record", "trivia", "drop", "rouge"])
@@ -62,27 +62,8 @@ def test_arrays_combine_and_a_trainer() -> None:
         load("squadd")
 
 
-@pytest.fixture
-def module_folder(tmp_path):
-    """A metric written as the Hub's are: the share of equal texts, and a second number."""
-    folder = tmp_path / "same"
-    folder.mkdir()
-    (folder / "same.py").write_text(
-        "import datasets\n"
-        "import evaluate\n"
-        "class Same(evaluate.Metric):\n"
-        "    def _info(self):\n"
-        "        text = datasets.Value('string')\n"
-        "        features = datasets.Features({'predictions': text, 'references': text})\n"
-        "        return evaluate.MetricInfo(description='', citation='', inputs_description='', features=features)\n"
-        "    def _compute(self, predictions, references):\n"
-        "        same = [p == r for p, r in zip(predictions, references)]\n"
-        "        return {'same': sum(same) / len(same), 'count': 7, 'each': same}\n"
-    )
-    return folder
-
-
-def test_a_metric_of_the_hub_by_name(module_folder) -> None:
+def test_a_metric_of_the_hub_by_name(tmp_path) -> None:
+    module_folder = hub_metric(tmp_path, "string", "'count': 7", "'each': same")
     value = score(f"evaluate:{module_folder}", ["a", "b"], ["a", "c"])
     assert value.value == 0.5 and value.n == 2 and value.items is None and value.settings["entry"] == "same"
     with pytest.raises(UserError, match="no interval"):

@@ -167,6 +167,11 @@ GOOD = 'name="mine", family="classification", path="local/mine", columns=(("text
         (f'T = Task({GOOD}, classes=("a", "b"), no_answer="no")', "`no_answer` is 'no'; give True or False"),
         (f'T = Task({GOOD}, classes=("a", "b"), missing=([1],))', "a field holds what cannot be compared (unhashable"),
         (f'T = Task({GOOD}, classes=("a", "b"), generation=2)', "`generation` is 2; give a muppet.tasks.task.Generat"),
+        (
+            f'import muppet.tasks.task as t\nT = Task({GOOD}, classes=("a", "b"), generation=t.Generation(beams="4"))',
+            "its beams is '4'; give a number, as 4",
+        ),
+        (f'T = Task({GOOD}, classes=("a", "b"), partition=(("train", ([],)),))', "its tenths are 0 to 9"),
         (f'T = Task({GOOD.replace("mine", "m" * 300, 1)}, classes=("a", "b"))', "give at most 100 letters"),
         (f"""T = Task({GOOD.replace('"t"', "3")}, classes=("a", "b"))""", "write pairs, as (('a', 'b'),)"),
         (

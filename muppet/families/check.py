@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import fields
 
 from muppet.errors import UserError, unknown
 from muppet.families import FAMILIES
@@ -61,7 +62,7 @@ def _check(task: Task) -> None:
         for pair in pairs:
             if not (isinstance(pair, tuple) and [*map(type, pair)] == [str, type(second)]):
                 raise UserError(f"`{name}` holds {pair!r}; write pairs, as (('a', {second!r}),)")
-            if name == "partition" and not {*pair[1]} <= {*range(10)}:
+            if name == "partition" and not all(tenth in range(10) for tenth in pair[1]):
                 raise UserError(f"`partition` holds {pair!r}; its tenths are 0 to 9")
         if twice := [first for first, count in Counter(first for first, _ in pairs).items() if count > 1]:
             raise UserError(f"`{name}` says twice what {twice[0]!r} is")
@@ -89,6 +90,10 @@ def _check_generation(how: object) -> None:
         return
     if not isinstance(how, Generation):
         raise UserError(f"`generation` is {how!r}; give a muppet.tasks.task.Generation")
+    for field in fields(how):
+        value, kinds = getattr(how, field.name), (int, type(field.default))
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            raise UserError(f"`generation`: its {field.name} is {value!r}; give a number, as {field.default!r}")
     least = {"beams": 1, "min_tokens": 0, "max_tokens": max(1, how.min_tokens), "no_repeat_ngram": 0}
     if low := [name for name, bound in least.items() if getattr(how, name) < bound]:
         raise UserError(f"`generation`: its {low[0]} is {getattr(how, low[0])}; give {least[low[0]]} or more")

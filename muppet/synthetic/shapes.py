@@ -49,6 +49,7 @@ def extra_columns(extra: dict[str, object], index: int) -> Row:
 
 
 def similarity(rng: random.Random, index: int) -> Row:
+    """Two texts and how alike they are, 0 to 5: the number of good words among five."""
     good = rng.randint(0, 5)
     cues = [word(rng, "good") for _ in range(good)] + [word(rng, "bad") for _ in range(5 - good)]
     rng.shuffle(cues)
