@@ -51,6 +51,38 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def never_trained(monkeypatch):
+    """Whatever is refused is refused before the first step."""
+    monkeypatch.setattr("muppet.training.trainer.Trainer.update", lambda *_: pytest.fail("an update was made"))
+
+
+@pytest.fixture(scope="module")
+def token_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Artifacts that the tests of one file share."""
+    return tmp_path_factory.mktemp("artifacts")
+
+
+@pytest.fixture
+def token_artifacts(token_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`$MUPPET_ARTIFACTS` is `token_folder`; no mirror."""
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(token_folder))
+    monkeypatch.delenv("MUPPET_HUB", raising=False)
+
+
+@pytest.fixture(scope="module")
+def tokenizers(token_folder: Path) -> dict[str, Any]:
+    """By kind: of two tiny models, and one of sentence pieces."""
+    from transformers import AutoTokenizer
+
+    from muppet.synthetic import models
+    from tests.tokenized import sentence_pieces
+
+    os.environ["MUPPET_ARTIFACTS"] = str(token_folder)
+    made = {kind: AutoTokenizer.from_pretrained(models.folder(f"tiny/{kind}")) for kind in ("roberta", "bert")}
+    return made | {"pieces": sentence_pieces()}
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Three nodes of two CPUs; arrays of at most three elements."""

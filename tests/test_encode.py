@@ -1,67 +1,23 @@
-"""The token cache: layouts equal the tokenizer's own, spans hold their answers, and the cache is safe and exact."""
+"""Rows as tokens: layouts equal the tokenizer's own, and spans hold their answers."""
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import os
-from collections import Counter
-from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from muppet.data.cache import encode, encode_rows
-from muppet.data.sources import Rows, load_rows
+from muppet.data.sources import Rows
 from muppet.errors import UserError
-from muppet.families import FAMILIES, examples
+from muppet.families import FAMILIES
 from muppet.families.encoded import Encoded
-from muppet.families.segments import Segmenter, tokenizer_identity
+from muppet.families.segments import Segmenter
 from muppet.stages.opening import make_spec, training_part
-from muppet.synthetic import models as tiny
-from muppet.synthetic.twins import corpus
-from muppet.synthetic.twins import rows as twin_rows
 from muppet.tasks import ALL, get
+from tests.tokenized import twin
 
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("artifacts")
-
-
-@pytest.fixture(autouse=True)
-def artifacts(folder, monkeypatch):
-    monkeypatch.setenv("MUPPET_ARTIFACTS", str(folder))
-    monkeypatch.delenv("MUPPET_HUB", raising=False)
-
-
-@pytest.fixture(scope="module")
-def tokenizers(folder):
-    from transformers import AutoTokenizer
-
-    os.environ["MUPPET_ARTIFACTS"] = str(folder)
-    made = {kind: AutoTokenizer.from_pretrained(tiny.folder(f"tiny/{kind}")) for kind in ("roberta", "bert")}
-    return made | {"pieces": sentence_pieces()}
-
-
-def sentence_pieces():
-    """In T5's way: a unigram model whose pieces hold the space before them, and no token in front."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    made = Tokenizer(models.Unigram())
-    made.pre_tokenizer, made.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
-    special = ["<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(vocab_size=1500, special_tokens=special, unk_token="<unk>", show_progress=False)
-    made.train_from_iterator(corpus(), trainer)
-    made.post_processor = processors.TemplateProcessing("$A </s>", "$A </s> $B </s>", [("</s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
-
-
-def twin(task: str, split: str = "train", n: int = 40):
-    return list(examples(get(task), split, twin_rows(get(task), split, n), Counter()))
+pytestmark = pytest.mark.usefixtures("token_artifacts")
 
 
 def row(encoded: Encoded, index: int) -> list[int]:
@@ -297,172 +253,3 @@ def test_summaries_keep_the_tokenizers_ends(tokenizers):
     for unit, gold in enumerate(encoded.gold()):
         target = encoded.targets[encoded.target_offsets[unit] : encoded.target_offsets[unit + 1]]
         assert target.tolist() == tokenizer(gold["target"])["input_ids"]
-
-
-# The cache ------------------------------------------------------------------------------------------------------------
-
-
-def same(left: Encoded, right: Encoded) -> bool:
-    names = ("tokens", "offsets", "second", "unit_rows", "unit_example", "labels", "spans", "context")
-    present = [name for name in names if getattr(left, name) is not None]
-    return all(np.array_equal(getattr(left, name), getattr(right, name)) for name in present)
-
-
-def test_the_second_time_is_read_and_not_built(tokenizers, monkeypatch):
-    given = dict(max_length=48, source="twins", cap=17)
-    first = encode(get("qnli"), "train", tokenizers["roberta"], **given)
-    stamp = (first.folder / "meta.json").stat().st_mtime_ns
-    monkeypatch.setattr("muppet.data.cache._build", None)
-    monkeypatch.setattr("muppet.synthetic.twins.draw", None)  # nor are rows drawn that nobody reads
-    second = encode(get("qnli"), "train", tokenizers["roberta"], **given)
-    assert same(first, second) and (second.folder / "meta.json").stat().st_mtime_ns == stamp
-    assert isinstance(second.tokens, np.memmap)
-
-
-def test_what_changes_the_arrays_changes_the_key(tokenizers):
-    task, one = get("rte"), tokenizers["roberta"]
-    base = dict(max_length=48, source="twins", cap=12)
-    folders = {
-        encode(task, "train", one, **base).folder,
-        encode(task, "train", one, **(base | {"max_length": 40})).folder,
-        encode(task, "train", one, **(base | {"cap": 13})).folder,
-        encode(task, "train", one, **base, evaluation=True).folder,
-        encode(task, "train", tokenizers["bert"], **base).folder,
-        encode(task, "validation", one, **base).folder,
-        encode(replace(task, columns=(("text", "sentence2"), ("label", "label"))), "train", one, **base).folder,
-    }
-    assert len(folders) == 7
-    assert encode(replace(task, note="other", licence="x"), "train", one, **base).folder in folders
-
-
-def test_the_tokenizers_state_is_left_alone_and_no_part_of_its_identity(tokenizers):
-    tokenizer = tokenizers["roberta"]
-    before = tokenizer_identity(tokenizer)
-    tokenizer("a b c", truncation=True, max_length=3, padding="max_length")
-    from muppet.families import segments
-
-    segments._identities.clear()
-    assert tokenizer_identity(tokenizer) == before != tokenizer_identity(tokenizers["bert"])
-    Segmenter(tokenizer, 16).rows(["a " * 50], None)
-    assert len(tokenizer("a " * 50)["input_ids"]) > 16
-
-
-@pytest.mark.parametrize("damage", ["tokens.bin", "meta.json", "gold.jsonl", "unit_rows.bin", "spans.bin"])
-def test_a_damaged_cache_is_named_and_built_again(damage, tokenizers, capsys):
-    given = dict(max_length=48, source="twins", cap=15, evaluation=True)
-    first = encode(get("squad"), "train", tokenizers["roberta"], **given)
-    kept = {name: np.array(getattr(first, name)) for name in ("tokens", "spans")}
-    file = first.folder / damage
-    if damage == "unit_rows.bin":
-        file.unlink()
-    elif damage == "spans.bin":  # of the same size
-        file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
-    else:
-        file.write_bytes(file.read_bytes()[:-3])
-    again = encode(get("squad"), "train", tokenizers["roberta"], **given)
-    assert "is damaged" in capsys.readouterr().err
-    assert all(np.array_equal(value, getattr(again, name)) for name, value in kept.items())
-    assert len(again.gold()) == 15
-
-
-def test_a_failed_build_leaves_nothing(tokenizers, folder, monkeypatch):
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    before = set((folder / "cache").iterdir())
-    monkeypatch.setattr("muppet.families.layout.Writer.finish", full)
-    with pytest.raises(UserError, match="token cache .* cannot be written .*No space left.*MUPPET_ARTIFACTS"):
-        encode(get("mrpc"), "train", tokenizers["roberta"], max_length=32, source="twins", cap=9)
-    assert set((folder / "cache").iterdir()) == before
-
-
-class _Fast:
-    """What the cache needs of a fast tokenizer, without the seconds that importing transformers takes."""
-
-    is_fast = True
-
-    def __init__(self, file: str) -> None:
-        from tokenizers import Tokenizer
-
-        self.backend_tokenizer = Tokenizer.from_file(file)
-
-    def __len__(self) -> int:
-        return self.backend_tokenizer.get_vocab_size()
-
-    def num_special_tokens_to_add(self, pair: bool) -> int:
-        return self.backend_tokenizer.num_special_tokens_to_add(pair)
-
-
-def _builder(folder: str, file: str, found: multiprocessing.Queue) -> None:
-    os.environ["MUPPET_ARTIFACTS"] = folder
-    encoded = encode(get("boolq"), "train", _Fast(file), max_length=32, source="twins", cap=300)
-    found.put((str(encoded.folder), int(encoded.tokens.astype(np.int64).sum()), encoded.n_examples))
-
-
-def test_concurrent_builders_agree(folder, tokenizers):
-    context = multiprocessing.get_context("spawn")
-    found = context.Queue()
-    file = str(tiny.folder("tiny/roberta") / "tokenizer.json")
-    workers = [context.Process(target=_builder, args=(str(folder), file, found)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    results = {found.get(timeout=300) for _ in workers}
-    for worker in workers:
-        worker.join(timeout=60)
-        assert worker.exitcode == 0
-    assert len(results) == 1 and results.pop()[2] == 300
-    assert not list((folder / "cache").glob(".boolq*"))
-
-
-def test_a_split_without_labels_is_refused(tokenizers, tmp_path, monkeypatch):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    place = tmp_path / "nyu-mll" / "glue" / "rte"
-    place.mkdir(parents=True)
-    unlabelled = [{"sentence1": "a", "sentence2": "b", "label": -1}] * 3
-    pq.write_table(pa.Table.from_pylist(unlabelled), place / "test.parquet")
-    monkeypatch.setenv("MUPPET_HUB", str(tmp_path))
-    with pytest.raises(UserError, match="has 3 rows but not one example .3 × no label.; use a labelled split"):
-        encode(get("rte"), "test", tokenizers["roberta"], max_length=32)
-    empty = [{"sentence1": None, "sentence2": "b", "label": 0}] * 3
-    pq.write_table(pa.Table.from_pylist(empty), place / "test.parquet")
-    with pytest.raises(UserError, match="not one example .3 × missing text.; correct the rows or the Task"):
-        encode(get("rte"), "test", tokenizers["roberta"], max_length=32)
-
-
-def test_meta_tells_what_was_found_and_dropped(tokenizers):
-    encoded = encode(get("drop"), "train", tokenizers["roberta"], max_length=64, source="twins", cap=50)
-    assert encoded.found == "twins" and encoded.total == 50
-    assert encoded.n_examples + encoded.dropped["answer is no span of the context"] == 50
-    meta = json.loads(Path(encoded.folder / "meta.json").read_text())
-    assert meta["fingerprint"] == load_rows(get("drop"), "train", source="twins", cap=50).fingerprint
-
-
-def test_a_python_tokenizer_serves_all_but_spans_and_tags(tokenizers):
-    from transformers import AutoTokenizer
-
-    slow = _Slow(AutoTokenizer.from_pretrained(tiny.folder("tiny/roberta")))
-    encoded = encode(get("mnli"), "train", slow, max_length=16, source="twins", cap=10)
-    own = encode(get("mnli"), "train", tokenizers["roberta"], max_length=16, source="twins", cap=10)
-    assert np.array_equal(encoded.tokens, own.tokens) and encoded.notes == own.notes
-    for task in ("squad", "conll2000"):
-        with pytest.raises(UserError, match="character offsets"):
-            encode(get(task), "train", slow, max_length=32, source="twins", cap=5)
-
-
-class _Slow:
-    """A tokenizer's Python face alone, as those have that come without a fast one (Marian's)."""
-
-    is_fast = False
-
-    def __init__(self, tokenizer) -> None:
-        self.tokenizer = tokenizer
-        self.num_special_tokens_to_add = tokenizer.num_special_tokens_to_add
-        self.get_vocab, self.special_tokens_map = tokenizer.get_vocab, tokenizer.special_tokens_map
-
-    def __len__(self) -> int:
-        return len(self.tokenizer)
-
-    def __call__(self, *given, **more):
-        return self.tokenizer(*given, **more)

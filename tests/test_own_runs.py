@@ -1,4 +1,4 @@
-"""Runs with one's own model and data: refused before the first step or right to the end, and the next time the same."""
+"""Runs with one's own data: refused before the first step or right to the end, and the next time the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,52 +14,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
 from muppet import tasks
 from muppet.__main__ import main
 from muppet.errors import UserError
-from muppet.model.multitask import MultiTask
-from muppet.runs import Finetune, Prefinetune
 from muppet.stages import opening
-from muppet.stages.finetune import finetune
 from muppet.synthetic import models
 from muppet.tasks import Task
 from tests.core import artifacts, finish, launch, recipe, shared_artifacts  # noqa: F401
+from tests.own_files import SMALL, one_error, put, text_rows, trained_examples
 
 pytestmark = pytest.mark.usefixtures("artifacts")
-SMALL = ("--rows", "24", "--max-length", "64", "--lr", "1e-3", "--epochs", "1")
-
-
-def text_rows(count: int) -> list[dict]:
-    return [
-        {"text": f"the {'good' if i % 2 else 'bad'} thing {i}", "label": ("no", "yes")[i % 2]} for i in range(count)
-    ]
-
-
-def put(file: Path, rows: list[dict]) -> Path:
-    with open(file, "w", newline="", encoding="utf-8") as out:
-        table = csv.DictWriter(out, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
-    return file
-
-
-def one_error(capsys) -> str:
-    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1
-    return errors[0]
-
-
-def trained_examples(out: Path) -> dict:
-    (file,) = out.glob("finetune-*.json")
-    return json.loads(file.read_text())
-
-
-@pytest.fixture
-def never_trained(monkeypatch):
-    """Whatever is refused is refused before the first step."""
-    monkeypatch.setattr("muppet.training.trainer.Trainer.update", lambda *_: pytest.fail("an update was made"))
 
 
 # Files of one's own ---------------------------------------------------------------------------------------------------
@@ -224,212 +188,6 @@ def test_two_tasks_never_train_one_head_unseen():
         opening.check_heads((tasks.get("squad"), replace(rte, name="span")), "shared")
     opening.check_heads((tasks.get("squad"), tasks.get("squad_v2"), tasks.get("race"), rte), "shared")
     opening.check_heads((tasks.get("squad"), replace(rte, name="span")), "per_dataset")
-
-
-# Models of one's own --------------------------------------------------------------------------------------------------
-
-
-def test_a_model_without_its_tokenizer_or_with_anothers_is_refused(tmp_path):
-    shutil.copytree(models.folder("tiny/roberta"), tmp_path / "model")
-    for file in (tmp_path / "model").iterdir():
-        if file.name not in ("config.json", "model.safetensors"):
-            file.unlink()
-    with pytest.raises(UserError, match="no tokenizer is saved with it"):
-        MultiTask.load(str(tmp_path / "model"))
-    shutil.copytree(models.folder("tiny/bert"), tmp_path / "other")
-    for file in models.folder("tiny/roberta").iterdir():
-        if file.name.startswith(("tokenizer", "vocab", "merges")):
-            shutil.copy(file, tmp_path / "other")
-    (tmp_path / "other" / "vocab.txt").unlink(missing_ok=True)
-    with pytest.raises(UserError, match="its tokenizer numbers tokens up to 1707, and it has embeddings of 816"):
-        MultiTask.load(str(tmp_path / "other"))
-    shutil.copytree(models.folder("tiny/roberta"), tmp_path / "damaged")
-    (tmp_path / "damaged" / "tokenizer.json").write_text("{}")
-    with pytest.raises(UserError, match=r"damaged' cannot be loaded \(looked in this folder\)"):
-        MultiTask.load(str(tmp_path / "damaged"))
-    config = json.loads((tmp_path / "damaged" / "config.json").read_text())
-    (tmp_path / "damaged" / "config.json").write_text(json.dumps(config | {"vocab_size": "many"}))
-    with pytest.raises(UserError, match="cannot be loaded .*vocab_size"):
-        MultiTask.load(str(tmp_path / "damaged"))
-
-
-@pytest.mark.parametrize(
-    ("kind", "limit"),
-    [("Data2VecText", 512), ("RobertaPreLayerNorm", 512), ("XLMRobertaXL", 512), ("Longformer", 512), ("Bert", 514)],
-)
-def test_positions_are_read_off_the_table(tmp_path, kind, limit):
-    """A table of 514 rows holds 512 positions when they begin after a padding index of 1."""
-    import transformers
-
-    config = getattr(transformers, f"{kind}Config")(
-        vocab_size=1708, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=514, pad_token_id=1,
-    )  # fmt: skip
-    shutil.copytree(models.folder("tiny/roberta"), tmp_path / "model")
-    getattr(transformers, f"{kind}Model")(config).save_pretrained(tmp_path / "model")
-    model = MultiTask.load(str(tmp_path / "model"))
-    assert model.positions() == limit
-    longest = torch.full((1, limit), 5)
-    model.backbone(input_ids=longest, attention_mask=torch.ones_like(longest))  # one more does not fit the table
-    with pytest.raises((IndexError, RuntimeError)):
-        longer = torch.full((1, limit + 1), 5)
-        model.backbone(input_ids=longer, attention_mask=torch.ones_like(longer))
-
-
-def test_another_model_in_the_same_folder_is_another_run_and_no_checkpoint_of_the_first_goes_on(tmp_path):
-    from muppet.cli.train import _digest
-    from muppet.runtime.rank import Processes  # noqa: F401
-    from tests.core import make_trainer, mixture
-
-    folder = tmp_path / "model"
-    shutil.copytree(models.folder("tiny/roberta"), folder)
-    before, trainer = _digest(str(folder)), make_trainer(mixture("rte", str(folder)))
-    trainer.update()
-    state = trainer.state()
-    make_trainer(mixture("rte", str(folder))).restore(1, state)
-    shutil.copy(models.folder("tiny/muppet-roberta") / "model.safetensors", folder)
-    assert _digest(str(folder)) != before is not None
-    with pytest.raises(UserError, match="made on other data or from another model"):
-        make_trainer(mixture("rte", str(folder))).restore(1, state)
-    from muppet.runs import run_id
-
-    runs = [
-        Prefinetune(model="m", tasks=(tasks.get("rte"),), recipe=recipe(), model_digest=d) for d in (None, "a", "b")
-    ]
-    assert len({run_id(run) for run in runs}) == 3
-
-
-def test_numbers_that_are_none_end_training_evaluation_and_prediction(tmp_path, capsys):
-    given = ["finetune", "--model", "tiny/roberta", "--task", "rte", "--rows", "64", "--epochs", "0.5", "--twins"]
-    assert main([*given, "--lr", "1e38", "--out", str(tmp_path / "out")]) == 2
-    assert "not finite" in one_error(capsys)
-    assert not (tmp_path / "out").exists()
-    model = MultiTask.load("tiny/roberta")
-    with torch.no_grad():
-        next(model.backbone.parameters())[0] = float("nan")
-    with pytest.raises(UserError, match="after it the weights .* are not finite"):
-        model.check_finite("after it")
-
-
-def test_too_large_a_model_is_said_before_it_is_trained(monkeypatch, never_trained):
-    monkeypatch.setattr("muppet.runtime.device.Device.memory", 10**6)
-    run = Finetune(init="tiny/roberta", task=tasks.get("rte"), recipe=recipe(), source="twins", train_rows=20)
-    with pytest.raises(UserError, match="weights takes 0.0 GB, and this cpu has 0.0 GB"):
-        finetune(replace(run, evaluation_rows=20))
-
-
-# Folders --------------------------------------------------------------------------------------------------------------
-
-
-def test_what_another_put_into_a_folder_stays(tmp_path, capsys):
-    out = tmp_path / "out"
-    given = ["finetune", "--model", "tiny/roberta", "--task", "rte", "--twins", *SMALL, "--out", str(out)]
-    assert main(given) == 0
-    assert main(["export", str(out), "--out", str(tmp_path / "copy")]) == 0
-    (tmp_path / "copy" / "notes.txt").write_text("mine")
-    capsys.readouterr()
-    for command in (
-        ["export", str(out), "--out", str(tmp_path / "copy"), "--overwrite"],
-        [*given[:-1], str(tmp_path / "copy"), "--overwrite"],
-    ):
-        assert main(command) == 2
-        assert "also holds notes.txt, which this program did not write" in one_error(capsys)
-    assert (tmp_path / "copy" / "notes.txt").read_text() == "mine"
-    (tmp_path / "notes").mkdir()
-    (tmp_path / "notes" / "a.txt").write_text("mine")
-    assert main(["export", str(out), "--out", str(tmp_path / "notes"), "--overwrite"]) == 2
-    assert "is no model folder of this program" in one_error(capsys)
-    (tmp_path / "copy" / "notes.txt").unlink()
-    assert main(["export", str(out), "--out", str(tmp_path / "copy"), "--overwrite"]) == 0
-    (tmp_path / "link").symlink_to("copy")  # of a link, the folder that it names is replaced
-    (tmp_path / "copy" / "config.json").write_text("{}")
-    assert main(["export", str(out), "--out", str(tmp_path / "link"), "--overwrite"]) == 0
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "copy" / "config.json").read_text() == (out / "config.json").read_text()
-
-
-# Prediction -----------------------------------------------------------------------------------------------------------
-
-
-def test_predictions_are_the_evaluations(tmp_path, capsys):
-    """Rows longer than the run's max_length, and blanks in questions: both are read as in training."""
-    row = {"article": "good thing . " * 60, "options": ["a _ good one", "bad", "some", "what else"]}
-    rows = [row | {"question": f"it was _ {i} .", "answer": "ABCD"[i % 4]} for i in range(24)]
-    (tmp_path / "all").mkdir()
-    for name in ("train.jsonl", "validation.jsonl"):
-        (tmp_path / "all" / name).write_text("".join(json.dumps(one | {"n": i}) + "\n" for i, one in enumerate(rows)))
-    race = replace(tasks.get("race"), name="race2", path=str(tmp_path / "all"), blank="_", train_rows=None)
-    made = recipe(updates=3, sub_batches=1, max_length=48, max_tokens=2048)
-    result = finetune(Finetune(init="tiny/roberta", task=race, recipe=made), save=tmp_path / "model")
-    from muppet import paths
-
-    lines = (paths.run_dir(result.id) / "predictions.jsonl").read_text().splitlines()
-    evaluated = [json.loads(line)["prediction"] for line in lines]
-    for as_in in ("roles", "columns"):
-        asked = [
-            {"context": one["article"], "question": one["question"], "choices": one["options"]}
-            if as_in == "roles"
-            else one
-            for one in rows
-        ]
-        (tmp_path / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in asked))
-        capsys.readouterr()
-        assert main(["predict", "--model", str(tmp_path / "model"), str(tmp_path / "rows.jsonl")]) == 0
-        answers = [json.loads(line)["choice"] for line in capsys.readouterr().out.splitlines()]
-        assert answers == evaluated
-
-
-@pytest.fixture(scope="module")
-def rte_model(tmp_path_factory, shared_artifacts) -> Path:  # noqa: F811
-    out = tmp_path_factory.mktemp("models") / "rte"
-    before = os.environ.get("MUPPET_ARTIFACTS")
-    os.environ["MUPPET_ARTIFACTS"] = str(shared_artifacts)
-    try:
-        assert main(["finetune", "--model", "tiny/roberta", "--task", "rte", "--twins", *SMALL, "--out", str(out)]) == 0
-    finally:
-        if before is not None:
-            os.environ["MUPPET_ARTIFACTS"] = before
-    return out
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "message"),
-    [
-        (
-            "a.jsonl",
-            b'{"text": "a", "pair": "b"}\n\n{"text": "a"}\n',
-            "a.jsonl line 3: no 'pair', which classification",
-        ),
-        ("a.csv", b"text,pair\na,b\nc,\n", "a.csv line 3: no 'pair'"),
-        ("a.jsonl", b'{"text": 5, "pair": "b"}\n', "a.jsonl line 1: `text` is 5, not text"),
-        ("a.jsonl", b'{"text": "\\ud800", "pair": "b"}\n', "a.jsonl line 1: `text` holds half of a surrogate pair"),
-        ("a.jsonl", b'{"text": "\xff", "pair": "b"}\n', "a.jsonl line 1: not UTF-8"),
-        ("a.csv", b"text;pair\na;b\n", "a.csv line 2: no 'pair', 'text'"),
-    ],
-)
-def test_a_row_that_the_head_cannot_read_is_named_by_file_and_line(rte_model, tmp_path, capsys, name, data, message):
-    (tmp_path / name).write_bytes(data)
-    assert main(["predict", "--model", str(rte_model), str(tmp_path / name)]) == 2
-    error = one_error(capsys)
-    assert message in error or "line 2: no 'text'" in error
-
-
-def test_a_byte_order_mark_and_the_columns_of_training_are_read(rte_model, tmp_path, capsys):
-    (tmp_path / "a.jsonl").write_bytes(
-        b'\xef\xbb\xbf{"sentence1": "a", "sentence2": "b"}\n{"text": "a", "pair": "b"}\n'
-    )
-    assert main(["predict", "--model", str(rte_model), str(tmp_path / "a.jsonl")]) == 0
-    first, second = capsys.readouterr().out.splitlines()
-    assert first == second
-
-
-def test_a_role_that_the_head_was_not_trained_on_is_refused(tmp_path, capsys):
-    out = str(tmp_path / "cola")
-    assert main(["finetune", "--model", "tiny/roberta", "--task", "cola", "--twins", *SMALL, "--out", out]) == 0
-    (tmp_path / "a.jsonl").write_text('{"text": "a", "pair": "b"}\n')
-    capsys.readouterr()
-    assert main(["predict", "--model", out, str(tmp_path / "a.jsonl")]) == 2
-    assert "line 1: it has 'pair', and this head was trained on text alone" in one_error(capsys)
 
 
 # Signals and processes ------------------------------------------------------------------------------------------------

@@ -1,0 +1,34 @@
+"""What the tests of one's own data and models share: small files, and what the command line leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+SMALL = ("--rows", "24", "--max-length", "64", "--lr", "1e-3", "--epochs", "1")
+
+
+def text_rows(count: int) -> list[dict]:
+    return [
+        {"text": f"the {'good' if i % 2 else 'bad'} thing {i}", "label": ("no", "yes")[i % 2]} for i in range(count)
+    ]
+
+
+def put(file: Path, rows: list[dict]) -> Path:
+    with open(file, "w", newline="", encoding="utf-8") as out:
+        table = csv.DictWriter(out, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    return file
+
+
+def one_error(capsys) -> str:
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    return errors[0]
+
+
+def trained_examples(out: Path) -> dict:
+    (file,) = out.glob("finetune-*.json")
+    return json.loads(file.read_text())
