@@ -156,6 +156,8 @@ def test_the_terminal_shows_every_column_at_any_width(width: int, capsys) -> Non
     if width >= 120:
         assert all(column in out for column in study.columns) and all(row in out for row in study.rows)
     assert out.count("RoBERTa-L + MUPPET") >= 2
+    said = " ".join(out.split())  # a made-up model's numbers stand alone, and are said to
+    assert "our mean over runs, in percent; intervals, n and seeds" in said and "→" not in said
 
 
 def test_a_few_cells_are_shown_with_all_that_is_known(capsys) -> None:

@@ -147,8 +147,10 @@ def terminal(study: Study, profile: str, frame: pd.DataFrame, width: int | None 
     asked = {(cell.row, cell.column) for cell in study.cells}
     frame = frame[[place in asked for place in zip(frame["row"], frame["column"])]]
     console.print(f"[bold]{study.title}[/], profile {profile}: {profiles.get(profile).caption}", highlight=False)
-    short = "The paper's value → ours, in percent; intervals, n and seeds stand in the files."
-    text = re.sub(r"\*\*|</?u>", "", legend(frame)) if whole else short
+    text = re.sub(r"\*\*|</?u>", "", legend(frame))
+    first, more, _ = text.partition(";")
+    if more and not whole:  # the values alone are shown
+        text = first.replace(" (difference)", "") + "; intervals, n and seeds stand in the files."
     console.print(text, style="dim", markup=False, highlight=False)
     for _, columns in blocks(study):
         cells = {}
