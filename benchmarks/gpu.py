@@ -16,7 +16,7 @@ import torch
 
 from benchmarks import policies
 from benchmarks.batching import Drawn
-from benchmarks.common import Bar, Report, hint, median
+from benchmarks.common import ROUNDS, Bar, Report, hint, median
 from benchmarks.mixture import SHAPES, Mixture, artifacts, flops_per_token, mixture, roberta, trainer
 from benchmarks.step import Separate, difference
 from muppet.model.multitask import MultiTask
@@ -26,7 +26,6 @@ from muppet.training.trainer import Trainer
 
 RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=10_000, max_length=512)
 MICRO = (16384, 32768, 65536)
-ROUNDS = 3  # an update has some 700,000 tokens
 UPDATES = 200_000  # of Table 8's recipe for RoBERTa-base
 TRAINER = "Trainer-style, 32 rows"
 NOTES = (
