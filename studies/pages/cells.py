@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from studies.kit import show
+from studies.kit import profiles, show
 from studies.kit.ledger.intervals import contrast, of_runs, with_items
 from studies.kit.study import Study
 
@@ -25,13 +25,22 @@ class Mark:
     control: str = ""  # what its row's base was computed in and on, where that is something else
 
 
-def blocks(study: Study) -> list[tuple[str, list[str]]]:
-    """(title, columns): the paper's own columns, then those beyond it."""
-    own = [column for column in study.columns if column not in study.beyond]
-    if not study.beyond:
-        return [("", own)]
-    beyond = [column for column in study.columns if column in study.beyond]
-    return [block for block in (("As the paper prints it", own), ("Beyond the paper", beyond)) if block[1]]
+def shown(profile: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """What a table of `profile` shows: beside scores of other models than the paper's none of the paper's own, and no
+    row without a cell in the profile."""
+    if profiles.get(profile).comparable:
+        return frame
+    rows = frame.loc[~frame["state"].isin(SILENT), "row"].unique()
+    return frame[frame["row"].isin(rows) & (frame["state"] != "paper only")].assign(printed=None)
+
+
+def blocks(study: Study, frame: pd.DataFrame) -> list[tuple[str, list[str]]]:
+    """(title, columns): the paper's own columns, then those beyond it, as far as `frame` has a cell of them."""
+    held = [column for column in study.columns if (frame["column"] == column).any()]
+    own = [column for column in held if column not in study.beyond]
+    beyond = [column for column in held if column in study.beyond]
+    titles = ("As the paper prints it", "Beyond the paper") if study.beyond else ("", "")
+    return [block for block in zip(titles, (own, beyond)) if block[1]]
 
 
 def places(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[tuple[str, str], pd.DataFrame]]:

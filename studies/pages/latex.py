@@ -9,7 +9,19 @@ import pandas as pd
 
 from studies.kit import profiles
 from studies.kit.study import Study
-from studies.pages.cells import SILENT, Mark, blocks, column_heads, counted, marked, percent, places, points, spread_of
+from studies.pages.cells import (
+    SILENT,
+    Mark,
+    blocks,
+    column_heads,
+    counted,
+    marked,
+    percent,
+    places,
+    points,
+    shown,
+    spread_of,
+)
 
 FIT = "\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%\n"  # closed after the tabular
 
@@ -17,17 +29,25 @@ FIT = "\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%\
 def latex(study: Study, profile: str, frame: pd.DataFrame) -> str:
     """The study as booktabs tables, a few lines per row, each shrunk to the width of the text where it is wider."""
     parts = [f"% {study.title}, profile {profile}. Needs \\usepackage{{booktabs,graphicx}}."]
-    for number, (title, columns) in enumerate(blocks(study)):
-        parts.append(_latex_block(study, profile, frame[frame["column"].isin(columns)], columns, title, number))
+    marks = {"paper": marked(study, frame, "paper"), "ours": marked(study, frame)}
+    frame = shown(profile, frame)
+    for number, (title, columns) in enumerate(blocks(study, frame)):
+        parts.append(_latex_block(study, profile, dict(places(frame, columns)), marks, columns, title, number))
     return "\n".join(parts)
 
 
-def _latex_block(study: Study, profile: str, frame: pd.DataFrame, columns: list[str], title: str, number: int) -> str:
+def _latex_block(
+    study: Study,
+    profile: str,
+    groups: Mapping[tuple[str, str], pd.DataFrame],
+    marks: Mapping[str, Mapping[tuple[str, str], Mark]],
+    columns: list[str],
+    title: str,
+    number: int,
+) -> str:
     lines: list[tuple[str, str]] = []
     table: list[list[str]] = []
     styles: list[list[str]] = []
-    marks = {"paper": marked(study, frame, "paper"), "ours": marked(study, frame)}
-    groups = dict(places(frame, columns))
     for row in [row for row in study.rows if any((row, column) in groups for column in columns)]:
         for line, write in LATEX_LINES.items():
             texts = [write(groups[row, column]) if (row, column) in groups else "" for column in columns]
@@ -35,6 +55,8 @@ def _latex_block(study: Study, profile: str, frame: pd.DataFrame, columns: list[
                 lines.append((row, line))
                 table.append(texts)
                 styles.append([_style(marks.get(line, {}).get((row, column))) for column in columns])
+    if not lines:
+        return "% no cell of these columns is in the profile"
     index = pd.MultiIndex.from_tuples(lines)
     heads = [f"{column} ({metric})" if metric else column for column, metric in column_heads(study, columns)]
     data = pd.DataFrame(table, index=index, columns=heads)

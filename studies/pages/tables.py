@@ -16,7 +16,19 @@ from muppet.paths import write_text
 from studies.kit import profiles
 from studies.kit.study import Study
 from studies.pages import TABLES, grid
-from studies.pages.cells import SILENT, Mark, blocks, column_heads, counted, marked, percent, places, points, spread_of
+from studies.pages.cells import (
+    SILENT,
+    Mark,
+    blocks,
+    column_heads,
+    counted,
+    marked,
+    percent,
+    places,
+    points,
+    shown,
+    spread_of,
+)
 from studies.pages.latex import latex
 
 FEW = 12  # cells that the terminal shows with intervals and counts
@@ -49,10 +61,11 @@ def render(
 
 def markdown(study: Study, profile: str, frame: pd.DataFrame, refused: Mapping[str, str] | None = None) -> str:
     """The study as GitHub Markdown, the legend on top."""
-    marks = marked(study, frame)
+    marks, counts = marked(study, frame), summary(frame) + left_out(profile, frame)
+    frame = shown(profile, frame)
     parts = [f"# {study.title}", f"**Profile {profile}**: {profiles.get(profile).caption}."]
-    parts += [legend(frame), summary(frame)]
-    for title, columns in blocks(study):
+    parts += [legend(frame), counts]
+    for title, columns in blocks(study, frame):
         cells = {
             (row, column): "<br>".join(_lines(group, marks, bold="**{}**", underline="<u>{}</u>"))
             for (row, column), group in places(frame, columns)
@@ -72,8 +85,11 @@ def markdown(study: Study, profile: str, frame: pd.DataFrame, refused: Mapping[s
 def legend(frame: pd.DataFrame) -> str:
     """How to read a cell; nothing about what no cell holds."""
     measured = frame[frame["state"] == "measured"]
+    if frame.empty:
+        return "No cell of this table is in the profile."
     if measured.empty:
-        return "Nothing is measured yet: a cell holds the paper's value in percent, and the state of ours in words."
+        paper = "the paper's value in percent, and " if frame["printed"].notna().any() else ""
+        return f"Nothing is measured yet: a cell holds {paper}the state of ours in words."
     compared = measured["difference"].notna().any()
     lines = [
         "A cell: " + ("the paper's value → ours (difference)" if compared else "our mean over runs") + ", in percent"
@@ -101,6 +117,13 @@ def summary(frame: pd.DataFrame) -> str:
     order = ["measured", "pending", "failed", "refused"]
     parts = [f"{counts[state]} {state}" for state in sorted(counts, key=lambda s: order.index(s) if s in order else 9)]
     return f"Of {len(own)} cells: " + ", ".join(parts) + "."
+
+
+def left_out(profile: str, frame: pd.DataFrame) -> str:
+    """The rows that a table of `profile` does not show, in words."""
+    own, kept = frame.loc[frame["state"] != "paper only", "row"], set(shown(profile, frame)["row"])
+    rows = [row for row in own.unique() if row not in kept]
+    return f" No row is shown for {', '.join(rows)}." if rows and kept else ""
 
 
 def _whole_row(frame: pd.DataFrame, row: str) -> str:
@@ -146,13 +169,14 @@ def terminal(study: Study, profile: str, frame: pd.DataFrame, width: int | None 
     marks = marked(study, frame)  # against the whole table
     asked = {(cell.row, cell.column) for cell in study.cells}
     frame = frame[[place in asked for place in zip(frame["row"], frame["column"])]]
+    counts, frame = summary(frame) + left_out(profile, frame), shown(profile, frame)
     console.print(f"[bold]{study.title}[/], profile {profile}: {profiles.get(profile).caption}", highlight=False)
     text = re.sub(r"\*\*|</?u>", "", legend(frame))
     first, more, _ = text.partition(";")
     if more and not whole:  # the values alone are shown
         text = first.replace(" (difference)", "") + "; intervals, n and seeds stand in the files."
     console.print(text, style="dim", markup=False, highlight=False)
-    for _, columns in blocks(study):
+    for _, columns in blocks(study, frame):
         cells = {}
         for place, group in places(frame, columns):
             lines = _lines(group, marks, bold="[bold]{}[/]", underline="[underline]{}[/]")
@@ -172,4 +196,4 @@ def terminal(study: Study, profile: str, frame: pd.DataFrame, width: int | None 
             for row, name in names.items():
                 table.add_row(name, *(cells.get((row, column), "") for column in columns[start : start + fit]))
             console.print(table)
-    console.print(summary(frame), highlight=False)
+    console.print(counts, highlight=False)
