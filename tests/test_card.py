@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from huggingface_hub import ModelCard
 
 from muppet.result import Result, Score
 from muppet.runs import Finetune, Recipe, facts, run_id
+from muppet.stages import record
 from muppet.stages.card import card
 from muppet.tasks import get
 
@@ -75,3 +77,20 @@ def test_the_hub_accepts_the_card() -> None:
         raise
     except Exception as error:
         pytest.skip(f"the Hub's validation needs a network ({type(error).__name__})")
+
+
+def test_a_table_that_was_rendered_is_no_change_of_the_code(tmp_path, monkeypatch):
+    code, table = tmp_path / "muppet" / "record.py", tmp_path / "paper_tables" / "table3.md"
+    for path in (code, table):
+        path.parent.mkdir()
+        path.write_text("one")
+    who = ("-c", "user.name=nobody", "-c", "user.email=nobody@localhost")
+    for command in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "all")):
+        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
+    monkeypatch.delenv("MUPPET_COMMIT", raising=False)
+    monkeypatch.setattr(record, "__file__", str(code))
+    dirty = []
+    for path in (table, code):
+        path.write_text("another")
+        dirty.append(record._code()["dirty"])
+    assert dirty == [False, True]

@@ -132,6 +132,9 @@ def environment(model: MultiTask) -> dict[str, Any]:
     }
 
 
+SOURCES = (":/*.py", ":/*.toml")  # what a run depends on; a table that was rendered meanwhile is no other code
+
+
 def _git(*arguments: str) -> str | None:
     try:
         command = ["git", "-C", str(Path(__file__).parent), *arguments]
@@ -144,7 +147,8 @@ def _code() -> dict[str, Any]:
     """The commit of this code, and whether it was changed since."""
     if commit := os.environ.get("MUPPET_COMMIT"):  # a job's snapshot, outside of git: whoever took it says of what
         return {"commit": commit, "dirty": os.environ.get("MUPPET_DIRTY", "0") == "1"}
-    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(_git("status", "--porcelain", "--untracked-files=no"))}
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *SOURCES)
+    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(changed)}
 
 
 CODE = _code()  # as it is when it is read: hours later another commit may be checked out
