@@ -32,5 +32,5 @@ def study() -> Study:
         title="Figure 1: scores against the number of pre-finetuning datasets",
         kind="curve",
         cells=tuple(cells),
-        note="The five evaluation sets are in every mixture: no curve of transfer (P19). Figure 3 has unseen sets.",
+        note="The evaluation sets are in every mixture: no curve of transfer (P19). Figure 3 has unseen sets.",
     )

@@ -42,5 +42,5 @@ def study() -> Study:
         kind="bars",
         cells=tuple(cells),
         base=dict.fromkeys(POLICIES, "RoBERTa-B"),
-        note=f"RoBERTa-base pre-finetuned on {DATASETS} datasets; equal updates for the three policies (P33).",
+        note=f"As declared, RoBERTa-base on {DATASETS} datasets; equal updates for the three policies (P33).",
     )

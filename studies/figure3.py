@@ -40,7 +40,7 @@ def study() -> Study:
         title="Figure 3: pre-finetuning datasets against the share of fine-tuning data",
         kind="heatmap",
         cells=tuple(cells),
-        note="Shares are nested within each of five draws (P34). QNLI is SQuAD recast, and SQuAD is in every mixture.",
+        note="Shares are nested within each draw (P34). QNLI is SQuAD recast, and SQuAD is in every mixture.",
     )
 
 

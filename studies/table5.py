@@ -46,6 +46,7 @@ def study() -> Study:
         reference=5,
         cells=tuple(cells),
         base=BASE,
-        note="Chunking is CoNLL-2000; parsing and POS are Penn Treebank sections 02-21, 22, 23 (P16). Hyperpartisan is "
-        "the by-article part in ten folds (P15). Summarization is scored on the test split (P42).",
+        note="Chunking is CoNLL-2000; parsing and POS are Penn Treebank sections 02-21, 22, 23 (P16), at "
+        "profile mini its free sample. Hyperpartisan is the by-article part in ten folds (P15). Summarization is "
+        "scored on the test split (P42).",
     )

@@ -202,7 +202,7 @@ def test_table_3_fits_a_desk_and_its_further_columns_unfold(browser, full: Path,
     heads = driver.find_elements("css selector", "#table3 th.beyond")
     assert (width < 500 or over() <= 0) and heads and not any(head.is_displayed() for head in heads)
     assert driver.find_element("css selector", "#table3 thead .pair").is_displayed() == (width > 1000)
-    driver.find_element("css selector", "[data-fold=table3]").click()
+    driver.find_element("css selector", "#table3 [data-fold]").click()
     assert all(head.is_displayed() for head in heads) and over() > 0
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
 
@@ -238,17 +238,23 @@ def test_filter_and_sort(browser, full: Path) -> None:
     driver.find_element("id", "filter").send_keys("MT-DNN")
     shown = [row.text for row in driver.find_elements("css selector", "#table3 tbody tr") if row.is_displayed()]
     assert len(shown) == 1 and shown[0].startswith("MT-DNN")
-    assert "cells and 0 claims match" in driver.find_element("id", "count").text
+    count, head = driver.find_element("id", "count"), driver.find_element("css selector", "#table3 th.beyond")
+    assert count.text == "9 cells, 0 claims and 0 decisions match"
     driver.find_element("id", "filter").send_keys("\ue003" * 6)  # backspace
+    driver.find_element("id", "filter").send_keys("CoLA, BART")
+    assert head.is_displayed() and count.text.startswith("2 cells, ")  # folded away, and nothing else matches
+    driver.find_element("id", "filter").clear()
+    driver.find_element("id", "filter").send_keys("x\ue003")
+    assert not head.is_displayed() and count.text == ""
     driver.find_element("css selector", "#table3 thead th:nth-child(4) button").click()
     head = driver.find_element("css selector", "#table3 thead th:nth-child(4)")
     assert head.get_attribute("aria-sort") == "descending"
-    first = driver.find_elements("css selector", "#table3 tbody tr th")[0].text
     best = driver.execute_script(
         "return data.cells.filter((c) => c.study === 'table3' && c.column === 'RTE' && !c.row.endsWith('(released)'))"
-        ".sort((a, b) => (ours(b).value ?? b.paper ?? -1) - (ours(a).value ?? a.paper ?? -1))[0].row"
+        ".sort((a, b) => (ours(b).value ?? b.paper - 2) - (ours(a).value ?? a.paper - 2)).map((c) => c.row)"
     )
-    assert first == best
+    shown = driver.find_elements("css selector", "#table3 tbody tr th")
+    assert [row.text for row in shown] == best and "MUPPET" in best[0] and best[-1] == "ELECTRA-B"
 
 
 def test_failed_refused_dirty_and_unknown_are_named(browser, full: Path) -> None:
@@ -284,13 +290,23 @@ def test_a_figure_shows_its_points_and_their_runs(browser, full: Path) -> None:
     assert panel.text.count("RTE, ") == 8
     panel.find_element("css selector", ".runs .plain").click()
     assert "make again PROFILE=smoke RUN=finetune-" in panel.text
+    driver.find_element("id", "close").click()
+    assert driver.switch_to.active_element.get_attribute("data-points") == "figure1"
 
 
 def test_two_profiles_are_two_views(browser, empty: Path) -> None:
     driver = browser(empty)
     driver.find_element("css selector", "input[value=mini]").find_element("xpath", "..").click()
     cell(driver, "table3", "RoBERTa-L", 2).click()
-    assert "not in this profile" in driver.find_element("id", "panel").text
+    text = driver.find_element("id", "panel").text
+    assert text.count("not in this profile") == 1 and "make" not in text  # nothing can be run
+
+
+def test_a_link_to_a_claim_opens_it(browser, empty: Path) -> None:
+    driver = browser(empty)
+    driver.get(f"{empty.as_uri()}#C9")
+    claim = driver.find_element("id", "C9")
+    assert claim.get_attribute("open") and "Spearman" in claim.text and driver.get_log("browser") == []
 
 
 def test_smoke_has_a_page_of_its_own_and_equal_results_give_equal_bytes(

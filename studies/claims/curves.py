@@ -168,7 +168,7 @@ def c26(source: Source) -> Judgement:
                 pairs = (Pair(base=b, muppet=a),)
                 cases.append(Case(name=f"{a.column} over {worse.lower()}", datasets=(pairs,)))
     if not cases:
-        return not_measured("needs the policies of Figure 2")
+        return not_measured("needs heterogeneous batches and another policy of Figure 2")
     if not repeated:
         effects = "; ".join(str(case.effect(source)) for case in cases)
         return not_testable(f"needs {FEWEST} checkpoints a policy; with fewer: {effects}")

@@ -92,7 +92,7 @@ def weighed(effects: Sequence[Effect], expected: int, what: str, note: str = "")
     difference that could have been told.
     """
     if not effects:
-        return not_measured(f"none of the {expected} {what} is measured")
+        return not_measured(f"{what}: none of {expected} measured")
     groups: dict[str, list[Effect]] = {}
     for each, shown in zip(effects, decided(effects), strict=True):
         groups.setdefault(shown, []).append(each)

@@ -28,6 +28,11 @@ class Option:
     take: str | int  # the answer in force
     choices: tuple[str, ...]  # empty: any whole number from 0
 
+    @property
+    def others(self) -> str:
+        """The answers that are not taken, to read."""
+        return ", ".join(choice for choice in self.choices if choice != self.take) or "any whole number from 0"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:

@@ -13,7 +13,8 @@ from studies.kit.ledger.intervals import contrast, of_runs, with_items
 from studies.kit.study import Study
 
 SILENT = ("paper only", "not in this profile")  # states that a cell need not repeat
-METRICS = {"em": "EM", "f1": "F1", "matthews": "Matthews", "spearman": "Spearman", "pearson": "Pearson"}
+METRICS = {"em": "EM", "f1": "F1", "chunk_f1": "chunk F1", "bracket_f1": "bracket F1", "rouge1": "R1"}
+METRICS |= {name: name.capitalize() for name in ("matthews", "spearman", "pearson")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +50,8 @@ def places(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[tuple[
 
 
 def column_heads(study: Study, columns: Sequence[str]) -> list[tuple[str, str]]:
-    """(column, metric); the metric of a score key, unless the column's name holds it."""
-    metrics = {cell.column: cell.score.rsplit("/", 1)[-1] for cell in study.cells if cell.score}
+    """(column, metric); the metric of the first score key, unless the column's name holds it."""
+    metrics = {cell.column: cell.score.rsplit("/", 1)[-1] for cell in reversed(study.cells) if cell.score}
     shown = {column: METRICS.get(metric, metric) for column, metric in metrics.items()}
     return [(column, "" if (m := shown.get(column, "")) in column else m) for column in columns]
 

@@ -205,7 +205,7 @@ def _in_full(claim: Claim, findings: Sequence[tuple[Source, Judgement]]) -> list
 def decisions_markdown(every: decide.Decisions) -> str:
     """All decisions: the options, then every entry by group."""
     options = [
-        [f"`{o.name}`", f"`{o.take}`", _others(o), entry.id, _cell(entry.decision)]
+        [f"`{o.name}`", f"`{o.take}`", o.others, entry.id, _cell(entry.decision)]
         for entry in every.entries
         for o in entry.options
     ]
@@ -259,14 +259,10 @@ def _print_decisions(every: decide.Decisions, path: Path) -> None:
         table.add_column(name)
     for entry in every.entries:
         for o in entry.options:
-            table.add_row(o.name, str(o.take), _others(o), entry.id, entry.decision)
+            table.add_row(o.name, str(o.take), o.others, entry.id, entry.decision)
     console = Console()
     console.print(table)
     console.print(f"all decisions: {path}")
-
-
-def _others(o: decide.Option) -> str:
-    return ", ".join(choice for choice in o.choices if choice != o.take) or "any whole number from 0"
 
 
 def _short(text: str, limit: int = 300) -> str:

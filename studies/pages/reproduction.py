@@ -21,11 +21,11 @@ from studies import recipes, table1
 from studies.claims.claim import MODELS
 from studies.claims.meta import analyses
 from studies.claims.verdicts import single
-from studies.kit import cost, decisions, profiles
+from studies.kit import cost, decisions
 from studies.kit.ledger.profile import ProfileResults, open_profile
-from studies.kit.show import points
 from studies.pages import COMMITTED, TABLES, grid, small
-from studies.pages.claims import EVIDENCE, PRINT, Judged, all_sources, judge
+from studies.pages.cells import points
+from studies.pages.claims import PRINT, Judged, all_sources, judge
 
 SHOWN = "lr max_tokens updates warmup_updates weight_decay dropout adam_betas adam_eps clip_norm".split()
 MARKS = ("<!-- small study: written by `make reproduction` -->", "<!-- /small study -->")
@@ -34,7 +34,6 @@ MARKS = ("<!-- small study: written by `make reproduction` -->", "<!-- /small st
 def main(args: argparse.Namespace) -> int:
     """Write `paper_tables/reproduction.md` over the profiles whose results are in git, and its first screen into the
     README; say where they are."""
-    profiles.get(args.profile)
     path, readme = TABLES / "reproduction.md", Path("README.md")
     opened, judged = results(COMMITTED)
     write_text(path, render(opened, judged))
@@ -84,8 +83,8 @@ def render(opened: Sequence[ProfileResults], judged: Judged) -> str:
 
 
 def _summary(opened: Sequence[ProfileResults], judged: Judged) -> list[str]:
-    paper = _tally(judged, "paper")
-    said = ", ".join(f"{paper[verdict]} {verdict.lower()}" for verdict in PRINT)
+    shown: list[str] = [finding.verdict for _, findings in judged for s, finding in findings if s.name == "paper"]
+    said = ", ".join(f"{shown.count(verdict)} {verdict.lower()}" for verdict in PRINT)
     left_open = sum(entry.id.startswith("P") for entry in decisions.current().entries)  # errata elsewhere aside
     size = {one.name: f"{len(one.done):,} of {len(one.runs):,} at profile `{one.name}`" for one in opened}
     measured = ", ".join(size.values())
@@ -105,10 +104,6 @@ def _summary(opened: Sequence[ProfileResults], judged: Judged) -> list[str]:
     ]
 
 
-def _tally(judged: Judged, source: str) -> Counter[str]:
-    return Counter(finding.verdict for _, findings in judged for s, finding in findings if s.label == source)
-
-
 def _measured(one: ProfileResults, judged: Judged) -> str:
     """One sentence on what a profile has measured against the paper and against its own base rows."""
     cells = pd.concat(one.frame(name) for name in one.studies)
@@ -121,9 +116,9 @@ def _measured(one: ProfileResults, judged: Judged) -> str:
         told = [sum(shown == way for *_, shown in compared) for way in ("UP", "DOWN")]
         above = sum(each.gain > 0 for _, each, _ in compared)
         text += (
-            f"; MUPPET's mean is above its base's in {above} of {len(compared)} datasets, by {mean} points on average"
+            f"; MUPPET minus its base is {mean} points on average over {len(compared)} datasets, and positive in "
+            f"{above}; told from no difference after Holm are {told[0]} above and {told[1]} below"
         )
-        text += f"; told from no difference are {told[0]} above and {told[1]} below"
     return text + "."
 
 
@@ -139,10 +134,8 @@ def _claims(judged: Judged) -> str:
         [claim.id, claim.section, claim.predicate, *(finding.verdict.lower() for _, finding in findings)]
         for claim, findings in judged
     ]
-    counts = ((_tally(judged, label), EVIDENCE if i else PRINT) for i, label in enumerate(labels))
-    total = ["/".join(str(count[verdict]) for verdict in axis) for count, axis in counts]
-    rows.append(["", "", "in all, in the order of claims.md", *total])
-    return grid(rows, ["", "where", "claim", "print", *labels[1:]], "github")
+    table = grid(rows, ["", "where", "claim", "print", *labels[1:]], "github")
+    return f"What each verdict means, how many there are of it and what decided it: [claims.md](claims.md).\n\n{table}"
 
 
 def _method(opened: Sequence[ProfileResults]) -> list[str]:
@@ -212,14 +205,14 @@ def _results(opened: Sequence[ProfileResults], judged: Judged) -> list[str]:
         rows = []
         for one in opened:
             frame = one.frame(name)
-            ours = frame[~frame["state"].isin(["paper only"])]
+            ours = frame[frame["runs_total"] > 0]
             both = ours.dropna(subset=["difference", "low", "high"])
             outside = int(((both["paper"] < both["low"]) | (both["paper"] > both["high"])).sum())
             gains = _gains(one, judged, name)
-            mean = f"{100 * sum(gains) / len(gains):+.1f} over {len(gains)}" if gains else "–"
+            mean = f"{points(fmean(gains))} over {len(gains)}" if gains else "–"
             place, ending = ("", "md") if study.kind == "table" else ("../figures/", "png")
-            link = f"[{one.name}]({place}{one.name}/{name}.{ending})"
-            measured = f"{int(ours['value'].notna().sum())} of {len(ours)}"
+            link = f"[{one.name}]({place}{one.name}/{name}.{ending})" if one.done else one.name  # else not in git
+            measured = f"{int(ours['value'].notna().sum())} of {len(ours)}" if len(ours) else "not in this profile"
             rows.append([link, measured, f"{outside} of {len(both)}" if len(both) else "–", mean])
         compared = ["paper outside our interval", "MUPPET minus base, mean points over datasets"]
         parts.append(
@@ -242,7 +235,7 @@ def _discussion(judged: Judged) -> list[str]:
                     entry.id,
                     o.name,
                     o.take,
-                    ", ".join(c for c in o.choices if c != o.take) or "any number",
+                    o.others,
                     entry.decision,
                 ]
                 for entry, o in taken

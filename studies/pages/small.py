@@ -17,8 +17,9 @@ from studies.claims.sources import train_rows
 from studies.claims.verdicts import decided, single
 from studies.kit import profiles
 from studies.kit.ledger.profile import ProfileResults
-from studies.kit.show import percent, points
+from studies.kit.show import percent
 from studies.pages import grid
+from studies.pages.cells import points
 from studies.pages.claims import Judged
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Section:
     """`lead`: paragraphs; `rows`: one an effect, under HEADS; `answers`: question → claims with a verdict; `absent`:
     why there is none → claims."""
 
+    profile: str
     lead: list[str]
     rows: list[list[str]]
     answers: list[tuple[str, list[tuple[Claim, Judgement]]]]
@@ -76,6 +78,7 @@ def section(one: ProfileResults, judged: Judged) -> Section:
             absent.setdefault(why, []).append(claim.id)
     compared = comparisons(source)
     return Section(
+        profile=one.name,
         lead=[_setting(one), *([_gist(compared), _machines(one)] if compared else [])],
         rows=[_row(*each) for each in compared],
         answers=[(question, pairs) for question, pairs in told if pairs],
@@ -152,7 +155,7 @@ def _setting(one: ProfileResults) -> str:
     return said + (
         f"{len(one.done):,} of {len(one.runs):,} runs are done and {done:,} of {cells:,} cells measured. Effects have "
         f"a direction here; how large they are with the paper's models, this study cannot say. {models} alone "
-        "has a stand-in: a claim about other models too can be contradicted here, and not supported."
+        "has a stand-in: a claim about other models too can be contradicted here, but not supported."
     )
 
 
@@ -192,9 +195,9 @@ def _machines(one: ProfileResults) -> str:
             control = seen.get((study.base.get(row, ""), column))
             if machine and control and control != machine:
                 apart.append(f"{name} {row} / {column} ({machine}; its base {control})")
-    said = "; ".join(f"{machine}: {count} cells" for machine, count in counts.most_common()) or "not recorded"
+    said = "; ".join(f"{machine} ({count} cells)" for machine, count in counts.most_common()) or "not recorded"
     rest = f"In another one than their control: {some(apart)}." if apart else "An arm and its control agree in both."
-    return f"Computed in precision, on device: {said}. {rest}"
+    return f"Precision and device: {said}. {rest}"
 
 
 def first_screen(one: ProfileResults, judged: Judged) -> str:

@@ -23,6 +23,7 @@ from studies.kit.profiles import get
 from studies.kit.show import between, p_text, percent, points
 from studies.kit.study import Study
 from studies.pages import TABLES, grid, optimism
+from studies.pages.cells import METRICS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +122,12 @@ HEAD = (
 
 def _row(gain: Gain, adjusted: float | None) -> list[str]:
     shown = gain.effect
+    metric = "" if gain.metric in ("accuracy", "unspecified") else METRICS.get(gain.metric, gain.metric)
     bold = "**" if shown.direction in ("UP", "DOWN") else ""
     scores = " against ".join(" ".join(map(percent, side.seeds)) for side in (gain.muppet, gain.base))
     return [
         gain.row,
-        f"{gain.column} {gain.metric}" if gain.metric not in ("accuracy", "unspecified") else gain.column,
+        gain.column if metric in gain.column else f"{gain.column} {metric}",
         f"{bold}{points(shown.gain)}{bold}",
         between(wide.low, wide.high) if shown.estimate and (wide := shown.estimate.interval()) else scores,
         shown.direction,

@@ -34,7 +34,6 @@ class Ledger:
     cells: list[dict[str, Any]] = field(default_factory=list)
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     environments: list[dict[str, str]] = field(default_factory=list)
-    titles: dict[str, str] = field(default_factory=dict)
     profiles: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -52,7 +51,6 @@ def build(loaded: Sequence[ProfileResults]) -> Ledger:
         ledger.cells[i]["released"] = index.get((study, row + RELEASED, column, metric))
     for one in loaded:
         _measure(ledger, index, one)
-    ledger.titles = {name: study.title for name, study in studies.items()}
     return ledger
 
 
@@ -107,12 +105,13 @@ def _measure(ledger: Ledger, index: Mapping[Place, int], one: ProfileResults) ->
             entry = _ours(records, protocol)
             if cell is not None and (cell.runs or cell.why != "paper only"):
                 target |= {"shape": "measured", "score": cell.score or target.get("score", ""), "select": cell.select}
-                entry |= _evidence(ledger, one, cell, records, failed)
+                entry |= _evidence(ledger, one, cell, failed)
             target["ours"][one.name] = entry
     ledger.profiles.append(
         {
             "name": one.name,
-            "note": profiles.get(one.name).caption,
+            "note": one.caption,
+            "comparable": profiles.get(one.name).comparable,
             "done": len(one.done),
             "declared": len(declared),
             "refused": sorted(one.collected.refused.values()),
@@ -140,7 +139,7 @@ def _ours(records: Mapping[str, Mapping[str, Any]], protocol: str) -> dict[str, 
 
 
 def _evidence(
-    ledger: Ledger, one: ProfileResults, cell: Cell, records: Mapping[str, Any], failed: Mapping[str, Mapping[str, Any]]
+    ledger: Ledger, one: ProfileResults, cell: Cell, failed: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """The runs of a cell: those that are done, in full, and a sentence on those that are declared."""
     runs = cell.needs(str(option("protocol")))
@@ -153,7 +152,6 @@ def _evidence(
         "search": search(runs),
         "declared": len(ids),
         "failures": [f"{name}: {failed[name].get('error', '')}" for name in ids if name in failed],
-        "why": cell.why,
     }
     return {name: value for name, value in evidence.items() if value}
 

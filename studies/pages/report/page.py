@@ -19,7 +19,7 @@ from typing import Any
 from muppet.paths import write_text
 from studies.claims.meta import analyses
 from studies.claims.sources import RELEASED
-from studies.kit import decisions, profiles
+from studies.kit import decisions
 from studies.kit.decisions import option
 from studies.kit.ledger.profile import ProfileResults, open_profile
 from studies.kit.study import Study
@@ -41,7 +41,6 @@ SIGNS = {  # verdict → sign and colour
 
 def main(args: argparse.Namespace) -> int:
     """The command: write the pages and print where they are."""
-    profiles.get(args.profile)
     paths = [write(COMMITTED, TABLES / "report.html")]
     if args.profile not in COMMITTED:
         paths.append(write((args.profile,), TABLES / args.profile / "report.html"))
@@ -70,7 +69,7 @@ def render(loaded: Sequence[ProfileResults]) -> str:
         "cells": ledger.cells,
         "runs": ledger.runs,
         "environments": ledger.environments,
-        "titles": ledger.titles,
+        "titles": {name: study.title for name, study in loaded[0].studies.items()},
         "protocols": PROTOCOL,
         "protocol": str(option("protocol")),
     }
@@ -113,7 +112,7 @@ def table(ledger: Ledger, study: Study) -> dict[str, Any]:
 
 
 def drawn(one: ProfileResults) -> list[dict[str, Any]]:
-    """The figures of one profile, as PNG in base64 with its size in CSS pixels."""
+    """The figures of one profile, as PNG in base64 with their sizes in CSS pixels."""
     images = []
     for name, study in one.studies.items():
         if study.kind == "table":
@@ -172,7 +171,7 @@ def decisions_shown() -> list[dict[str, Any]]:
                 ("where", entry.where),
                 ("decision", entry.decision),
                 ("why", entry.why),
-                *((f"option {o.name}", f"{o.take}; else {_rest(o)}") for o in entry.options),
+                *((f"option {o.name}", f"{o.take}; else {o.others}") for o in entry.options),
                 *([("cells", ", ".join(entry.cells))] if entry.cells else []),
             ],
         }
@@ -180,14 +179,10 @@ def decisions_shown() -> list[dict[str, Any]]:
     ]
 
 
-def _rest(option: decisions.Option) -> str:
-    return ", ".join(choice for choice in option.choices if choice != option.take) or "any whole number"
-
-
 def _asset(name: str) -> str:
     return files("studies.pages.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _json(data: Any) -> str:
-    """Compact JSON that cannot end the script element it stands in."""
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    """Compact JSON in which no text can open or end an element."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
