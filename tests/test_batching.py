@@ -151,6 +151,12 @@ def test_batch_homogeneous_updates_are_of_one_dataset_and_alike_in_size(shapes, 
             assert own == [size] * updates
 
 
+def test_batch_homogeneous_updates_of_the_datasets_take_turns():
+    sampler = Sampler(parts([[[10]] * 40] * 2), recipe(max_tokens=10, batching="batch_homogeneous", updates=100), 0)
+    turns = [sampler.update(step)[0].part for step in range(100)]
+    assert 0.3 < np.mean(np.diff(turns) != 0) < 0.7
+
+
 def test_batch_homogeneous_needs_an_update_for_each_dataset():
     shapes = [[[10]] * 40 for _ in range(4)]
     with pytest.raises(UserError, match="4 datasets share 3 updates; raise `updates` to 4 at least"):
@@ -184,6 +190,27 @@ def test_an_update_is_a_function_of_seed_and_step(shapes, order, step, sampling,
         assert a.part == b.part and a.units.tolist() == b.units.tolist()
 
 
+@pytest.mark.parametrize("plan", [recipe(max_tokens=50), recipe(max_examples=5)])
+def test_another_seed_or_epoch_puts_other_examples_together(plan):
+    data = parts([[[10]] * 40])  # of which an update is an epoch
+    drawn = [Sampler(data, plan, seed).update(step) for seed, step in ((0, 0), (1, 0), (0, 1))]
+    groups = [{frozenset(batch.units.tolist()) for batch in batches} for batches in drawn]
+    assert groups[0] != groups[1] != groups[2] != groups[0]
+
+
+def test_short_and_long_sub_batches_come_in_no_order():
+    plan = recipe(max_tokens=66, sub_batches=1, epochs=1.0, updates=None)
+    lengths = [batch.length for batch in stream(Sampler(parts([[[2 + k] for k in range(64)]]), plan, 0))]
+    assert len(lengths) > 40 and abs(np.corrcoef(np.arange(len(lengths)), lengths)[0, 1]) < 0.5
+
+
+def test_a_summary_longer_than_its_source_is_what_fills_a_sub_batch():
+    data = Part(encoded=encoded([[5]] * 4), units=np.arange(4))
+    object.__setattr__(data.encoded, "target_offsets", np.arange(5) * 40)
+    batches = Sampler([data], recipe(max_tokens=80, sub_batches=1, updates=2), 0)
+    assert [(len(batch.units), batch.length) for batch in stream(batches)] == [(2, 40), (2, 40)]
+
+
 def test_heterogeneous_updates_mix_datasets():
     shapes = [[[10]] * 160 for _ in range(4)]
     mixed = Sampler(parts(shapes), recipe(max_tokens=100, sub_batches=16), 0).update(0)
@@ -197,6 +224,11 @@ def test_shares_come_in_whole_numbers_each_within_one(quota, total, seed):
     for share, given_ in zip(found.tolist(), quota, strict=True):
         assert abs(share - total * given_ / sum(quota)) < 1 + 1e-6
     assert apportion(np.array(quota), 3 * sum(quota), np.random.default_rng(seed)).tolist() == [3 * q for q in quota]
+
+
+def test_shares_are_right_on_average():
+    drawn = [apportion(np.array([1, 2, 4]), 5, np.random.default_rng(seed)) for seed in range(2000)]
+    assert np.mean(drawn, axis=0) == pytest.approx(5 * np.array([1, 2, 4]) / 7, abs=0.05)
 
 
 # ---------------------------------------------------------------- shares of datasets

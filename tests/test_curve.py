@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from muppet import paths
 from muppet.errors import UserError
@@ -126,6 +128,13 @@ def test_summaries_are_judged_by_loss_on_the_validation_split_and_decoded_for_be
     loss = token_loss(model, part, spec, Device(), Processes(), 0.0)
     few = token_loss(model, part, spec, Device(micro_tokens=64), Processes(), 0.0)  # however rows are put together
     assert loss == pytest.approx(few, rel=1e-5) and -result.curve[0].judged < loss
+    rows, targets = (
+        [torch.from_numpy(part.astype(np.int64))[None] for part in np.split(flat, bounds[1:-1])]
+        for flat, bounds in ((data.tokens, data.offsets), (data.targets, data.target_offsets))
+    )
+    with torch.no_grad():  # by the model's own loss, one summary at a time
+        alone = [float(model.backbone(row, labels=target).loss) for row, target in zip(rows, targets, strict=True)]
+    assert loss == pytest.approx(np.average(alone, weights=np.diff(data.target_offsets)), rel=1e-4)
 
 
 def test_of_equals_the_latest_is_best():

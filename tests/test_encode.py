@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from muppet.data.cache import encode, encode_rows
 from muppet.data.sources import Rows
@@ -13,8 +16,10 @@ from muppet.errors import UserError
 from muppet.families import FAMILIES
 from muppet.families.encoded import Encoded
 from muppet.families.segments import Segmenter
+from muppet.families.span import null_counted
 from muppet.stages.opening import make_spec, training_part
 from muppet.tasks import ALL, get
+from tests.core import encoded as in_memory
 from tests.tokenized import twin
 
 pytestmark = pytest.mark.usefixtures("token_artifacts")
@@ -121,6 +126,15 @@ def test_an_answer_of_characters_that_the_tokenizer_drops_is_left_out_of_trainin
     fields = FAMILIES["span"].fields(encoded, part.units, make_spec(get(task), encoded, "shared"))
     low, high = np.tile(encoded.context[part.units], (2, 1)).T
     assert np.all((fields["targets"] >= low) & (fields["targets"] < high))
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=6), st.data())
+def test_no_answer_is_a_candidate_where_the_dataset_has_it_or_the_context_several_windows(windows, data):
+    example = np.repeat(np.arange(len(windows)), windows)
+    units = np.array(data.draw(st.permutations(range(len(example)))))
+    given_ = replace(in_memory([[5]] * len(example)), unit_example=example)
+    assert null_counted(replace(given_, task=get("squad")), units).tolist() == [windows[e] > 1 for e in example[units]]
+    assert null_counted(replace(given_, task=get("squad_v2")), units).all()
 
 
 @pytest.mark.parametrize("kind", ["roberta", "bert", "pieces"])

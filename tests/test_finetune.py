@@ -22,7 +22,7 @@ from muppet.model.multitask import MultiTask
 from muppet.result import ResultError, pack_items, read, unpack_items, write
 from muppet.runs import Finetune, run_id
 from muppet.runtime.rank import Processes
-from muppet.stages.evaluate import check_metrics
+from muppet.stages.evaluate import _forwards, check_metrics
 from muppet.stages.finetune import finetune
 from muppet.stages.opening import make_spec, open_split, subset, training_part
 from muppet.stages.prefinetune import prefinetune
@@ -55,6 +55,8 @@ def test_perfect_outputs_score_one_in_every_family(name, max_length):
     model, task = MultiTask.load("tiny/roberta"), run.tasks[0]
     data = open_split(run, task, task.evaluation[0], model, Processes(), cap=30, evaluation=True)
     part, spec = Part(encoded=data, units=subset(data)[0]), make_spec(task, data, "shared")
+    if task.family == "regression":  # of a training set with labels beyond these rows'
+        spec = dataclasses.replace(spec, low=-1.0, high=7.0)
     outputs = {}
     for unit in part.units.tolist():
         if task.family in ("classification", "commonsense"):
@@ -76,8 +78,45 @@ def test_perfect_outputs_score_one_in_every_family(name, max_length):
     predictions, references = answers(part, spec, outputs, list(range(data.n_examples)))
     if name.startswith("squad"):
         assert len(part.units) > data.n_examples  # contexts in several windows
+    if task.family == "regression":  # whose correlations do not see where the numbers lie
+        assert predictions == pytest.approx(references, abs=1e-5)
     for metric in task.metrics:
         assert score(official(task, metric), predictions, references).value == pytest.approx(1.0), metric
+
+
+def test_a_question_is_answered_from_its_best_window_and_left_empty_by_the_lowest_score_of_no_answer(tmp_path):
+    characters = np.stack([np.arange(12), np.arange(1, 13)], axis=1)  # a token each
+    windows = {"task": tasks.get("squad_v2"), "unit_example": np.array([0, 0, 1]), "char_offsets": characters}
+    data = dataclasses.replace(encoded([[4], [5], [3]]), n_examples=2, folder=tmp_path, **windows)
+    (tmp_path / "gold.jsonl").write_text('{"context": "abcdefghijkl"}\n' * 2)
+    outputs = {0: (1.0, 1, 1, 5.0), 1: (3.0, 1, 2, 7.0), 2: (9.0, 1, 1, 0.5)}
+    found = FAMILIES["span"].predictions(data, HeadSpec(key="span", family="span", outputs=2), outputs, [0, 1])
+    assert found == [("fg", 5.0 - 3.0), ("k", 0.5 - 9.0)]
+
+
+@pytest.mark.parametrize(("name", "plain"), [("conll2000", "O"), ("ptb_sample_parsing", "=1 S")])
+def test_words_that_were_cut_off_get_the_plainest_tag(name, plain):
+    run = mixture(name, max_length=12)
+    data = open_split(run, run.tasks[0], "test", MultiTask.load("tiny/roberta"), Processes(), cap=30, evaluation=True)
+    spec, family, cut = make_spec(run.tasks[0], data, "shared"), FAMILIES[run.tasks[0].family], 0
+    for unit in range(data.n_examples):
+        words = data.words[data.word_offsets[unit] : data.word_offsets[unit + 1]]
+        seen = int((words >= 0).sum())
+        cut += len(words) - seen
+        found = family.word_tags(data, spec, {unit: [len(spec.classes) - 1] * seen}, unit)
+        assert found == [spec.classes[-1]] * seen + [plain] * (len(words) - seen)
+    assert cut
+
+
+@given(
+    st.lists(st.lists(st.integers(2, 40), min_size=1, max_size=4), min_size=1, max_size=40),
+    st.sampled_from([1, 64, 256]),
+)
+def test_what_is_scored_together_keeps_the_limit_and_each_unit_is_scored_once(shape, limit):
+    forwards = list(_forwards(Part(encoded=encoded(shape), units=np.arange(len(shape))), limit))
+    assert sorted(np.concatenate(forwards).tolist()) == list(range(len(shape)))
+    for rows in ([shape[u] for u in units] for units in forwards):
+        assert sum(map(len, rows)) * max(map(max, rows)) <= limit or len(rows) == 1
 
 
 def test_one_head_scores_datasets_with_coarser_classes():

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import kstest, norm, uniform
 
 from muppet.families.spec import check_n
 from muppet.families.summarization import IGNORED
 from muppet.model.batch import make_batch
 from muppet.model.losses import MASKED, Decisions, cross_entropy, scale, symmetric_kl
+from muppet.model.r3f import noise_like
 from muppet.runs import R3F
 from muppet.training.trainer import regularised
 from studies.recipes import RELEASED_R3F
@@ -39,9 +43,15 @@ def test_uniform_predictions_cost_one_whatever_the_number_of_candidates(n, per_u
 
 
 @given(st.integers(2, 500), st.floats(0, 0.9), st.integers(1, 9))
-def test_label_smoothing_keeps_uniform_predictions_at_one(vocabulary, smoothing, tokens):
+def test_label_smoothing_spreads_its_mass_evenly_and_keeps_uniform_predictions_at_one(vocabulary, smoothing, tokens):
     made = decisions([vocabulary] * 2, tokens)
     torch.testing.assert_close(scale(cross_entropy(made, smoothing), made.n), torch.ones(2), rtol=1e-5, atol=1e-5)
+    torch.manual_seed(tokens)
+    made = decisions([vocabulary] * 2, tokens, torch.randn(2 * tokens, vocabulary))
+    aim = torch.full((2 * tokens, vocabulary), smoothing / vocabulary, dtype=torch.float64)
+    aim[torch.arange(2 * tokens), made.targets] += 1 - smoothing
+    plain = -(aim * made.logits.double().log_softmax(-1)).sum(-1).view(2, tokens).mean(-1)
+    torch.testing.assert_close(cross_entropy(made, smoothing).double(), plain, rtol=1e-4, atol=1e-6)
 
 
 @given(counts, st.integers(1, 3), st.integers(0, 1000))
@@ -52,6 +62,12 @@ def test_cross_entropy_is_the_mean_over_a_units_decisions(n, per_unit, seed):
         rows = made.unit == u
         plain = F.cross_entropy(made.logits[rows][:, :width].double(), made.targets[rows])
         assert float(cross_entropy(made)[u]) == pytest.approx(float(plain), rel=1e-4, abs=1e-6)
+
+
+def test_a_unit_without_decisions_costs_nothing():
+    """A sentence all of whose words were cut off."""
+    made = Decisions(logits=torch.zeros(2, 4), targets=torch.tensor([1, 2]), unit=torch.tensor([0, 2]), n=torch.ones(3))
+    assert cross_entropy(made).tolist() == pytest.approx([math.log(4), 0.0, math.log(4)])
 
 
 @given(counts, st.integers(1, 3), st.integers(0, 1000))
@@ -95,7 +111,8 @@ def test_regression_is_left_unscaled(artifacts):  # noqa: F811
     trainer = make_trainer(mixture("stsb", sub_batches=2))
     trainer.model.heads["stsb"].out.weight.data.zero_()
     batches = trainer.sampler.update(0)
-    low, high = trainer.specs[0].low, trainer.specs[0].high
+    low, high = -1.0, 7.0  # of a training set with labels beyond these rows'
+    trainer.specs[0] = replace(trainer.specs[0], low=low, high=high)
     targets = [(float(trainer.parts[0].encoded.labels[u]) - low) / (high - low) for b in batches for u in b.units]
     trainer.update()
     assert trainer.meter.ends(0, share=1)[0] == pytest.approx(sum(t * t for t in targets) / len(targets), rel=1e-4)
@@ -121,6 +138,22 @@ def test_summaries_can_be_regularised_otherwise_and_the_noise_alone_is_measured(
     assert trainer.update() == plain.update()  # measuring leaves no trace
     assert seen["mnli"].noise == "uniform" and seen["mnli"].detach and seen["mnli"].token_kl == "mean"
     assert seen["xsum"].noise == "normal" and not seen["xsum"].detach and seen["xsum"].token_kl == "sum"
+
+
+@pytest.mark.parametrize(("noise", "law"), [("uniform", uniform(-0.1, 0.2)), ("normal", norm(0, 0.1))])
+def test_noise_follows_its_law_in_float32_whatever_the_precision_of_the_embeddings(noise, law):
+    torch.manual_seed(0)
+    drawn = noise_like(torch.empty(200, 100, dtype=torch.bfloat16), R3F(noise=noise, eps=0.1))
+    assert drawn.dtype == torch.float32 and kstest(drawn.flatten().numpy(), law.cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_noised_rows_draw_their_own_dropout_masks_or_have_those_of_the_clean_ones(artifacts, fresh):  # noqa: F811
+    trainer = make_trainer(mixture("mnli", dropout=0.3, attention_dropout=0.3))
+    rows = make_batch(trainer.parts, trainer.specs, [(0, np.arange(4))], trainer.model.pad, torch.device("cpu"))
+    noise = R3F(eps=1e-12, fresh_dropout=fresh)  # that moves nothing
+    ((clean, noised),) = trainer.model.train().predictions(rows, trainer.specs, noise)
+    assert torch.allclose(clean, noised, atol=1e-6) != fresh
 
 
 @pytest.mark.parametrize("noise", ["uniform", "normal"])

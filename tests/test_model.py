@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers.models.roberta.modeling_roberta import RobertaClassificationHead
 
 from muppet.errors import UserError
 from muppet.families.encoded import Part
+from muppet.families.span import ANSWER_LENGTH
 from muppet.families.spec import HeadSpec
 from muppet.model.batch import make_batch
+from muppet.model.encoder import PaddedRows
+from muppet.model.heads import best_spans, make_head
 from muppet.model.multitask import MultiTask
 from muppet.model.pretrained import find
 from muppet.runtime.device import Device
@@ -69,6 +75,31 @@ def test_padding_changes_no_rows_states(kind):
         ]
         torch.testing.assert_close(together[row], alone[0], rtol=1e-4, atol=1e-5)
     assert lengths[units[0]] < lengths[units[1]]
+
+
+def test_a_sentence_head_is_robertas_classification_head():
+    theirs = RobertaClassificationHead(transformers.RobertaConfig(hidden_size=8, num_labels=3)).eval()
+    head = make_head(HeadSpec(key="mnli", family="classification", outputs=3), 8, 0.5, 0)
+    theirs.load_state_dict({name.replace("out.", "out_proj."): value for name, value in head.state_dict().items()})
+    states = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(head.logits(PaddedRows(states, states[:, 0]), {}), theirs(states))
+
+
+def test_a_question_has_a_score_for_each_of_its_own_choices():
+    head = make_head(HeadSpec(key="commonsense", family="commonsense", outputs=1), 8, 0.5, 0)
+    assert [len(one) for one in head.by_unit(torch.zeros(3, 4), {"n": torch.tensor([2, 4, 3])})] == [2, 4, 3]
+
+
+@given(st.integers(0, 1000))
+def test_the_best_span_is_that_of_all_pairs_of_tokens_in_the_context(seed):
+    torch.manual_seed(seed)
+    logits, bounds = torch.randn(6, 45), ((1, 45), (5, 8), (40, 41))  # of three windows: starts, then ends
+    first, last = torch.tensor(bounds).T
+    for u, found in enumerate(best_spans(logits, {"first": first, "last": last})):
+        start, end = logits[u].tolist(), logits[3 + u].tolist()
+        pairs = [(a, b) for a in range(*bounds[u]) for b in range(a, min(a + ANSWER_LENGTH, bounds[u][1]))]
+        a, b = max(pairs, key=lambda pair: start[pair[0]] + end[pair[1]])
+        assert found == (pytest.approx(start[a] + end[b]), a, b, pytest.approx(start[0] + end[0]))
 
 
 def test_two_texts_are_told_apart_by_token_types():

@@ -146,6 +146,16 @@ def test_only_the_last_checkpoint_is_kept_and_it_reads_back(tmp_path):
     assert step == 3 and torch.equal(state["weights"], torch.arange(5))
 
 
+def test_of_two_checkpoints_the_newest_whole_one_is_read(tmp_path):
+    """As a process leaves them that ends after writing one, before it drops the last."""
+    for step in (9, 10):
+        checkpoint.save(tmp_path / "alone", "a", step, small_state())
+        shutil.copytree(tmp_path / "alone" / f"step-{step:08d}", tmp_path / f"step-{step:08d}")
+    assert checkpoint.load(tmp_path, "a")[0] == 10
+    (tmp_path / "step-00000010" / "state.pt").write_bytes(b"")
+    assert checkpoint.load(tmp_path, "a")[0] == 9
+
+
 def test_a_checkpoint_of_another_run_is_an_error(tmp_path):
     checkpoint.save(tmp_path, "a", 1, small_state())
     with pytest.raises(UserError, match=r"step-00000001: a checkpoint of another run \(a, not b\)"):

@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from muppet.errors import UserError
+from muppet.families.encoded import Part
 from muppet.model.batch import make_batch
 from muppet.model.losses import scale
-from muppet.runs import Recipe
+from muppet.runs import R3F, Recipe
 from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
 from muppet.stages import record
 from muppet.training.meter import Meter
-from muppet.training.trainer import learning_rate
+from muppet.training.trainer import Trainer, learning_rate
 from tests.core import artifacts, make_trainer, mixture, recipe, shared_artifacts  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")
@@ -33,10 +34,14 @@ def close(a, b, atol=2e-5) -> None:
 
 
 @pytest.mark.parametrize("averaging", ["sub_batch", "example", "token"])
-@pytest.mark.parametrize("model", ["tiny/roberta", "tiny/bart"])
-def test_an_update_is_the_gradient_of_the_mean(averaging, model):
+@pytest.mark.parametrize(
+    ("model", "r3f"), [("tiny/roberta", None), ("tiny/roberta", R3F(eps=0.1, weight=0.7)), ("tiny/bart", None)]
+)
+def test_an_update_is_the_gradient_of_the_mean(averaging, model, r3f, monkeypatch):
     """Against a plain reading of the method: one forward per sub-batch, and the mean of its scaled losses: of all
     examples, of the sub-batches' means, or over tokens (a summary's, one for any other example)."""
+    slope = torch.linspace(-1, 1, 64)  # noise that is the same whichever rows share a forward
+    monkeypatch.setattr("muppet.model.r3f.noise_like", lambda x, how: how.eps * slope[: x.shape[-1]].expand_as(x))
     trainer = make_trainer(
         mixture(
             FAMILIES + (" xsum" if model == "tiny/bart" else ""),
@@ -47,6 +52,8 @@ def test_an_update_is_the_gradient_of_the_mean(averaging, model):
             lr=1.0,
             schedule="constant",
             max_tokens=192,
+            label_smoothing=0.1,
+            r3f=r3f,
         ),
         Device(micro_tokens=512),
     )
@@ -57,18 +64,20 @@ def test_an_update_is_the_gradient_of_the_mean(averaging, model):
         rows = make_batch(
             trainer.parts, trainer.specs, [(batch.part, batch.units)], trainer.model.pad, torch.device("cpu")
         )
-        (found,) = trainer.model.train()(rows, trainer.specs)
-        losses.append(scale(found.loss, found.n))
+        (found,) = trainer.model.train()(rows, trainer.specs, r3f, 0.1)
+        extra = 0.0 if found.divergence is None else 0.7 * found.divergence
+        losses.append(scale(found.loss + extra, found.n))
         targets = trainer.parts[batch.part].encoded.target_offsets
         tokens.append(np.ones(len(batch.units)) if targets is None else np.diff(targets)[batch.units])
     whole, counts = torch.cat(losses), torch.from_numpy(np.concatenate(tokens))
-    {
+    mean = {
         "example": whole.mean(),
         "sub_batch": torch.stack([loss.mean() for loss in losses]).mean(),
         "token": (whole * counts).sum() / counts.sum(),
-    }[averaging].backward()
+    }[averaging]
+    mean.backward()
     expected = {n: before[n] - (0 if p.grad is None else p.grad) for n, p in trainer.model.named_parameters()}
-    trainer.update()
+    assert trainer.update() == pytest.approx(mean.item(), rel=1e-5)
     close(expected, parameters(trainer))
 
 
@@ -119,36 +128,38 @@ def test_a_heads_first_weights_do_not_depend_on_the_other_datasets():
 
 
 def test_loss_scalings():
-    """Of the first update, at the same weights: log n divides, none leaves, dataset size weighs by 1/size."""
+    """Of the first update, at the same weights: log n divides, none leaves; then the running loss divides."""
     first = {}
-    for kind in ("log_n", "none", "dataset_size", "inverse_loss"):
+    for kind in ("log_n", "none", "inverse_loss"):
         trainer = make_trainer(mixture("mnli commonsense_qa", loss_scaling=kind, lr=0.0, sub_batches=40))
         trainer.update()
         first[kind] = [trainer.meter.ends(part, share=1)[0] for part in (0, 1)]
     for part, n in ((0, 3), (1, 5)):
         assert first["log_n"][part] == pytest.approx(first["none"][part] / math.log(n), rel=1e-5)
-        assert first["dataset_size"][part] == pytest.approx(first["none"][part], rel=1e-5)  # equal sizes
         assert first["inverse_loss"][part] == pytest.approx(first["log_n"][part], rel=1e-5)  # nothing observed yet
     assert list(trainer.running.tolist()) == pytest.approx(first["none"], rel=1e-4)
     trainer.update()  # now over the observed loss, which at lr 0 changes only by sampling
     bins = (trainer.meter.losses / trainer.meter.units)[-3]
     assert bins.tolist() == pytest.approx([1.0, 1.0], abs=0.2)
+    expected = [loss * (0.99 + 0.01 * float(now)) for loss, now in zip(first["none"], bins, strict=True)]
+    assert trainer.running.tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_dataset_size_scaling_is_inverse_to_size_and_one_on_average():
-    from muppet.families.encoded import Part
-    from muppet.stages import opening
-    from muppet.training.trainer import Trainer
-
     base = make_trainer(mixture("mnli rte"))
     parts = [
         Part(encoded=base.parts[0].encoded, units=np.arange(30)),
-        Part(encoded=base.parts[1].encoded, units=np.arange(10)),
+        Part(encoded=base.parts[1].encoded, units=np.arange(10), weight=2),
     ]
-    assert opening.head_key(parts[0].encoded.task) == "mnli"
     trainer = Trainer(base.model, parts, base.specs, recipe(loss_scaling="dataset_size"), 0, Device(), Processes())
-    assert trainer.size_factor.tolist() == pytest.approx([40 / (2 * 30), 40 / (2 * 10)])
-    assert (trainer.size_factor * [30, 10]).sum() / 40 == pytest.approx(1)
+    assert trainer.size_factor.tolist() == pytest.approx([50 / (2 * 30), 50 / (2 * 20)])
+    trainer.update()
+    scaled = [trainer.meter.ends(part, share=1)[0] for part in (0, 1)]
+    assert scaled == pytest.approx((trainer.running.numpy() * trainer.size_factor).tolist(), rel=1e-5)
+    drawn = np.repeat(*np.array([(batch.part, len(batch.units)) for batch in trainer.sampler.update(0)]).T)
+    averaged, weighed = trainer.meter.shares.tolist()
+    assert averaged == pytest.approx((np.bincount(drawn) / len(drawn)).tolist())
+    assert weighed == pytest.approx((averaged * trainer.size_factor).tolist())
 
 
 @pytest.mark.parametrize("warmup", [{"warmup_updates": 10}, {"warmup_share": 0.1}])
@@ -172,12 +183,28 @@ def test_clipping_bounds_the_step_of_sgd():
     assert step == pytest.approx(0.01, rel=1e-3)
 
 
-@pytest.mark.parametrize("decoupled", [True, False])
-def test_weight_decay_reaches_biases_and_norms_too(decoupled):
-    trainer = make_trainer(mixture("mnli", weight_decay=0.5, decoupled=decoupled, lr=0.1, schedule="constant"))
-    assert isinstance(trainer.optimizer, torch.optim.AdamW if decoupled else torch.optim.Adam)
-    assert len(trainer.optimizer.param_groups) == 1
-    assert len(trainer.optimizer.param_groups[0]["params"]) == len(list(trainer.model.parameters()))
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_two_updates_are_those_of_the_optimiser_by_hand(kind):
+    """With warm-up, and decay of all parameters: of biases and norms too."""
+    made = dict(optimizer="sgd" if kind == "sgd" else "adam", decoupled=kind == "adamw", lr=0.02, warmup_updates=2)
+    trainer = make_trainer(mixture("mnli", **made, adam_betas=(0.6, 0.8), adam_eps=1e-3, weight_decay=0.5))
+    values, first, second = parameters(trainer), {}, {}
+    for step in (1, 2):
+        trainer.update()
+        rate = 0.02 * step / 2
+        for name, parameter in trainer.model.named_parameters():
+            if (gradient := parameter.grad) is None:
+                continue
+            if kind == "adamw":
+                values[name] = values[name] * (1 - rate * 0.5)
+            else:
+                gradient = gradient + 0.5 * values[name]
+            if kind != "sgd":
+                first[name] = 0.6 * first.get(name, 0.0) + 0.4 * gradient
+                second[name] = 0.8 * second.get(name, 0.0) + 0.2 * gradient**2
+                gradient = first[name] / (1 - 0.6**step) / ((second[name] / (1 - 0.8**step)).sqrt() + 1e-3)
+            values[name] = values[name] - rate * gradient
+    close(values, parameters(trainer))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_dataset():
