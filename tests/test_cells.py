@@ -240,6 +240,15 @@ def test_the_interval_of_folds_is_over_them_and_holds_their_items() -> None:
     )
 
 
+def test_a_cell_names_the_machines_of_its_runs_and_of_no_others() -> None:
+    for seed, cost in enumerate(({"precision": "bf16", "device": "cuda"}, {"device": "cpu"})):
+        finish(child(init="tiny/roberta", seed=seed), 0.5, cost=cost)
+        finish(child(init="tiny/roberta", task="sst2", seed=seed), 0.5)
+    frame = cells_frame(small_study(), "smoke")
+    machines = [cell_of(frame, "RoBERTa-B", column)["machine"] for column in ("RTE", "SST-2")]
+    assert machines == ["bf16, cuda / cpu", "cpu"]
+
+
 def test_a_dirty_commit_is_marked() -> None:
     finish(child(init="tiny/roberta"), 0.5, environment={"dirty": True})
     finish(child(init="tiny/roberta", task="sst2"), 0.5, environment={"dirty": False})

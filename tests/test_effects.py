@@ -28,6 +28,13 @@ def test_an_effect_is_what_its_interval_shows(upper, direction):
     assert shown(number(ROW, upper, n=10**6), number(BASE, 0.70, n=10**6)).direction == direction
 
 
+def test_none_is_shown_by_the_90_percent_interval():
+    """Schuirmann's two one-sided tests at 5 %."""
+    directions = [Effect(name="x", gain=0.002, estimate=Estimate(value=0.002, error=e), shown="").direction
+                  for e in (0.0017, 0.0019)]  # fmt: skip
+    assert directions == ["EQUIVALENT", "UNDECIDED"]  # 0.002 + 1.645 e is within half a point, and is not
+
+
 def test_one_or_two_runs_have_scores_and_no_interval():
     found = shown(number(ROW, [0.9, 0.91]), number(BASE, 0.70))
     assert (found.direction, found.estimate, found.p) == ("UNDECIDED", None, None)
@@ -158,15 +165,17 @@ def test_a_verdict_is_positive_only_when_every_expected_effect_is(gains, more):
 
 
 def test_a_stated_size_needs_the_interval_to_reach_it():
-    def judged(gain: float, error: float, **more: object) -> str:
+    def judged(gain: float, error: float, low: float = 0.08, high: float = 0.10, **more: object) -> str:
         pair = Pair(base=number(BASE, 0.7), muppet=number(ROW, 0.7 + gain))
         source = Source(name="ours", label="ours", numbers={}, paired_error=lambda a, b: error, **more)  # type: ignore[arg-type]
-        return within(source, pair, 0.08, 0.10, "RTE").verdict
+        return within(source, pair, low, high, "RTE").verdict
 
     assert judged(0.09, 0.01) == "SUPPORTED"
     assert judged(0.09, 0.05) == "INCONCLUSIVE"
     assert judged(0.05, 0.01) == judged(0.14, 0.01) == "CONTRADICTED"
     assert judged(0.09, 0.01, comparable=False) == "NOT TESTABLE"
+    about_zero = [judged(0.0, error, -0.01, 0.01) for error in (0.0055, 0.0065)]  # 1.645 of them: 0.9 and 1.07 points
+    assert about_zero == ["SUPPORTED", "INCONCLUSIVE"]
 
 
 def test_another_model_is_never_set_against_the_papers_numbers():

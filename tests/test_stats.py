@@ -23,9 +23,9 @@ def test_false_discovery_is_benjamini_hochberg():
 
 
 def test_iqm_ignores_the_outer_quarters():
-    found = stats.iqm([[0.0, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 1.0]])
-    assert found.value == 0.5
-    assert found.low <= 0.5 <= found.high
+    assert stats.iqm([[0.0, 0.3, 0.1, 0.9], [0.5, 0.2, 1.0, 0.4]]).value == pytest.approx((0.2 + 0.3 + 0.4 + 0.5) / 4)
+    found = stats.iqm([[0.5] * 19 + [1.0]])  # drawn six times of twenty, which moves it, less than once in a thousand
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
 
 
 def test_probability_of_improvement():
@@ -128,6 +128,7 @@ def test_a_slope_is_the_least_squares_lines():
 
 def test_data_efficiency():
     assert stats.data_efficiency([0.1, 0.5, 1.0], [0.6, 0.71, 0.8], 0.7) == 0.5
+    assert stats.data_efficiency([0.1, 1.0], [0.7, 0.8], 0.7) == 0.1
     assert stats.data_efficiency([0.1, 1.0], [0.6, 0.65], 0.7) is None
 
 

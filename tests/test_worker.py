@@ -7,6 +7,8 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,6 +81,18 @@ def test_a_result_that_was_edited_is_not_taken_for_done() -> None:
     path.write_text(path.read_text().replace("0.5", "0.9"))
     with pytest.raises(ResultError, match="the file was edited"):
         worker.execute_one("smoke", child(init="tiny/roberta"))
+
+
+def test_a_run_that_its_last_holder_finished_is_not_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def waited(name: str, gone: object) -> Iterator[float]:
+        finish(child(init="tiny/roberta"))  # between our look at the results and our hold
+        with hold(name) as lost:
+            yield lost
+
+    monkeypatch.setattr(worker, "hold", waited)
+    monkeypatch.setattr(worker, "_stage", lambda *_: pytest.fail("it was trained"))
+    assert worker.execute_one("smoke", child(init="tiny/roberta")) == "skipped"
 
 
 def test_a_result_that_could_not_be_written_is_no_reason_to_train(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +236,25 @@ def test_a_run_that_another_process_holds_is_busy() -> None:
         release.set()
         other.join()
     assert not result_path("smoke", run).exists()
+
+
+@pytest.mark.parametrize(
+    ("says", "ended"),
+    [
+        ("echo RUNNING", False),
+        ("echo COMPLETING", False),
+        ("echo PENDING", True),  # queued again: whoever held the run then holds it no more
+        ("true", True),
+        ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", True),
+        ("echo 'Unable to contact slurm controller' >&2; exit 1", False),
+    ],
+)
+def test_a_lease_s_holder_has_ended_when_the_queue_says_so(folder: Path, monkeypatch, says: str, ended: bool) -> None:
+    monkeypatch.setenv("PATH", str(folder))
+    assert not worker._ended({"job": "7_1"})  # without a queue nobody knows
+    (folder / "squeue").write_text(f'#!/bin/sh\n[ "$3" = --jobs=7_1 ] || exit 2\n{says}\n')
+    (folder / "squeue").chmod(0o755)
+    assert worker._ended({"job": "7_1"}) == ended and not worker._ended({"host": "elsewhere"})
 
 
 def test_ids_are_looked_up_in_the_declared_studies() -> None:
