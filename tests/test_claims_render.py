@@ -2,7 +2,6 @@
 
 import argparse
 import re
-from pathlib import Path
 
 import pytest
 
@@ -11,8 +10,6 @@ from studies.claims import CLAIMS, sources
 from studies.kit import decisions
 from studies.pages import claims as claims_render
 from tests.made_results import write_results
-
-ROOT = Path(claims_render.__file__).resolve().parents[2]
 
 
 def asked(command: str, only: str | None = None, profile: str = "smoke") -> argparse.Namespace:
@@ -74,16 +71,6 @@ def test_tables_are_rectangular(tables):
             else:
                 assert len(widths) <= 1, (path, line)
                 widths.clear()
-
-
-def test_committed_files_equal_a_fresh_render(monkeypatch):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.delenv(decisions.OVERRIDE, raising=False)
-    fresh = claims_render.claims_markdown(claims_render.judge(claims_render.all_sources(claims_render.COMMITTED)))
-    assert (ROOT / "paper_tables" / "claims.md").read_text(encoding="utf-8") == fresh
-    assert (ROOT / "paper_tables" / "decisions.md").read_text(encoding="utf-8") == claims_render.decisions_markdown(
-        decisions.load()
-    )
 
 
 def test_a_profile_without_results_adds_no_source(tables):

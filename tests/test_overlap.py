@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -46,7 +45,7 @@ def test_the_audit_equals_a_plain_search(evaluation, train):
         assert pair.gram[index] == expected
     assert pair.n == len(evaluation) and not pair.own
     if pair.hit.any():
-        assert pair.sample in {" ".join(t.split()) for t in train} or any(pair.sample in t for t in train)
+        assert pair.sample and any(pair.sample in text for text in train)
 
 
 def test_texts_are_compared_without_case_and_punctuation():
@@ -153,4 +152,4 @@ def test_the_known_leaks_are_found_on_real_rows(evaluation, split, train, least,
     rows = read(get(train), "train", cap=10**9)
     (pair,) = audit({f"{evaluation}/{split}": (get(evaluation), found)}, {train: (get(train), iter(rows))})
     assert pair.hit.mean() >= least, Counter(pair.hit.tolist())
-    assert np.all(pair.hit == (pair.exact | pair.gram)) and pair.sample
+    assert pair.sample

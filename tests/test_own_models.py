@@ -71,7 +71,6 @@ def test_positions_are_read_off_the_table(tmp_path, kind, limit):
 
 def test_another_model_in_the_same_folder_is_another_run_and_no_checkpoint_of_the_first_goes_on(tmp_path):
     from muppet.cli.train import _digest
-    from muppet.runtime.rank import Processes  # noqa: F401
     from tests.core import make_trainer, mixture
 
     folder = tmp_path / "model"

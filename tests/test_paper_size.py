@@ -67,7 +67,6 @@ def test_a_declared_pre_finetuning_takes_an_update(name, artifacts, models, long
     declared = RUNS[name]
     run = replace(declared, model=models[kind(declared.model)], source="twins", train_rows=ROWS)
     trainer = make_trainer(run)
-    assert trainer.recipe == declared.recipe
     lengths = dict(zip(trainer.names, trainer.sampler.decks, strict=True))
     if "race" in lengths:
         assert np.median(lengths["race"].length) > 350 and set(lengths["race"].rows.tolist()) == {4}
