@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from muppet.cli.options import add_options
-from muppet.errors import exit_status
+from muppet.errors import UserError, encodable, exit_status
 
 ROWS = """one row a line, as JSON or CSV; what the head's family reads of it:
   classification, regression   {"text": "…"}, and "pair": "…" where the head was trained on pairs
@@ -34,14 +34,17 @@ MOST_EPOCHS = 1e6  # passes; the schedule of more overflows
 def main(argv: Sequence[str] | None = None) -> int:
     """Do one command → its exit status."""
     given = list(sys.argv[1:] if argv is None else argv)
+    return exit_status(lambda: _do(given))
+
+
+def _do(given: list[str]) -> int:
+    if wrong := [text for text in given if not encodable(text)]:
+        raise UserError(f"{wrong[0]!r} is not UTF-8, which names in results are; rename the file or folder")
     if given[:1] == ["data"]:
         from muppet.cli import data
 
         return data.main(given[1:])
-    return exit_status(lambda: _do(_parser().parse_args(given)))
-
-
-def _do(args: argparse.Namespace) -> int:
+    args = _parser().parse_args(given)
     from muppet.cli import train
 
     commands: dict[str, Callable[[argparse.Namespace], int]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import sys
 from collections.abc import Callable, Iterable
 
@@ -28,6 +29,11 @@ def some(names: Iterable[object]) -> str:
     return ", ".join(every[:LISTED]) + (f", … ({len(every):,} in all)" if len(every) > LISTED else "")
 
 
+def encodable(text: str) -> bool:
+    """Whether a text holds no half of a surrogate pair, which no file can."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is none of `known`; it offers the nearest, or lists them, or some of many."""
     names = sorted(known)
@@ -42,9 +48,16 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} {name!r}: {hint}")
 
 
+def show_all() -> None:
+    """From now on standard output takes every text: what its encoding lacks is escaped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def exit_status(command: Callable[[], int]) -> int:
     """Do a command → its exit status: its own, 2 and one line for a user's mistake or a disk's, 3 for a stopped run,
     130 after Ctrl-C."""
+    show_all()
     try:
         return command()
     except UserError as error:

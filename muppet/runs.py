@@ -8,6 +8,7 @@ parent's facts.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -230,8 +231,12 @@ def _plain(value: Any) -> Any:
 
 def _function(rows: Any) -> str:
     """A task's row function as a fact. Those of muppet.tasks are their names, which they keep for ever; one's own is
-    what stands in its file, and the plain values that it closes over."""
-    name = f"{rows.__module__}.{getattr(rows, '__qualname__', type(rows).__qualname__)}"
+    what stands in its file, and the plain values that it closes over, or that a partial or an object holds."""
+    if isinstance(rows, functools.partial):
+        return f"{_function(rows.func)} {digest(repr((rows.args, rows.keywords)))[:16]}"
+    if not hasattr(rows, "__qualname__"):
+        return f"{_function(type(rows).__call__)} {digest(repr(vars(rows)))[:16]}"
+    name = f"{rows.__module__}.{rows.__qualname__}"
     if rows.__module__.startswith("muppet.tasks."):
         return name
     import inspect

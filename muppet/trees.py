@@ -70,6 +70,10 @@ def read_all(text: str, where: str) -> list[Tree]:
             raise TreeError(f"{_place(text, at, where)}: {what}; a tree is (LABEL child …)")
         elif token == ")":
             node, start = opened.pop()
+            if node.label() and not node:
+                raise TreeError(
+                    f"{_place(text, start, where)}: ({node.label()}) holds nothing; a word stands behind its tag"
+                )
             if any(isinstance(child, str) for child in node) and len(node) > 1:
                 raise TreeError(
                     f"{_place(text, start, where)}: {_brief(node)} holds a word and more; each word needs its own tag"
@@ -128,18 +132,22 @@ def normalise(tree: Tree, where: str = "tree") -> Tree:
 
     Parts of speech and labels such as ADVP|PRT stay as they are. Raises TreeError when no word is left.
     """
-    bare = _bare(tree)
-    if bare is None:
+    kept: list[list[Tree]] = [[]]  # what is left of the children of each open node
+    stack = [(tree, False)]
+    while stack:
+        node, ended = stack.pop()
+        if ended:
+            if children := kept.pop():
+                label = re.split("[-=]", node.label()[1:], maxsplit=1)[0]
+                kept[-1].append(type(node)(node.label()[:1] + label, children))
+        elif not is_preterminal(node):
+            kept.append([])
+            stack += [(node, True), *((child, False) for child in reversed(node))]
+        elif node.label() != EMPTY:
+            kept[-1].append(node)
+    if not kept[0]:
         raise TreeError(f"{where}: the tree has no words; drop it from the split")
-    return _rooted(bare)
-
-
-def _bare(node: Tree) -> Tree | None:
-    if is_preterminal(node):
-        return None if node.label() == EMPTY else node
-    children = [bare for child in node if (bare := _bare(child)) is not None]
-    label = re.split("[-=]", node.label()[1:], maxsplit=1)[0]
-    return type(node)(node.label()[:1] + label, children) if children else None
+    return _rooted(kept[0][0])
 
 
 def _rooted(tree: Tree) -> Tree:
@@ -156,22 +164,22 @@ def example(text: str, where: str) -> tuple[list[str], list[str], list[str]]:
     """
     tree = normalise(read(text, where), where)
     leaves = preterminals(tree)
-    return [leaf[0] for leaf in leaves], [leaf.label() for leaf in leaves], encode(tree)
+    return [leaf[0] for leaf in leaves], [leaf.label() for leaf in leaves], encode(tree, where)
 
 
 # Trees as tags --------------------------------------------------------------------------------------------------------
 
 
-def encode(tree: Tree) -> list[str]:
+def encode(tree: Tree, where: str = "tree") -> list[str]:
     """The tags of the tree's normal form, one per word.
 
     A tag is `depth label` or `depth label chain`; the last word's is `end` or `end chain`. Label and chain are labels
-    from the top down, joined by `(`.
+    from the top down, joined by `(`. Raises TreeError for a constituent without a label.
     """
-    tree = normalise(tree)
+    tree = normalise(tree, where)
     depths: list[tuple[int, str]] = []  # between each word and the next: of the lowest constituent that holds both
     chains: list[str] = []
-    _walk(tree[0] if len(tree) == 1 else tree, 1, depths, chains)
+    _walk(tree[0] if len(tree) == 1 else tree, depths, chains, where)
     tags, before = [], 0
     for depth, label in depths:
         step = depth - before
@@ -181,19 +189,26 @@ def encode(tree: Tree) -> list[str]:
     return [f"{tag} {chain}" if chain else tag for tag, chain in zip([*tags, "end"], chains, strict=True)]
 
 
-def _walk(node: Tree, depth: int, depths: list[tuple[int, str]], chains: list[str]) -> None:
-    labels = []
-    while len(node) == 1 and not is_preterminal(node):
-        labels.append(node.label())
-        node = node[0]
-    if is_preterminal(node):
-        chains.append(_CHAIN.join(labels))
-        return
-    label = _CHAIN.join([*labels, node.label()])
-    for position, child in enumerate(node):
-        if position:
-            depths.append((depth, label))
-        _walk(child, depth + 1, depths, chains)
+def _walk(tree: Tree, depths: list[tuple[int, str]], chains: list[str], where: str) -> None:
+    stack: list[tuple[int, Tree | str]] = [(1, tree)]
+    while stack:
+        depth, node = stack.pop()
+        if isinstance(node, str):  # between two children
+            depths.append((depth, node))
+            continue
+        labels = []
+        while len(node) == 1 and not is_preterminal(node):
+            labels.append(node.label())
+            node = node[0]
+        if "" in (*labels, node.label()):
+            raise TreeError(f"{where}: a bracket inside the tree has no label; write one, as in (NP …)")
+        if is_preterminal(node):
+            chains.append(_CHAIN.join(labels))
+            continue
+        label = _CHAIN.join([*labels, node.label()])
+        for child in reversed(node[1:]):
+            stack += [(depth + 1, child), (depth, label)]
+        stack.append((depth + 1, node[0]))
 
 
 @lru_cache(maxsize=None)
@@ -277,5 +292,16 @@ def constituents(tree: Tree, skip: Sequence[bool]) -> Iterator[tuple[str, int, i
 
 
 def one_line(tree: Tree) -> str:
-    """A tree as bracketed text on one line."""
-    return " ".join(str(tree).split())
+    """A tree as bracketed text on one line. Works at any depth."""
+    parts: list[str] = []
+    stack: list[Tree | str | None] = [tree]
+    while stack:
+        node = stack.pop()
+        if node is None:
+            parts.append(")")
+        elif isinstance(node, str):
+            parts.append(f" {node}")
+        else:
+            parts.append(f" ({node.label()}")
+            stack += [None, *reversed(node)]
+    return "".join(parts)[1:]

@@ -12,10 +12,11 @@ import errno
 import importlib
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 
-from muppet.errors import UserError, unknown
+from muppet.errors import UserError, show_all, unknown
 from studies import ARTEFACTS
 
 COMMANDS = {
@@ -39,11 +40,12 @@ COMMANDS = {
     "bench": "benchmarks.__main__:main",
 }
 SEARCHES = ("published", "full")
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; a user's mistake is one line and exit status 2."""
+    show_all()
     try:
         args = parser().parse_args(argv)
         return dispatch(args)
@@ -104,7 +106,7 @@ def dispatch(args: argparse.Namespace) -> int:
     for name in ("jobs", "seeds"):
         text = getattr(args, name)
         if text is not None:
-            if not text.isdigit() or int(text) < 1:
+            if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
                 raise UserError(f"{name.upper()} takes a whole number from 1, not {text!r}")
             setattr(args, name, int(text))
     if args.hours is not None:

@@ -63,6 +63,8 @@ def test_a_folder_of_ours_hands_its_base_on_and_twins_claim_nothing(tmp_path: Pa
     (tmp_path / "heads.json").write_text("{}")
     again = written(dataclasses.replace(RUN, init=str(tmp_path)), {"accuracy": 0.5}).data
     assert again.base_model == "FacebookAI/roberta-base"
+    (tmp_path / "README.md").write_text("---\nbase_model: [a\n---\n")  # a person's: no reason to lose a training
+    assert written(dataclasses.replace(RUN, init=str(tmp_path)), {}).data.base_model is None
     twins = written(dataclasses.replace(RUN, source="twins"), {"accuracy": 0.5}).data
     assert (twins.base_model, twins.datasets, twins.eval_results) == (RUN.init, None, None)
     own = dataclasses.replace(TASK, path="local/own", name="own")

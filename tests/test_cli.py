@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from muppet.__main__ import main
+from muppet.errors import exit_status
 from tests.core import artifacts, shared_artifacts  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")
@@ -231,6 +232,14 @@ def test_the_other_processes_of_a_run_print_and_write_nothing(tmp_path, monkeypa
     given = ["--model", "tiny/roberta", "--out", str(tmp_path / "out"), *SMALL]
     assert main(["finetune", "--task", "rte", *given]) == main(["prefinetune", "--tasks", "rte", *given]) == 0
     assert capsys.readouterr().out == "" and not (tmp_path / "out").exists()
+
+
+def test_what_a_terminal_cannot_show_is_escaped(monkeypatch):
+    latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", latin)
+    assert main(["data", "list", "rte"]) == 0 and exit_status(lambda: print("\u2013") or 0) == 0
+    latin.flush()
+    assert latin.buffer.getvalue().endswith(b"\\u2013\n")
 
 
 def test_ctrl_c_is_a_status_and_no_traceback(monkeypatch, capsys):

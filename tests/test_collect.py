@@ -127,6 +127,12 @@ def test_a_bad_file_is_refused_by_name_and_the_rest_goes_on(spoil, why: str) -> 
     assert good.exists()
 
 
+def test_a_link_to_nothing_is_no_result() -> None:
+    path = finish(child(), 0.5)
+    path.with_name("finetune-gone.json").symlink_to("nowhere")
+    assert results.read_all("smoke").done == {run_id(child())} and not results.read_all("smoke").refused
+
+
 def test_a_renamed_file_is_refused() -> None:
     path = finish(child(), 0.5)
     path.rename(path.with_name("finetune-other-0123456789ab.json"))

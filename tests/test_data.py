@@ -106,6 +106,13 @@ def test_a_folder_without_a_header_is_read_by_its_names(alone):
     assert [row["sentence"] for row in load_rows(get("cola"), "train", cap=9).rows] == ["s0", "s1"]
 
 
+def test_shards_of_other_kinds_or_types_are_no_table(alone):
+    numbers, texts = (pa.table({"text": ["a"], "label": [label]}) for label in (1, "x"))
+    for tables in ([numbers, texts], [[{"text": "a"}], numbers], [numbers, [{"text": "a"}]]):
+        with pytest.raises(UserError, match="data: its files differ in their columns"):
+            sources._united(tables, [alone / "data" / "a.parquet"] * 2)
+
+
 def test_a_damaged_mirror_is_named(alone):
     folder = put(alone, "nyu-mll/glue", "rte", train=rte(3))
     (folder / "rte" / "train.parquet").write_bytes(b"PAR1 not parquet")
@@ -114,6 +121,11 @@ def test_a_damaged_mirror_is_named(alone):
     (folder / "rte" / "train.parquet").unlink()
     with pytest.raises(UserError, match="names rte/train.parquet .* the mirror is damaged"):
         load_rows(get("rte"), "train", cap=1)
+    for pattern in ('""', ".", '"**.parquet"'):
+        named = f"data_files: [{{split: train, path: {pattern}}}]"
+        (folder / "README.md").write_text(f"---\nconfigs: [{{config_name: rte, {named}}}]\n---\n")
+        with pytest.raises(UserError, match="README.md names .* for rte/train: .*; name files"):
+            load_rows(get("rte"), "train", cap=1)
     (folder / "README.md").write_text("---\nconfigs: [\n---\n")
     with pytest.raises(UserError, match="README.md: its header is not YAML"):
         load_rows(get("rte"), "train", cap=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
 
 from muppet.data.cache import encode, encode_rows
 from muppet.data.sources import Rows
@@ -199,6 +201,25 @@ def test_a_question_longer_than_a_row_is_cut_and_counted(tokenizers):
     windows = segmenter.windows(["why " * 200], ["because it is so ."], 128)
     assert segmenter.notes["questions cut"] == 1
     assert len(windows) == 1 and len(windows[0].ids) <= 32 and windows[0].last > windows[0].first
+
+
+def test_a_tokenizer_that_marks_no_end_or_lacks_a_piece_is_refused(tokenizers, tmp_path, token_artifacts):
+    from transformers import PreTrainedTokenizerFast
+
+    plain = json.loads(tokenizers["bert"].backend_tokenizer.to_str())
+    bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(plain | {"post_processor": None})))
+    with pytest.raises(UserError, match="marks no end of a text"):
+        Segmenter(bare, 64)
+    plain["model"]["unk_token"] = "[NONE]"
+    less = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(plain)))
+    rows = Rows(rows=[{"sentence": "\u65e5\u672c", "label": 0}], found="input", fingerprint="x", total=1)
+    with pytest.raises(UserError, match=r"cola .* split input: the model's tokenizer cannot read it \(WordPiece"):
+        encode_rows(get("cola"), rows, less, max_length=64, folder=tmp_path / "rows")
+
+
+def test_a_context_of_no_token_is_a_window_without_one(tokenizers):
+    (window,) = Segmenter(tokenizers["bert"], 64).windows(["who ?"], ["\u200b"], 16)
+    assert window.first == window.last and not window.offsets.any()
 
 
 def test_a_row_needs_room(tokenizers):

@@ -14,6 +14,7 @@ import pytest
 from muppet import paths
 from muppet.errors import UserError
 from muppet.runs import parent, run_id
+from studies.__main__ import main
 from studies.kit.launch import crew, local
 from studies.kit.launch.plan import plan
 from studies.kit.ledger.folder import failures, result_path
@@ -31,6 +32,13 @@ def folder(tmp_path, monkeypatch):
 def made():
     study = small_study()
     return plan({study.name: study}, "smoke")
+
+
+def test_a_file_in_the_place_of_artifacts_is_one_line(folder, monkeypatch, capsys) -> None:
+    (folder / "artifacts").write_text("a file")
+    assert main(["table3", "--only", "RoBERTa-B/RTE"]) == 2
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "Not a directory" in said and "artifacts" in said
 
 
 def done() -> set[str]:

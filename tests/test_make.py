@@ -63,6 +63,7 @@ def test_help_has_a_line_for_every_target(clone: Path) -> None:
         (["table3", "ONLY=RoBERTa-B/RTEE"], "unknown cell of table3 (ONLY) 'RoBERTa-B/RTEE': did you mean"),
         (["table3", "ONLY=RoBERTa-B/RTEE", "RUN=0"], "did you mean 'RoBERTa-B/RTE'?"),
         (["table3", "JOBS=two"], "JOBS takes a whole number from 1, not 'two'"),
+        (["table3", "JOBS=\u00b2"], "JOBS takes a whole number from 1, not '\u00b2'"),
         (["table3", "HOURS=soon"], "HOURS takes a number of hours, as 2.5, not 'soon'"),
         (["table3", "HOURS=2", "LAUNCHER=slurm"], "HOURS is for runs on this machine"),
         (["table3", "BUDGET=5"], "BUDGET is for `make plan`"),

@@ -262,3 +262,7 @@ def test_summaries_need_a_decoder_and_say_so():
 
     with pytest.raises(UserError, match="xsum is a summarization task, and .* has no decoder"):
         opening.fits(MultiTask.load("tiny/roberta"), mixture("xsum").tasks[0])
+    model = MultiTask.load("tiny/bart")
+    model.backbone.config.max_position_embeddings = 128  # a decoder's table: targets are up to 256 tokens long
+    with pytest.raises(UserError, match="xsum: summaries take up to 256 tokens, and .* has 128 positions"):
+        opening.fits(model, mixture("xsum").tasks[0])

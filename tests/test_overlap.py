@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -50,6 +51,7 @@ def test_the_audit_equals_a_plain_search(evaluation, train):
 
 def test_texts_are_compared_without_case_and_punctuation():
     assert words("It's the SAME, thing!") == words("it s the same thing")
+    assert words("le cafe\u0301") == words("Le caf\u00e9") == ["le", "caf\u00e9"]
     assert whole(["a", "b"]) != whole(["ab"]) and len(grams(["x"] * 12)) == 0 and len(grams(["x"] * 14)) == 2
 
 
@@ -120,6 +122,12 @@ def test_a_run_is_scored_on_the_clean_examples(hub, tmp_path):
             Result(id=run_id(made), facts=facts(made), scores=scores, data={}, training={}, cost={}, environment={}),
             paths[stage],
         )
+    own = Finetune(init="m", task=replace(get("rte"), name="own"), recipe=recipe)
+    key = "own/validation/accuracy"
+    made = Result(id=run_id(own), facts=facts(own), scores={key: score}, data={}, training={}, cost={}, environment={})
+    write(made, tmp_path / f"{made.id}.json")
+    with pytest.raises(UserError, match="none of its scores is of the examples of a dataset of the catalogue"):
+        leakage.clean_scores(tmp_path / f"{made.id}.json", tasks(["wnli"]))
     printed = leakage.clean_scores(paths["finetune"])
     clean = 100 * (10 - hit) / (40 - hit)
     assert f"25.0 on all 40, {clean:.1f} on the {40 - hit} clean, 100.0 on the {hit} hit (1 sets were found)" in printed

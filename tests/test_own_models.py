@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from muppet import tasks
 from muppet.__main__ import main
 from muppet.errors import UserError
+from muppet.model.batch import pad_rows
 from muppet.model.multitask import MultiTask
 from muppet.runs import Finetune, Prefinetune
 from muppet.stages.finetune import finetune
 from muppet.synthetic import models
+from muppet.tasks.task import Generation
 from tests.core import artifacts, finish, launch, recipe, shared_artifacts  # noqa: F401
 from tests.own_files import SMALL, one_error
 
@@ -44,6 +49,49 @@ def test_a_model_without_its_tokenizer_or_with_anothers_is_refused(tmp_path):
     (tmp_path / "damaged" / "config.json").write_text(json.dumps(config | {"vocab_size": "many"}))
     with pytest.raises(UserError, match="cannot be loaded .*vocab_size"):
         MultiTask.load(str(tmp_path / "damaged"))
+
+
+def changed(kind: str, place: Path, **config: object) -> str:
+    """A folder of a tiny model with another configuration."""
+    shutil.copytree(models.folder(kind), place)
+    plain = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(plain | config))
+    return str(place)
+
+
+@pytest.mark.parametrize("kind", ["roberta", "bert", "bart", "t5"])
+def test_tokens_that_a_configuration_leaves_out_are_its_tokenizers(tmp_path, kind):
+    """The states of padded rows are those of the model whose configuration says it."""
+    whole = MultiTask.load(f"tiny/{kind}").eval()
+    eos = {"eos_token_id": None} if kind in ("bart", "t5") else {}
+    model = MultiTask.load(changed(f"tiny/{kind}", tmp_path / "m", pad_token_id=None, **eos)).eval()
+    numbers = (np.array([0, 5, 2, 0, 5, 6, 7, 2]), np.array([3, 5]), np.array([3, 5]))
+    with torch.no_grad():
+        one, other = (m.encode_rows(pad_rows(*numbers, m.pad, torch.device("cpu"))).sentence for m in (whole, model))
+    assert torch.equal(one, other)
+    assert model.backbone.config.eos_token_id == whole.backbone.config.eos_token_id
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("roberta", "pad_token_id", -1),
+        ("t5", "pad_token_id", 99999),
+        ("bart", "decoder_start_token_id", None),
+        ("bart", "decoder_start_token_id", 99999),
+    ],
+)
+def test_a_token_that_a_model_does_not_have_is_named(tmp_path, kind, field, value):
+    message = f"m': `{field}` of its config.json is {value}; give a token's number, 0 to 1707"
+    with pytest.raises(UserError, match=message):
+        MultiTask.load(changed(f"tiny/{kind}", tmp_path / "m", **{field: value}))
+
+
+def test_greedy_decoding_is_saved_whatever_its_length_penalty(tmp_path):
+    model = MultiTask.load("tiny/bart")
+    model.generation = Generation(beams=1, length_penalty=2.0)
+    model.save(tmp_path / "m", "")
+    assert MultiTask.load(str(tmp_path / "m")).generation.beams == 1
 
 
 @pytest.mark.parametrize(
@@ -138,3 +186,45 @@ def test_what_another_put_into_a_folder_stays(tmp_path, capsys):
     assert main(["export", str(out), "--out", str(tmp_path / "link"), "--overwrite"]) == 0
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "copy" / "config.json").read_text() == (out / "config.json").read_text()
+
+
+def test_what_is_put_into_out_while_a_model_is_trained_stays(tmp_path, monkeypatch, capsys):
+    from muppet.stages import finetune as stage
+
+    trained, out = stage.finetune, tmp_path / "out"
+
+    def meanwhile(*given, **more):
+        out.mkdir(exist_ok=True)
+        (out / "notes.txt").write_text("mine")
+        return trained(*given, **more)
+
+    monkeypatch.setattr(stage, "finetune", meanwhile)
+    assert main(["finetune", "--model", "tiny/roberta", "--task", "rte", "--twins", *SMALL, "--out", str(out)]) == 2
+    said = one_error(capsys)
+    assert "is no model folder of this program" in said and (out / "notes.txt").read_text() == "mine"
+    run = re.search(r"the model is kept: `muppet export (\S+) --out FOLDER` copies it", said).group(1)
+    assert main(["export", run, "--out", str(tmp_path / "copy")]) == 0
+    assert {f"{run}.json", "heads.json"} <= {file.name for file in (tmp_path / "copy").iterdir()}
+
+
+def test_out_is_never_what_the_work_stands_in(tmp_path, monkeypatch, capsys, never_trained):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "art" / "here"))
+    given = ["finetune", "--model", "tiny/roberta", "--task", "rte", "--twins", *SMALL, "--out"]
+    for out, message in (
+        (".", "is, or holds, the working folder, and is replaced as a whole"),
+        ("art", "is, or holds, the folder of artifacts, and is replaced as a whole"),
+        ("~/model", "the shell puts no home folder there"),
+        ("caf\udce9", "'caf\\udce9' is not UTF-8"),
+    ):
+        assert main([*given, out]) == 2
+        assert message in one_error(capsys)
+    monkeypatch.setattr("pathlib.Path.is_mount", lambda place: place.name == "disk")
+    assert main([*given, "disk"]) == 2
+    assert "--out disk is a mount point, which cannot be replaced; give a folder in it" in one_error(capsys)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.delenv("MUPPET_ARTIFACTS")
+    (tmp_path / "artifacts").write_text("a file")
+    assert main([*given, "out"]) == 2
+    said = one_error(capsys)
+    assert "artifacts: nothing can be written into" in said and "set MUPPET_ARTIFACTS to another folder" in said

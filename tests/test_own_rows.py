@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,77 @@ def test_what_a_file_lacks_is_named(tmp_path, row, more, message):
         from_file(tmp_path / "own.jsonl", [row, row], *more)
 
 
+CLASSES = [{"text": "a", "label": label} for label in ("neutral", "entailment", "contradiction")]
+
+
+@pytest.mark.parametrize(
+    ("rows", "scored", "message"),
+    [
+        (
+            [{"text": "a", "label": "caf\u00e9"}, {"text": "a", "label": "cafe\u0301"}],
+            [],
+            "which composed accents alone",
+        ),
+        (
+            CLASSES,
+            [{"text": "a", "label": 0}],
+            "row 0: label '0' is none of the classes contradiction, entailment, neu",
+        ),
+        (CLASSES, [{"text": "a", "label": None}, {"text": "a", "label": "Neutral"}], "row 1: label 'Neutral' is none"),
+        (
+            [{"text": "a", "label": "x"}, {"text": "a", "label": ""}],
+            [],
+            "`classes` holds ''; write null where a row has",
+        ),
+        ([{"tokens": ["a"], "tags": "B"}], [], "column 'tags' of row 0 holds 'B'; give a list of tags"),
+        ([{"tokens": ["a"], "tags": 5}], [], "column 'tags' of row 0 holds 5; give a list of tags"),
+        ([{"text": "a", "label": "x\ud83d"}, {"text": "a", "label": "y"}], [], "`classes` holds half of a surrogate"),
+    ],
+)
+def test_a_class_has_one_name_and_no_number(tmp_path, rows, scored, message):
+    more = ()
+    if scored:
+        (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in scored))
+        more = ("--eval-file", str(tmp_path / "dev.jsonl"))
+    with pytest.raises(UserError, match=message):
+        from_file(tmp_path / "own.jsonl", rows, *more)
+
+
+def test_numbers_beside_names_are_the_same_classes_in_every_process(tmp_path):
+    labels = ["1", "01", "-0", "0", "00", "2"]
+    task = from_file(tmp_path / "own.jsonl", [{"text": "a", "label": label} for label in labels])
+    assert task.classes == ("-0", "0", "00", "01", "1", "2")
+
+
+def test_columns_are_those_of_any_row(tmp_path):
+    """A pair, or a third choice, that the first row lacks is not left out of all rows without a word; a row of JSON
+    that lacks one has none, as in a table."""
+    pairs = [{"text": "a", "label": "x"}, {"text": "a", "pair": "b", "label": "y"}]
+    choices = [{"question": "?", "choice1": "a", "choice2": "b", "label": 0} | more for more in ({}, {"choice3": "c"})]
+    read_as = []
+    for rows in (pairs, choices):
+        task = replace(from_file(tmp_path / "own.jsonl", rows), evaluation=())
+        dropped: Counter[str] = Counter()
+        read_as.append((list(examples(task, "train", sources.load_rows(task, "train").rows, dropped)), dropped))
+    (((pair,), lacking), (ranked, none)) = read_as
+    assert pair["pair"] == "b" and lacking == {"missing text": 1}
+    assert [example["choices"] for example in ranked] == [["a", "b"], ["a", "b", "c"]] and not none
+
+
+def test_answers_in_brackets_and_contexts_of_nothing(tmp_path):
+    task = own("span", "question", "context", "answers", no_answer=True)
+    ((one, other), dropped) = read(
+        task,
+        {"question": "?", "context": "see [1] there", "answers": "[1]"},
+        {"question": "?", "context": "see it there", "answers": '{"text": ["it"], "answer_start": [4]}'},
+        {"question": "?", "context": "", "answers": None},
+    )
+    assert (one["spans"], other["spans"], dropped) == ([(4, 7)], [(4, 6)], {"empty context": 1})
+    with pytest.raises(UserError, match="row 0: `id` holds half of a surrogate pair"):
+        read(own("span", "id", "question", "context", "answers"),
+             {"id": "\ud83d", "question": "?", "context": "a b", "answers": "a"})  # fmt: skip
+
+
 # Files ----------------------------------------------------------------------------------------------------------------
 
 
@@ -232,6 +304,8 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path):
     assert list(sources.TableRows(files.read(tmp_path / "a.parquet"))) == rows
     (tmp_path / "a.tsv").write_text('text\tlabel\nan open " quote\tx\n')
     assert files.read(tmp_path / "a.tsv") == [{"text": 'an open " quote', "label": "x"}]
+    (tmp_path / "b.csv").write_text(",text\n0,a\n")  # with an index, as data frames are written
+    assert files.read(tmp_path / "b.csv") == [{"": "0", "text": "a"}]
 
 
 @pytest.mark.parametrize(
@@ -239,7 +313,8 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path):
     [
         ("a.csv", b"text,label\nx,y\nz\n", "a.csv line 3: 1 cells, where the header has 2"),
         ("a.csv", b'text,label\n"x,y\n', "a.csv line 2: not CSV"),
-        ("a.csv", b"text,text\nx,y\n", "a.csv line 1: column 'text' is without a name, or stands twice"),
+        ("a.csv", b"text,text\nx,y\n", "a.csv line 1: column 'text' stands twice"),
+        ("a.csv", b",,text\n0,1,x\n", "a.csv line 1: column '' stands twice"),
         ("a.csv", b"text,label\n", "a.csv: no rows"),
         ("a.csv", b"", "a.csv: no rows"),
         ("a.csv", b"text\ngr\xfcn\n", "a.csv line 2: not UTF-8 (byte 0xfc)"),
@@ -262,6 +337,19 @@ def test_a_cell_nested_too_deeply_is_one_line():
     deep = "[" * 100_000
     with pytest.raises(UserError, match=r"row 0: `choices` is '\[\["):
         read(own("commonsense", "question", "choices", "label"), {"question": "q", "choices": deep, "label": 0})
+
+
+def test_what_a_parquet_file_holds_that_is_no_text_is_named(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    latin = pa.Array.from_buffers(pa.string(), 1, [None, *pa.array(["ab"]).buffers()[1:2], pa.py_buffer(b"a\xff")])
+    pq.write_table(pa.table({"text": latin}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="a.parquet: cannot be read as parquet .*Invalid UTF8"):
+        files.read(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"text": ["a"], "day": pa.array([10**7], pa.date32())}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="column 'day' cannot be read"):
+        list(sources.TableRows(files.read(tmp_path / "a.parquet")))
 
 
 def test_a_parquet_file_without_rows_is_named(tmp_path):
@@ -325,6 +413,15 @@ def test_a_row_function_of_ones_own_is_its_source(tmp_path):
         return lambda row: [{"text": row[column]}]
 
     assert digest(facts(replace(own(), rows=taking("a")))) != digest(facts(replace(own(), rows=taking("b"))))
+    assert digest(facts(replace(own(), rows=partial(max, "a")))) != digest(
+        facts(replace(own(), rows=partial(max, "b")))
+    )
+    read_by = [
+        runpy.run_path(str(file))["R"]
+        for file in (tmp_path / "1.py", tmp_path / "2.py")
+        if file.write_text(f"class R:\n def __call__(self, row):\n  return [row] * {file.stem}\nR = R()\n")
+    ]
+    assert len({digest(facts(replace(own(), rows=read))) for read in read_by}) == 2
     assert facts(get("wic"))["rows"] == "muppet.tasks.classification.wic"
 
 

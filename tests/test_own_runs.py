@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -52,6 +53,38 @@ def test_a_csv_is_trained_on_predicted_and_other_rows_are_another_run(tmp_path, 
     assert len(answers) == 8 and all(answer["label"] in ("no", "yes") for answer in answers)
 
 
+@pytest.mark.parametrize(
+    ("row", "asked"),
+    [
+        (lambda i: {"text": f"a {i}", "label": (1, 2, "\u597d")[i % 3]}, {"text": "a"}),
+        (lambda i: {"text": f"a {i}", "label": 1 + i % 2}, {"text": "a"}),
+        (lambda i: {"tokens": ["a", "b"], "tags": [1, 2]}, {"tokens": ["a", "b"]}),
+    ],
+)
+def test_classes_that_are_called_by_numbers_are_predicted(tmp_path, monkeypatch, capsys, row, asked):
+    """On a terminal of another encoding too: what is predicted is read as rows are, in UTF-8."""
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row(i)) + "\n" for i in range(12)))
+    (tmp_path / "new.jsonl").write_text(json.dumps(asked))
+    file, out = str(tmp_path / "train.jsonl"), str(tmp_path / "out")
+    given = ["finetune", "--model", "tiny/roberta", "--train-file", file, "--eval-file", file, *SMALL]
+    assert main([*given, "--out", out]) == 0
+    assert "validation: holds the same rows as own-train/train" in capsys.readouterr().out
+    latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    monkeypatch.setattr("sys.stdout", latin)
+    assert main(["predict", "--model", out, str(tmp_path / "new.jsonl")]) == 0
+    latin.flush()
+    said = json.loads(latin.buffer.getvalue().decode())
+    assert set(said.get("tags", [said.get("label")])) <= {"1", "2", "\u597d"}
+
+
+def test_a_correlation_that_is_not_defined_says_so(tmp_path, capsys):
+    train = put(tmp_path / "train.csv", [{"text": "a", "label": 0.5 + i} for i in range(8)])
+    dev = put(tmp_path / "dev.csv", [{"text": "a", "label": 0.5}])
+    given = ["finetune", "--model", "tiny/roberta", "--train-file", str(train), "--eval-file", str(dev), *SMALL]
+    assert main([*given, "--out", str(tmp_path / "out")]) == 0
+    assert "validation/pearson: not defined, as one side is constant: 0.0" in capsys.readouterr().out
+
+
 def test_a_file_joins_a_mixture_and_each_family_is_told_by_its_roles(tmp_path, capsys):
     ranked = [{"q": "?", "a": "x y", "b": "z", "right": k % 2} for k in range(24)]
     file = put(tmp_path / "ranked.csv", ranked)
@@ -81,7 +114,7 @@ def test_a_file_joins_a_mixture_and_each_family_is_told_by_its_roles(tmp_path, c
         (["--max-length", "600"], "512 positions"),
         (["--train-file", "flat.csv"], "the label of all 3 training rows is 0.5; give others too"),
         (["--train-file", "spaced.csv"], "holds 'no' and 'no ', which spaces alone tell apart; write them alike"),
-        (["--train-file", "stars.csv"], "label '0' is none of the classes 1, 2"),
+        (["--train-file", "stars.csv"], "from0.csv row 1: label '0' is none of the classes 1, 2"),
     ],
 )
 def test_what_cannot_be_is_said_before_the_first_step(tmp_path, monkeypatch, capsys, never_trained, more, message):
@@ -144,6 +177,8 @@ GOOD = 'name="mine", family="classification", path="local/mine", columns=(("text
         ),
         (f'T = Task({GOOD}, classes=("a", "b"), partition=(("train", (10,)),))', "its tenths are 0 to 9"),
         (f'T = Task({GOOD.replace("mine", "items", 1)}, classes=("a", "b"))', "cannot be called 'items'"),
+        (f'T = Task({GOOD}, classes=("a", "b"), train=None, evaluation=())', "neither a `train` nor an `evaluation`"),
+        (f'T = Task({GOOD}, classes=("a", "b\\ud83d"))', "`classes` holds half of a surrogate pair"),
         (
             f'T = Task({GOOD}, classes=("a", "b"), files=(("train", "no.csv"),))',
             "split 'validation' is none of its files",
@@ -191,6 +226,16 @@ def test_two_tasks_never_train_one_head_unseen():
 
 
 # Signals and processes ------------------------------------------------------------------------------------------------
+
+
+def test_a_process_that_meets_no_other_says_so(tmp_path, monkeypatch, capsys):
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    given = ["finetune", "--model", "tiny/roberta", "--task", "rte", "--twins", *SMALL, "--out", str(tmp_path / "out")]
+    assert main(given) == 2
+    said = one_error(capsys)
+    assert "process 0 of 2 cannot meet the others" in said and "MASTER_ADDR" in said and "unset RANK" in said
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_the_same_command_goes_on(tmp_path):

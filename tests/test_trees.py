@@ -18,7 +18,7 @@ from muppet.families.parsing import right_branching
 from muppet.families.summarization import lead
 from muppet.families.tagging import majority_tags
 from muppet.metrics import bootstrap, score
-from muppet.trees import TreeError, decode, encode, example, normalise, preterminals, read, read_all
+from muppet.trees import TreeError, decode, encode, example, normalise, one_line, preterminals, read, read_all
 
 quick = settings(max_examples=100, deadline=None)
 CAT = "(TOP (S (NP (DT the) (NN cat)) (VP (VBZ sleeps)) (. .)))"
@@ -50,6 +50,8 @@ def sample(split: str) -> list[dict]:
         ("(S (NP (-NONE- *)))", "row 3: the tree has no words"),
         ("()", "row 3: the tree has no words"),
         ("(", "never closed"),
+        ("(S (NP (DT the) (cat)))", "line 1, column 17: (cat) holds nothing; a word stands behind its tag"),
+        ("(S ( (NN a) (VB b)) (. .))", "row 3: a bracket inside the tree has no label"),
     ],
 )
 def test_a_text_that_is_no_tree_is_named(text: str, message: str) -> None:
@@ -152,6 +154,7 @@ def test_any_tags_are_a_whole_tree(pairs: list[tuple[str, str]]) -> None:
     assert tree.leaves() == [word.replace("(", "-LRB-").replace(")", "-RRB-") for word in words]
     assert all(leaf.label() == "XX" for leaf in preterminals(tree))
     assert read(str(tree), "x") == tree == normalise(tree)
+    assert one_line(tree) == " ".join(str(tree).split())
     assert decode(words, None, encode(tree)) == tree
 
 
@@ -161,6 +164,8 @@ def test_depth_is_no_limit() -> None:
     assert len(preterminals(tree)) == 3000
     value = score("bracket_f1", [tree], [Tree("TOP", [Tree("S", [Tree("NN", ["w"]) for _ in words])])])
     assert 0 < value.value < 0.001
+    text = one_line(tree)
+    assert one_line(decode(*example(text, "x"))) == text and score("bracket_f1", [text], [text]).value == 1
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,10 @@ def clean_scores(path: Path, train: Sequence[Task] | None = None) -> str:
         lines.append(
             f"{key}: {100 * items.mean():.1f} on all {len(items)}, {clean}{dirty} ({len(trains)} sets were found)"
         )
+    if len(lines) == 1:
+        raise UserError(
+            f"{path}: none of its scores is of the examples of a dataset of the catalogue; compare the files"
+        )
     return "\n".join(lines)
 
 

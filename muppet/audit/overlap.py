@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,8 +58,8 @@ def texts(task: Task, example: Example) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words without punctuation."""
-    return _WORD.findall(text.lower())
+    """Lower-case words without punctuation, accents composed."""
+    return _WORD.findall(unicodedata.normalize("NFC", text.lower()))
 
 
 @lru_cache(maxsize=1_000_000)

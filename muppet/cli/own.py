@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from muppet import paths
 from muppet.cli.options import ROLES
-from muppet.data.files import read
+from muppet.data.files import even, read
 from muppet.data.sources import TableRows
 from muppet.errors import UserError, some
 from muppet.families.check import MAY, NEEDED, check
@@ -39,17 +40,16 @@ def task_of(args: argparse.Namespace) -> Task | None:
         if given:
             raise UserError(f"--{given[0].replace('_', '-')} goes with --train-file")
         return None
-    table = read(args.train_file)
-    rows: Any = table if isinstance(table, list) else TableRows(table)
+    rows = _rows(args.train_file)
     columns = _columns(args, rows[0])
     roles = {"choices" if role.startswith("choice") else role for role, _ in columns}
-    labels = [row.get(dict(columns).get("label")) for row in rows]
+    labels = [row.get(dict(columns).get("label", "")) for row in rows]
     family = args.family or _family(args.train_file, roles, labels, rows[0])
     known = {*NEEDED[family], *MAY.get(family, ())}
     named = {role for role in ROLES if getattr(args, role) is not None}
     columns = tuple(pair for pair in columns if pair[0] in known | named or pair[0].startswith("choice"))
     files = [("train", str(args.train_file))] + ([("validation", str(args.eval_file))] if args.eval_file else [])
-    classes = _classes(args.train_file, family, dict(columns), rows)
+    classes = _classes(args, family, dict(columns), rows)
     task = Task(
         name=_name(args), family=family, path=f"local/{_name(args)}", files=tuple(files), columns=columns,
         evaluation=("validation",) if args.eval_file else (), classes=classes,
@@ -58,6 +58,11 @@ def task_of(args: argparse.Namespace) -> Task | None:
     )  # fmt: skip
     check(task)
     return identified(task)
+
+
+def _rows(file: Path) -> Sequence[Row]:
+    table = even(read(file))
+    return table if isinstance(table, list) else TableRows(table)
 
 
 def identified(task: Task) -> Task:
@@ -104,30 +109,49 @@ def _unanswered(columns: dict[str, str], rows: Iterable[Row]) -> bool:
     return not all(answers.get("text") if isinstance(answers, dict) else answers for answers in given)
 
 
-def _classes(file: Path, family: str, columns: dict[str, str], rows: Iterable[Row]) -> tuple[str, ...] | None:
-    """The labels or tags that occur in training, in order: of numbers, or of letters."""
+def _classes(
+    args: argparse.Namespace, family: str, columns: dict[str, str], rows: Iterable[Row]
+) -> tuple[str, ...] | None:
+    """The labels or tags that occur in training, in order: of numbers, or of letters. Raises UserError for two that
+    look alike, and for one that occurs in evaluation alone: a number would be taken for a place in that order."""
     role = {"classification": "label", "tagging": "tags"}.get(family)
     if role not in columns:
         return None
-    labels: set[str] = set()
-    for number, row in enumerate(rows):
-        value = row.get(columns[role])
-        for label in (listed(value) or []) if family == "tagging" else [value]:
-            if not isinstance(label, (str, int, type(None))):
-                raise UserError(
-                    f"{file}: column {columns[role]!r} of row {number} holds {short(label)}, which is no class; give"
-                    " texts or whole numbers"
-                )
-            labels |= {str(label)} if label is not None else set()
-    stripped: dict[str, str] = {}
+    labels = {label for _, label in _labels(args.train_file, columns[role], family, rows)}
+    alike: dict[str, str] = {}
     for label in sorted(labels):
-        if (other := stripped.setdefault(label.strip(), label)) != label:
+        if (other := alike.setdefault(unicodedata.normalize("NFC", label).strip(), label)) != label:
+            apart = "spaces" if other.strip() == label.strip() else "composed accents"
             raise UserError(
-                f"{file}: column {columns[role]!r} holds {other!r} and {label!r}, which spaces alone tell apart; write"
-                " them alike"
+                f"{args.train_file}: column {columns[role]!r} holds {other!r} and {label!r}, which {apart} alone tell"
+                " apart; write them alike"
             )
     numbers = all(re.fullmatch(r"-?\d{1,18}", label) for label in labels)
-    return tuple(sorted(labels, key=int if numbers else str))
+    classes = sorted(labels, key=lambda label: (int(label), label) if numbers else label)
+    scored = _rows(args.eval_file) if args.eval_file and not args.twins else ()
+    for number, label in _labels(args.eval_file, columns[role], family, scored):
+        if label not in labels:
+            raise UserError(
+                f"{args.eval_file} row {number}: {role.removesuffix('s')} {short(label)} is none of the classes"
+                f" {some(classes)}, those of {args.train_file}; correct one of the two"
+            )
+    return tuple(classes)
+
+
+def _labels(file: Path, column: str, family: str, rows: Iterable[Row]) -> Iterator[tuple[int, str]]:
+    """(row, label) of what a column of labels, or of lists of tags, holds."""
+    for number, row in enumerate(rows):
+        value = listed(row.get(column)) if family == "tagging" else [row.get(column)]
+        if not isinstance(value, list | None):
+            raise UserError(f"{file}: column {column!r} of row {number} holds {short(value)}; give a list of tags")
+        for label in value or ():
+            if not isinstance(label, (str, int, type(None))):
+                raise UserError(
+                    f"{file}: column {column!r} of row {number} holds {short(label)}, which is no class; give texts or"
+                    " whole numbers"
+                )
+            if label is not None:
+                yield number, str(label)
 
 
 def _metrics(family: str, classes: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -6,7 +6,9 @@ What needs torch is imported when a command has read its arguments, so that a mi
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import os
 import re
 import shutil
 import signal
@@ -29,7 +31,7 @@ from muppet.runtime.rank import is_first
 def prefinetune(args: argparse.Namespace) -> int:
     """Train on the named datasets, print the loss of each, and put the model into `--out`."""
     _free(args.out, args.overwrite)
-    _writable("MUPPET_ARTIFACTS", paths.run_dir("a-run"))
+    _writable("artifacts", paths.run_dir("a-run"), "set MUPPET_ARTIFACTS to another folder")
     recipe = Recipe(
         lr=args.lr,
         max_tokens=args.max_tokens,
@@ -59,14 +61,14 @@ def prefinetune(args: argparse.Namespace) -> int:
             result = stage.prefinetune(run, progress=progress)
         if is_first():
             _print_losses(result.training)
-            _deliver(result, paths.model_dir(result.id), args.out)
+            _deliver(result, paths.model_dir(result.id), args)
     return 0
 
 
 def finetune(args: argparse.Namespace) -> int:
     """Train on one dataset, print its scores, and put the model into `--out`."""
     _free(args.out, args.overwrite)
-    _writable("MUPPET_ARTIFACTS", paths.run_dir("a-run"))
+    _writable("artifacts", paths.run_dir("a-run"), "set MUPPET_ARTIFACTS to another folder")
     own = task_of(args)
     if (own is None) == (args.task is None):
         raise UserError("fine-tuning takes one task: give --task or --train-file")
@@ -106,8 +108,11 @@ def finetune(args: argparse.Namespace) -> int:
             result = stage.finetune(run, progress=progress, save=model)
         if is_first():
             for key, score in result.scores.items():
-                print(f"{key}: {_in_words(score, result.training['trivial'].get(key))}")
-            _deliver(result, model, args.out)
+                name, split, metric = key.split("/", 2)
+                none = (result.training["metrics"][f"{name}/{split}"].get(metric) or {}).get("undefined")
+                said = "not defined, as one side is constant: " * bool(none)
+                print(f"{key}: {said}{_in_words(score, result.training['trivial'].get(key))}")
+            _deliver(result, model, args)
     return 0
 
 
@@ -122,7 +127,7 @@ def _in_words(score: Score, trivial: float | None) -> str:
 
 def _digest(model: str) -> str | None:
     """Of the files of a model folder: overwritten, it is another model."""
-    return paths.folder_digest(Path(model))[:32] if Path(model).is_dir() else None
+    return paths.folder_digest(Path(model))[:32] if (Path(model) / "config.json").is_file() else None
 
 
 def _print_losses(training: Any) -> None:
@@ -154,6 +159,8 @@ def predict(args: argparse.Namespace) -> int:
         guess = "jsonl" if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[", b"") else "csv"
         rows = files.parse(data, name, files.KINDS.get(args.file.suffix.lower(), guess) if args.file else guess)
     answers = list(predictions(args.model, rows, name, args.head))
+    if isinstance(sys.stdout, io.TextIOWrapper):  # as rows are read, whatever the terminal's encoding
+        sys.stdout.reconfigure(encoding="utf-8")
     print(files.write(answers, args.to), end="")
     return 0
 
@@ -177,9 +184,16 @@ def export(args: argparse.Namespace) -> int:
 
 
 def _free(out: Path, overwrite: bool) -> None:
-    """Refuse an output folder that cannot be written, that exists unless it may be replaced, or that holds anything
-    else than what this program wrote there."""
-    _writable(f"--out {out}", out)
+    """Refuse an output folder that cannot be written or replaced as a whole, that exists unless it may be replaced, or
+    that holds anything else than what this program wrote there."""
+    if out.parts[:1] and out.parts[0].startswith("~"):
+        raise UserError(f"--out {out}: the shell puts no home folder there; write the whole path")
+    for what, place in (("working folder", Path.cwd()), ("folder of artifacts", paths.artifacts().resolve())):
+        if place.is_relative_to(out.resolve()):
+            raise UserError(f"--out {out} is, or holds, the {what}, and is replaced as a whole; give another folder")
+    if out.is_mount():
+        raise UserError(f"--out {out} is a mount point, which cannot be replaced; give a folder in it")
+    _writable(f"--out {out}", out.resolve(), "give another folder")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not out.is_dir() or not (out / "heads.json").is_file():
@@ -196,21 +210,19 @@ def _free(out: Path, overwrite: bool) -> None:
             raise UserError(f"--out {out} also holds {place.name}, which this program did not write; move it away")
 
 
-def _writable(name: str, folder: Path) -> None:
+def _writable(name: str, folder: Path, instead: str) -> None:
     above = next(place for place in (*folder.absolute().parents, Path("/")) if place.exists())
     try:
         paths.probe(above)
     except OSError as error:
-        raise UserError(
-            f"{name}: nothing can be written into {above} ({error.strerror}); give another folder"
-        ) from None
+        raise UserError(f"{name}: nothing can be written into {above} ({error.strerror}); {instead}") from None
 
 
 def _copy(source: Path, out: Path) -> None:
     """Copy a model folder; `out` appears whole or not at all. Where it is a link, the folder that it names does."""
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.writing")
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.writing")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         shutil.copytree(source, temporary)
@@ -220,16 +232,23 @@ def _copy(source: Path, out: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _deliver(result: Result, model: Path, out: Path) -> None:
-    """Say what was left out, copy the model to `out` and put the result beside it; then the run's checkpoints are no
-    longer needed."""
+def _deliver(result: Result, model: Path, args: argparse.Namespace) -> None:
+    """Say what was left out, put the result beside the model and copy both to `--out`; then the run's checkpoints are
+    no longer needed."""
+    told: dict[str, str] = {}
     for name, data in result.data.items():
         for why, count in data["dropped"].items():
             print(f"{name}: {count} of {data['rows']} rows left out: {why}")
-    _copy(model, out)
-    write(result, out / f"{result.id}.json")
+        if result.scores and (other := told.setdefault(data["fingerprint"], name)) != name:
+            print(f"{name}: holds the same rows as {other}, so that scores on it say nothing of other rows")
+    write(result, model / f"{result.id}.json")
+    try:
+        _free(args.out, args.overwrite)  # hours later there may be something else
+        _copy(model, args.out)
+    except (UserError, OSError) as error:
+        raise UserError(f"{error}; the model is kept: `muppet export {result.id} --out FOLDER` copies it") from None
     shutil.rmtree(paths.run_dir(result.id) / "checkpoint", ignore_errors=True)
-    print(f"{out}: model, heads and card; result in {result.id}.json")
+    print(f"{args.out}: model, heads and card; result in {result.id}.json")
 
 
 def interruptible(command: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:

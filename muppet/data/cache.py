@@ -124,6 +124,13 @@ def _build(place: Path, task: Task, split: str, rows: Rows, tokenizer: Any, max_
                 layout.n_examples += len(batch)
         except UserError as error:
             raise UserError(f"{error} (found: {rows.found})") from None
+        except Exception as error:
+            if type(error) is not Exception:  # what the tokenizers library raises has no class of its own
+                raise
+            raise UserError(
+                f"{dataset_name(task)} split {split}: the model's tokenizer cannot read it ({error}); give the one that"
+                " the model was trained with"
+            ) from None
         if layout.n_examples == 0:
             raise UserError(
                 f"{dataset_name(task)} split {split} has {rows.total} rows but not one example "

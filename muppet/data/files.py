@@ -33,6 +33,14 @@ def read(file: Path) -> Any:
     return rows
 
 
+def even(table: Any) -> Any:
+    """Rows as a table has them: each with the columns of all, null where a row of JSON lacks one."""
+    if not isinstance(table, list):
+        return table
+    names = dict.fromkeys(name for row in table for name in row)
+    return [row if len(row) == len(names) else names | row for row in table]
+
+
 def read_shard(file: Path) -> Any:
     """The rows of a file: an Arrow table of a Parquet file, which may be empty as one of several, a list of any other.
 
@@ -46,8 +54,10 @@ def read_shard(file: Path) -> Any:
         import pyarrow.parquet as pq
 
         try:
-            return pq.read_table(file)
-        except (pa.ArrowInvalid, OSError) as error:
+            table = pq.read_table(file)
+            table.validate(full=True)  # that texts are UTF-8, which a writer may have left unseen
+            return table
+        except (pa.ArrowException, OSError) as error:
             raise UserError(f"{file}: cannot be read as parquet ({str(error).splitlines()[0]}); get it again") from None
     return [row for _, row in parse(file.read_bytes(), str(file), what)]
 
@@ -95,8 +105,8 @@ def _cells(text: str, name: str, what: str) -> Iterator[tuple[int, Row]]:
     number = 1
     try:
         header = next(lines, [])
-        if wrong := sorted({repr(cell) for cell in header if not cell.strip() or header.count(cell) > 1}):
-            raise UserError(f"{name} line 1: column {wrong[0]} is without a name, or stands twice; name the columns")
+        if twice := sorted({cell for cell in header if header.count(cell) > 1}):  # one without a name is an index
+            raise UserError(f"{name} line 1: column {twice[0]!r} stands twice; name the columns")
         while True:
             number = lines.line_num + 1
             cells = next(lines, None)

@@ -36,12 +36,17 @@ def files(path: str, config: str | None, split: str) -> list[Path]:
         return _by_name(where, config, split)
     name = config or ("default" if "default" in declared else next(iter(declared)))
     patterns = declared.get(name, {}).get(split, [])
-    matched = [file for pattern in patterns for file in sorted(where.glob(pattern))]
-    missing = [pattern for pattern in patterns if not list(where.glob(pattern))]
-    if missing:
-        raise UserError(
-            f"{where}/README.md names {missing[0]} for {name}/{split}, which is not there: the mirror is damaged"
-        )
+    matched: list[Path] = []
+    for pattern in patterns:
+        try:
+            found = sorted(where.glob(pattern))
+        except (ValueError, IndexError) as error:  # "" and ".", "**.csv"
+            raise UserError(f"{where}/README.md names {pattern!r} for {name}/{split}: {error}; name files") from None
+        if not found:
+            raise UserError(
+                f"{where}/README.md names {pattern} for {name}/{split}, which is not there: the mirror is damaged"
+            )
+        matched += found
     return matched
 
 

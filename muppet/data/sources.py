@@ -20,7 +20,7 @@ import numpy as np
 
 from muppet import paths
 from muppet.data import mirror, treebank
-from muppet.data.files import read, read_shard
+from muppet.data.files import even, read, read_shard
 from muppet.errors import Absent, UserError
 from muppet.runs import TWIN_ROWS, Source, digest
 from muppet.synthetic import twins
@@ -121,11 +121,25 @@ class TableRows(Sequence[Row]):
             index += len(self)
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return self.table.slice(index, 1).to_pylist()[0]
+        return _dicts(self.table.slice(index, 1))[0]
 
     def __iter__(self) -> Iterator[Row]:
         for start in range(0, len(self), 1000):
-            yield from self.table.slice(start, 1000).to_pylist()
+            yield from _dicts(self.table.slice(start, 1000))
+
+
+def _dicts(table: Any) -> list[Row]:
+    try:
+        return table.to_pylist()  # type: ignore[no-any-return]
+    except (ValueError, OverflowError):
+        for name in table.column_names:
+            try:
+                table.column(name).to_pylist()
+            except (ValueError, OverflowError) as error:
+                raise UserError(
+                    f"column {name!r} cannot be read ({error}); write it as text, or leave it out"
+                ) from None
+        raise
 
 
 def _rows(table: Any) -> Sequence[Row]:
@@ -142,7 +156,8 @@ def read_split(task: Task, split: str) -> tuple[Any, str, str]:
         if split not in dict(task.files):
             raise UserError(f"{task.name} has no file for split {split!r}; its files are {dict(task.files)}")
         file = Path(dict(task.files)[split])
-        return read(file), "file", paths.file_digest(file)
+        table = read(file) if task.rows else even(read(file))  # what a function reads is its own affair
+        return table, "file", paths.file_digest(file)
     if task.path == "local/ptb":
         import pyarrow as pa
 
@@ -158,13 +173,16 @@ def read_split(task: Task, split: str) -> tuple[Any, str, str]:
 
 
 def _united(tables: list[Any], files: Sequence[Path]) -> Any:
-    if isinstance(tables[0], list):
+    lists = [isinstance(table, list) for table in tables]
+    if all(lists):
         return [row for rows in tables for row in rows]
     import pyarrow as pa
 
     try:
+        if any(lists):
+            raise pa.ArrowInvalid("some are Parquet, and some are not")
         return pa.concat_tables(tables, promote_options="default")
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise UserError(f"{files[0].parent}: its files differ in their columns ({error}); get them again") from None
 
 

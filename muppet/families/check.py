@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from dataclasses import fields
 
-from muppet.errors import UserError, unknown
+from muppet.errors import UserError, encodable, unknown
 from muppet.families import FAMILIES
 from muppet.families.commonsense import CHOICE
 from muppet.tasks.task import Generation, Task
@@ -73,6 +74,9 @@ def _check(task: Task) -> None:
         hash(task)
     except TypeError as error:
         raise UserError(f"a field holds what cannot be compared ({error}); write tuples and plain values") from None
+    for name in (*TEXTS, *TUPLES):
+        if not encodable(json.dumps(getattr(task, name), ensure_ascii=False, default=repr)):
+            raise UserError(f"`{name}` holds half of a surrogate pair, which is no character; correct it")
     if task.family not in FAMILIES:
         raise unknown("family", str(task.family), FAMILIES)
     if not task.metrics:
@@ -80,6 +84,8 @@ def _check(task: Task) -> None:
     _check_roles(task)
     _check_classes(task)
     splits = [split for split in (task.train, *task.evaluation) if split is not None]
+    if not splits:
+        raise UserError("it has neither a `train` nor an `evaluation` split; name one")
     declared = task.partition or task.files
     if declared is not None and (lacking := [split for split in splits if split not in dict(declared)]):
         raise UserError(f"split {lacking[0]!r} is none of its {'partition' if task.partition else 'files'}")
@@ -109,6 +115,8 @@ def _check_classes(task: Task) -> None:
     elif len(set(classes)) < len(classes):
         twice = next(name for name in classes if classes.count(name) > 1)
         raise UserError(f"`classes` holds {twice!r} twice")
+    elif blank := [name for name in classes if not name.strip()]:
+        raise UserError(f"`classes` holds {blank[0]!r}; write null where a row has none, or give it a name")
 
 
 def _check_roles(task: Task) -> None:

@@ -27,7 +27,6 @@ class Classification(Labelled):
     name: ClassVar[FamilyName] = "classification"
     asks = ("text",)
     may_ask = ("pair",)
-    unknown: ClassVar[Row] = {"label": 0}
 
     def read(self, task: Task, row: Row) -> Example:
         assert task.classes is not None
@@ -84,6 +83,9 @@ class Classification(Labelled):
             return None
         return [majority(np.asarray(train.encoded.labels)[train.units].tolist())] * len(chosen)
 
+    def unanswered(self, task: Task, row: Row) -> Row:
+        return row | {"label": task.classes[0] if task.classes else 0.0}
+
     def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
         scores = probabilities(logits := outputs[encoded.unit(example)])
         names = spec.classes or tuple(map(str, range(len(scores))))
@@ -95,7 +97,6 @@ class Regression(Classification):
 
     name = "regression"
     label_type = np.float32
-    unknown: ClassVar[Row] = {"label": 0.0}
 
     def read(self, task: Task, row: Row) -> Example:
         label = row["label"]

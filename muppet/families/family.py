@@ -125,8 +125,8 @@ class Family(ABC):
 
     # -- a user's own rows
 
-    def unanswered(self, row: Row) -> Row:
-        """`row`, which holds what the family `asks`, with something in the place of the answer."""
+    def unanswered(self, task: Task, row: Row) -> Row:
+        """`row`, which holds what the family `asks`, with something that `task` knows in the place of the answer."""
         return row | self.unknown
 
     @abstractmethod

@@ -62,7 +62,7 @@ class Parsing(Tagging):
         gold = encoded.gold()
         return [trees.one_line(right_branching(gold[e]["tokens"], gold[e]["pos_tags"])) for e in chosen]
 
-    def unanswered(self, row: Row) -> Row:
+    def unanswered(self, task: Task, row: Row) -> Row:
         words = (word.replace("(", "-LRB-").replace(")", "-RRB-") for word in row["tokens"])
         return {"tree": "(TOP " + " ".join(f"(XX {word})" for word in words) + ")"}
 

@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from muppet.errors import some
+from muppet.errors import encodable, some
 from muppet.tasks.task import Row, Task
 
 Example = dict[str, Any]
@@ -77,7 +77,7 @@ def text(value: Any, role: str) -> str:
         raise Drop("missing text")
     if not isinstance(value, str):
         raise BadRow(f"`{role}` is {short(value)}, not text; correct the data or the Task's columns")
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+    if not encodable(value):
         raise BadRow(
             f"`{role}` holds half of a surrogate pair, which is no character: {short(value)}; correct the text"
         )

@@ -35,6 +35,8 @@ class Segmenter:
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
         special = tokenizer.num_special_tokens_to_add(pair=True)
+        if not special:
+            raise UserError(f"{type(tokenizer).__name__} marks no end of a text ([SEP], </s>); give the model's own")
         if max_length < special + 8:
             raise UserError(f"max_length is {max_length}: a row needs {special} special tokens and 8 of text at least")
         self.max_length, self.special = max_length, special
@@ -151,7 +153,7 @@ def _window(example: int, encoding: Any) -> Window:
     first = sequence.index(1) if 1 in sequence else len(sequence)
     last = len(sequence) - sequence[::-1].index(1) if 1 in sequence else first
     offsets = np.zeros((len(sequence), 2), np.int32)
-    offsets[first:last] = encoding.offsets[first:last]
+    offsets[first:last] = np.reshape(encoding.offsets[first:last], (-1, 2))  # of no token, too
     return Window(example=example, ids=encoding.ids, first=first, last=last, offsets=offsets)
 
 

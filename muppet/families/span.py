@@ -33,7 +33,11 @@ class Span(Family):
 
     def read(self, task: Task, row: Row) -> Example:
         question, context = text(row["question"], "question").strip(), text(row["context"], "context")
-        answers = listed(row["answers"])
+        if not context:
+            raise Drop("empty context")
+        answers = row["answers"]
+        if not (answers and isinstance(answers, str) and answers in context):  # "[1]" may be an answer
+            answers = listed(answers)
         if answers is None or isinstance(answers, str):
             answers = {"text": [answers], "answer_start": [None]} if answers else self.unknown["answers"]
         if not isinstance(answers, dict) or not {"text", "answer_start"} <= answers.keys():
@@ -56,7 +60,7 @@ class Span(Family):
             (start is None or start < 0) and len(occurrences(context, answer.strip())) > 1
             for answer, start in zip(given, starts)
         )
-        example = {"id": str(row.get("id", "")), "question": question, "context": context, "spans": spans}
+        example = {"id": text(str(row.get("id", "")), "id"), "question": question, "context": context, "spans": spans}
         return example | {"gold": gold, "several": several}
 
     def rows(self, task: Task, example: Example) -> list[list[str]]:

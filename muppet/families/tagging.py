@@ -107,8 +107,9 @@ class Tagging(Family):
         known = [(learnt[e]["tokens"], learnt[e]["tags"]) for e in train.examples()]
         return majority_tags(known, [gold[e]["tokens"] for e in chosen])
 
-    def unanswered(self, row: Row) -> Row:
-        return row | {"tags": [0] * len(row["tokens"])}
+    def unanswered(self, task: Task, row: Row) -> Row:
+        assert task.classes is not None
+        return row | {"tags": [task.classes[0]] * len(row["tokens"])}
 
     def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
         return {self.gold: self.predictions(encoded, spec, outputs, [example])[0]}

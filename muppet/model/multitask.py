@@ -37,8 +37,8 @@ class MultiTask(Encoder):
     """One model for many datasets: the encoder, and `heads`, which datasets find by the keys of their specs."""
 
     def __init__(self, backbone: Any, tokenizer: Any, origin: str, own: dict[str, float]) -> None:
-        config, pad = backbone.config, backbone.config.pad_token_id
-        super().__init__(backbone, int(tokenizer.pad_token_id if pad is None else pad), origin)
+        config = backbone.config
+        super().__init__(backbone, int(config.pad_token_id), origin)
         self.tokenizer = tokenizer
         self.row_formats: dict[str, RowFormat] = {}  # by the key of a head
         self.content = folder_digest(Path(origin)) if Path(origin).is_dir() else None
@@ -242,7 +242,7 @@ class MultiTask(Encoder):
         config = self.backbone.config
         return transformers.GenerationConfig(
             num_beams=how.beams,
-            length_penalty=how.length_penalty,
+            length_penalty=how.length_penalty if how.beams > 1 else 1.0,  # else it is refused when the model is saved
             min_new_tokens=how.min_tokens,
             max_new_tokens=how.max_tokens,
             no_repeat_ngram_size=how.no_repeat_ngram,

@@ -80,6 +80,11 @@ def open_pretrained(
         tokenizer = open_tokenizer(name)
         if type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder:
             raise UserError(f"model {name!r} ({config.model_type}) is neither an encoder nor an encoder–decoder")
+        for token in ("pad_token", "eos_token") if config.is_encoder_decoder else ("pad_token",):
+            if (
+                getattr(config, f"{token}_id", None) is None
+            ):  # as the tokenizer has it, which the model was trained with
+                setattr(config, f"{token}_id", getattr(tokenizer, f"{token}_id"))
         own = _set_dropout(config, hidden, attention, activation)
         auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModel
         try:
@@ -94,7 +99,8 @@ def open_pretrained(
 
 
 def _agree(name: str, model: Any, tokenizer: Any) -> None:
-    """Raise UserError for a tokenizer without words (a folder without its files gives one), or of another model."""
+    """Raise UserError for a tokenizer without words (a folder without its files gives one) or of another model, and for
+    a token that the model is told to use and does not have."""
     words, rows = tokenizer.get_vocab(), model.get_input_embeddings().num_embeddings
     if len(words) <= len(tokenizer.all_special_tokens):
         raise UserError(
@@ -105,6 +111,12 @@ def _agree(name: str, model: Any, tokenizer: Any) -> None:
             f"model {name!r}: its tokenizer numbers tokens up to {largest}, and it has embeddings of {rows};"
             " give the tokenizer that it was trained with"
         )
+    used = ["pad_token_id"] + ["decoder_start_token_id"] * model.config.is_encoder_decoder
+    for field, token in ((field, getattr(model.config, field, None)) for field in used):
+        if not isinstance(token, int) or not 0 <= token < rows:
+            raise UserError(
+                f"model {name!r}: `{field}` of its config.json is {token!r}; give a token's number, 0 to {rows - 1}"
+            )
 
 
 def _set_dropout(

@@ -35,7 +35,13 @@ def join(kind: str) -> Processes:
         if kind == "cuda":  # a launcher may show each process its own GPU alone, which then is number 0
             torch.cuda.set_device(this.local_rank % torch.cuda.device_count())
         backend = "nccl" if kind == "cuda" else "gloo"
-        dist.init_process_group(backend, rank=this.rank, world_size=this.count, timeout=TIMEOUT)
+        try:
+            dist.init_process_group(backend, rank=this.rank, world_size=this.count, timeout=TIMEOUT)
+        except (ValueError, RuntimeError) as error:
+            raise UserError(
+                f"process {this.rank} of {this.count} cannot meet the others ({str(error).splitlines()[0]}); start them"
+                " with torchrun or srun, or unset RANK and WORLD_SIZE"
+            ) from None
         atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
         if kind == "cuda":
             gpus: list[Any] = [None] * this.count

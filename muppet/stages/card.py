@@ -120,7 +120,10 @@ def _base(start: str) -> str | None:
     from huggingface_hub import ModelCard
 
     if (Path(start) / "heads.json").is_file() and (Path(start) / "README.md").is_file():
-        return ModelCard.load(Path(start) / "README.md").data.base_model
+        try:
+            return ModelCard.load(Path(start) / "README.md").data.base_model
+        except Exception:  # a person may have written in it: no reason to lose a training
+            return None
     return start if _on_hub(start) else None
 
 

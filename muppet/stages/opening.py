@@ -15,11 +15,12 @@ from muppet.families.check import check
 from muppet.families.encoded import Encoded, Part
 from muppet.families.spec import HeadSpec, RowFormat
 from muppet.families.spec import row_formats as spec_formats
+from muppet.families.summarization import TARGET_LENGTH
 from muppet.model import MultiTask
 from muppet.runs import Recipe, Run
 from muppet.runtime.distributed import together
 from muppet.runtime.rank import Processes
-from muppet.tasks.task import Task
+from muppet.tasks.task import Generation, Task
 
 
 def open_split(
@@ -73,10 +74,16 @@ def train_split(task: Task) -> str:
 
 
 def fits(model: MultiTask, task: Task) -> None:
-    """Raise UserError when the model cannot learn the task's family."""
+    """Raise UserError when the model cannot learn the task's family, or has no room for its summaries."""
     if FAMILIES[task.family].needs_decoder and not model.seq2seq:
         raise UserError(
             f"{task.name} is a {task.family} task, and {model.origin} has no decoder; use BART, Marian or T5"
+        )
+    limit, longest = model.positions(), max(TARGET_LENGTH, (task.generation or Generation()).max_tokens)
+    if FAMILIES[task.family].needs_decoder and limit is not None and longest > limit:
+        raise UserError(
+            f"{task.name}: summaries take up to {longest} tokens, and {model.origin} has {limit} positions; use a model"
+            " with more"
         )
 
 

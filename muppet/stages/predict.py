@@ -22,6 +22,7 @@ from muppet.families.spec import HeadSpec, RowFormat
 from muppet.model import MultiTask
 from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
+from muppet.stages import opening
 from muppet.stages.evaluate import predict
 from muppet.tasks.task import Row, Task
 
@@ -49,10 +50,11 @@ def predictions(
         blank=like.blank or "",
         generation=None if spec.has_weights else model.generation,
     )
+    opening.fits(model, task)
     given = []
     for line, row in rows:
         try:
-            given.append(family.unanswered(_roles(family, like, row)))
+            given.append(family.unanswered(task, _roles(family, like, row)))
             family.read(task, given[-1])
         except (BadRow, Drop) as error:
             raise UserError(f"{name} line {line}: {error}") from None

@@ -95,8 +95,9 @@ def _stamps(folder: Path) -> Iterable[tuple[str, tuple[int, int]]]:
     for stage in ("prefinetune", "finetune"):
         for entry in files(folder / stage):
             if entry.name.endswith(".json"):
-                stat = entry.stat()
-                yield entry.path, (stat.st_mtime_ns, stat.st_size)
+                with contextlib.suppress(FileNotFoundError):  # a link to nothing, or gone since
+                    stat = entry.stat()
+                    yield entry.path, (stat.st_mtime_ns, stat.st_size)
 
 
 def _rows(path: str) -> list[list[Any]]:

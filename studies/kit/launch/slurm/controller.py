@@ -117,7 +117,11 @@ def failure(program: str, text: str) -> UserError:
 
 def patience() -> float:
     """Seconds for which to try again."""
-    return float(os.environ.get("MUPPET_PATIENCE") or ANSWER_S)
+    asked = os.environ.get("MUPPET_PATIENCE") or ANSWER_S
+    try:
+        return float(asked)
+    except ValueError:
+        raise UserError(f"MUPPET_PATIENCE is {asked!r}; give a number of seconds") from None
 
 
 def retrying(action: Callable[[], Answer], say: Callable[[str], None]) -> Answer:
