@@ -77,12 +77,19 @@ def test_classes_that_are_called_by_numbers_are_predicted(tmp_path, monkeypatch,
     assert set(said.get("tags", [said.get("label")])) <= {"1", "2", "\u597d"}
 
 
-def test_a_correlation_that_is_not_defined_says_so(tmp_path, capsys):
-    train = put(tmp_path / "train.csv", [{"text": "a", "label": 0.5 + i} for i in range(8)])
-    dev = put(tmp_path / "dev.csv", [{"text": "a", "label": 0.5}])
-    given = ["finetune", "--model", "tiny/roberta", "--train-file", str(train), "--eval-file", str(dev), *SMALL]
+@pytest.mark.parametrize(
+    ("labels", "more", "said"),
+    [
+        ([0.5, 1.5, 0.5], [], "validation/pearson: not defined, as one side is constant: 0.0"),
+        (["real", "fake", "real"], ["--metrics", "f1"], "validation/f1: of 'real': "),
+    ],
+)
+def test_a_score_says_what_it_is_of(tmp_path, capsys, labels, more, said):
+    train = put(tmp_path / "train.csv", [{"text": "a", "label": label} for label in labels])
+    dev = put(tmp_path / "dev.csv", [{"text": "a", "label": labels[0]}])
+    given = ["finetune", "--model", "tiny/roberta", "--train-file", str(train), "--eval-file", str(dev), *SMALL, *more]
     assert main([*given, "--out", str(tmp_path / "out")]) == 0
-    assert "validation/pearson: not defined, as one side is constant: 0.0" in capsys.readouterr().out
+    assert said in capsys.readouterr().out
 
 
 def test_a_file_joins_a_mixture_and_each_family_is_told_by_its_roles(tmp_path, capsys):

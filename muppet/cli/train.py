@@ -111,6 +111,7 @@ def finetune(args: argparse.Namespace) -> int:
                 name, split, metric = key.split("/", 2)
                 none = (result.training["metrics"][f"{name}/{split}"].get(metric) or {}).get("undefined")
                 said = "not defined, as one side is constant: " * bool(none)
+                said += f"of {task.classes[1]!r}: " if metric == "f1" and task.classes else ""
                 print(f"{key}: {said}{_in_words(score, result.training['trivial'].get(key))}")
             _deliver(result, model, args)
     return 0

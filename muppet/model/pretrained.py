@@ -80,11 +80,9 @@ def open_pretrained(
         tokenizer = open_tokenizer(name)
         if type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING and not config.is_encoder_decoder:
             raise UserError(f"model {name!r} ({config.model_type}) is neither an encoder nor an encoder–decoder")
-        for token in ("pad_token", "eos_token") if config.is_encoder_decoder else ("pad_token",):
-            if (
-                getattr(config, f"{token}_id", None) is None
-            ):  # as the tokenizer has it, which the model was trained with
-                setattr(config, f"{token}_id", getattr(tokenizer, f"{token}_id"))
+        for field in ("pad_token_id", "eos_token_id") if config.is_encoder_decoder else ("pad_token_id",):
+            if getattr(config, field, None) is None:
+                setattr(config, field, getattr(tokenizer, field))  # which the model was trained with
         own = _set_dropout(config, hidden, attention, activation)
         auto = transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModel
         try:
