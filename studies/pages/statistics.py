@@ -42,16 +42,17 @@ class Gain:
 
 
 def gains(study: Study, frame: pd.DataFrame, source: Source) -> list[Gain]:
-    """Every measured MUPPET cell of `study` whose base is measured too. frame: `cells_frame`, one protocol."""
+    """Every measured MUPPET cell of `study` whose base is measured too; one that shows the same score of the same runs
+    as a cell before it counts once. frame: `cells_frame`, one protocol."""
     cells = {(cell.row, cell.column, cell.metric): cell for cell in study.cells}
     lines = frame[frame["state"] == "measured"]
     measured = {(line.row, line.column, line.metric): line for line in lines.itertuples(index=False)}
-    pairs = []
+    pairs, seen = [], set()
     for (row, column, metric), line in measured.items():
-        base = measured.get((study.base.get(row, ""), column, metric))
-        if base is None:
+        base, cell = measured.get((study.base.get(row, ""), column, metric)), cells[row, column, metric]
+        if base is None or (row, cell.score, cell.runs) in seen:
             continue
-        cell = cells[row, column, metric]
+        seen.add((row, cell.score, cell.runs))
         upper, lower = (number_of(study.name, cell, one) for one in (line, base))
         pairs.append(
             Gain(
