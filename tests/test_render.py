@@ -126,6 +126,17 @@ def test_the_profile_stands_over_the_table_and_mini_names_what_its_model_has_see
             assert ("Quora" in text) == (profile == "mini")
 
 
+def test_a_cell_of_several_metrics_shows_each(capsys) -> None:
+    study = load_studies("smoke", ["table4"])["table4"]
+    cells = [cell for cell in study.cells if (cell.row, cell.column) == ("BART", "Gigaword")]
+    (run,) = {run for cell in cells for run in cell.runs}
+    finish(run, {cell.score: value for cell, value in zip(cells, (0.39, 0.2, 0.36), strict=True)})
+    frame = cells_frame(study, "smoke")
+    tables.terminal(study, "smoke", frame, width=250)
+    for text in (tables.markdown(study, "smoke", frame), tables.latex(study, "smoke", frame), capsys.readouterr().out):
+        assert "39.0/20.0/36.0" in text and "R1/R2/RL" in text
+
+
 @pytest.mark.parametrize("profile", ["smoke", "mini", "paper"])
 def test_beside_small_models_scores_no_table_shows_a_number_of_the_paper(profile: str, capsys) -> None:
     study = load_studies(profile, ["table3"])["table3"]

@@ -13,7 +13,8 @@ from studies.kit.ledger.intervals import contrast, of_runs, with_items
 from studies.kit.study import Study
 
 SILENT = ("paper only", "not in this profile")  # states that a cell need not repeat
-METRICS = {"em": "EM", "f1": "F1", "chunk_f1": "chunk F1", "bracket_f1": "bracket F1", "rouge1": "R1"}
+METRICS = {"em": "EM", "f1": "F1", "chunk_f1": "chunk F1", "bracket_f1": "bracket F1"}
+METRICS |= {"rouge1": "R1", "rouge2": "R2", "rougeL": "RL", "rougeLsum": "RLsum"}
 METRICS |= {name: name.capitalize() for name in ("matthews", "spearman", "pearson")}
 
 
@@ -50,10 +51,13 @@ def places(frame: pd.DataFrame, columns: Sequence[str]) -> Iterator[tuple[tuple[
 
 
 def column_heads(study: Study, columns: Sequence[str]) -> list[tuple[str, str]]:
-    """(column, metric); the metric of the first score key, unless the column's name holds it."""
-    metrics = {cell.column: cell.score.rsplit("/", 1)[-1] for cell in reversed(study.cells) if cell.score}
-    shown = {column: METRICS.get(metric, metric) for column, metric in metrics.items()}
-    return [(column, "" if (m := shown.get(column, "")) in column else m) for column in columns]
+    """(column, its metrics as R1/R2/RL); those of the score keys, unless the column's name holds them."""
+    metrics: dict[str, dict[str, None]] = {}
+    for cell in study.cells:
+        if cell.score:
+            name = cell.score.rsplit("/", 1)[-1]
+            metrics.setdefault(cell.column, {})[METRICS.get(name, name)] = None
+    return [(column, "" if (m := "/".join(metrics.get(column, ()))) in column else m) for column in columns]
 
 
 def spread_of(cell: pd.Series) -> str:

@@ -93,14 +93,19 @@ def _latex_paper(group: pd.DataFrame) -> str:
     return "/".join(text for text in group["printed"] if isinstance(text, str))
 
 
-def _when_measured(write: Callable[[pd.Series], str]) -> Callable[[pd.DataFrame], str]:
-    return lambda group: _ascii(write(group.iloc[0])) if group["state"].iloc[0] == "measured" else ""
+def _when_measured(write: Callable[[pd.Series], str], between: str = "/") -> Callable[[pd.DataFrame], str]:
+    def each(group: pd.DataFrame) -> str:
+        if group["state"].iloc[0] != "measured":
+            return ""
+        return _ascii(between.join(filter(None, (write(cell) for _, cell in group.iterrows()))))
+
+    return each
 
 
 def _latex_ours(group: pd.DataFrame) -> str:
     cell = group.iloc[0]
     if cell["state"] == "measured":
-        return _ascii(percent(cell["value"])) + ("$^\\dagger$" if cell["dirty"] else "")
+        return _ascii("/".join(map(percent, group["value"]))) + ("$^\\dagger$" if cell["dirty"] else "")
     return "" if cell["state"] in SILENT else _escaped(cell["state"])
 
 
@@ -108,8 +113,8 @@ LATEX_LINES: Mapping[str, Callable[[pd.DataFrame], str]] = {
     "paper": _latex_paper,
     "ours": _latex_ours,
     "difference": _when_measured(lambda cell: points(cell["difference"]) if pd.notna(cell["difference"]) else ""),
-    "95 %": _when_measured(spread_of),
-    "n, seeds": _when_measured(lambda cell: f"{cell['n']}, {counted(cell)}"),
+    "95 %": _when_measured(spread_of, " "),
+    "n, seeds": lambda group: _when_measured(lambda cell: f"{cell['n']}, {counted(cell)}")(group.head(1)),
 }
 
 

@@ -140,11 +140,12 @@ def _lines(group: pd.DataFrame, marks: Mapping[tuple[str, str], Mark], *, bold: 
         word = "" if first["state"] == "paper only" or (first["state"] in SILENT and printed) else first["state"]
         return [line for line in (f"{printed} → {word}" if printed and word else printed or word,) if line]
     mark = marks.get((first["row"], first["column"]), Mark())
-    ours = percent(first["value"]) + ("†" if first["dirty"] else "")
+    ours = "/".join(map(percent, group["value"])) + ("†" if first["dirty"] else "")
     ours = underline.format(ours) if mark.underline else ours
     ours = bold.format(ours) if mark.bold else ours
-    lines = [f"{printed} → {ours} ({points(first['difference'])})" if pd.notna(first["difference"]) else ours]
-    lines += [spread] if (spread := spread_of(first)) else []
+    compared = pd.notna(first["difference"])
+    lines = [f"{printed} → {ours} ({'/'.join(map(points, group['difference']))})" if compared else ours]
+    lines += [spread] if (spread := " ".join(spread_of(one) for _, one in group.iterrows())).strip() else []
     lines.append(f"n={first['n']}, {counted(first)}")
     if first["machine"]:
         lines.append(first["machine"] + (f" (its base: {mark.control})" if mark.control else ""))
