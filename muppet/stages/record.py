@@ -8,6 +8,7 @@ import platform
 import resource
 import subprocess
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -114,15 +115,9 @@ def data(parts: Sequence[tuple[str, Part]]) -> dict[str, dict[str, Any]]:
 
 def environment(model: MultiTask) -> dict[str, Any]:
     """Versions, commit, hardware."""
-    versions = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return {
         "python": platform.python_version(),
-        "packages": versions,
+        "packages": dict(_versions()),
         **CODE,
         "platform": platform.platform(),
         "cpu": cpu(),
@@ -130,6 +125,18 @@ def environment(model: MultiTask) -> dict[str, Any]:
         "model_commit": getattr(model.backbone.config, "_commit_hash", None),
         "attention": getattr(model.backbone.config, "_attn_implementation", None),
     }
+
+
+@lru_cache(maxsize=1)
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Of the packages that are there: read from their files once by a process that does many runs."""
+    found = []
+    for name in PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return tuple(found)
 
 
 SOURCES = (":/*.py", ":/*.toml")  # what a run depends on; a table that was rendered meanwhile is no other code
