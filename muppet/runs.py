@@ -235,7 +235,8 @@ def _function(rows: Any) -> str:
     if isinstance(rows, functools.partial):
         return f"{_function(rows.func)} {digest(repr((rows.args, rows.keywords)))[:16]}"
     if not hasattr(rows, "__qualname__"):
-        return f"{_function(type(rows).__call__)} {digest(repr(vars(rows)))[:16]}"
+        held = getattr(rows, "__dict__", None)  # none of one with slots
+        return f"{_function(type(rows).__call__)} {digest(repr(held))[:16]}"
     name = f"{rows.__module__}.{rows.__qualname__}"
     if rows.__module__.startswith("muppet.tasks."):
         return name
