@@ -46,6 +46,11 @@ def test_arms_that_learned_nothing_are_uninformative():
     found = shown(number(ROW, 0.47, **idle), number(BASE, 0.55, **idle))
     assert found.direction == "UNINFORMATIVE" and "answer without learning (52.7" in found.uninformative
     assert shown(number(ROW, 0.47, **idle), number(BASE, 0.65, **idle)).direction == "DOWN"
+    words = {"trivial": 0.872, "n": 273}  # sentences: their words are many more
+    assert shown(number(ROW, 0.897, **words), number(BASE, 0.88, **words)).direction == "UNINFORMATIVE"
+    words["item_error"] = 0.005
+    assert shown(number(ROW, 0.897, **words), number(BASE, 0.88, **words)).direction == "UP"
+    assert shown(number(ROW, 0.8815, **words), number(BASE, 0.87, **words)).direction == "UNINFORMATIVE"
     same = {"runs": ("a", "b", "c", "d", "e")}
     assert shown(number(ROW, 0.8, **same), number(BASE, 0.7, **same)).uninformative == "the arm is its control"
 

@@ -145,14 +145,22 @@ def _shared(group: Sequence[Number]) -> Estimate | None:
 
 
 def _gate(upper: Number, lower: Number) -> str:
-    """Why a comparison cannot tell, whatever its numbers; empty when it can."""
+    """Why a comparison cannot tell, whatever its numbers; empty when it can.
+
+    How far an answer without learning may get by chance is taken from the measured error over examples, which are
+    sentences of many words in tagging; without one, from their number.
+    """
     if upper.runs and upper.runs == lower.runs:
         return "the arm is its control"
     trivial = next((t for t in (upper.trivial, lower.trivial) if t is not None), None)
     if trivial is None or not upper.n:
         return ""
-    limit = trivial_limit(trivial, upper.n, (upper.score or upper.metric).rsplit("/", 1)[-1])
-    if max(upper.value, lower.value) > limit:
+    best = max(upper, lower, key=lambda number: number.value)
+    if best.item_error:
+        limit = with_items(Estimate(value=trivial, error=0.0), best.item_error).interval().high
+    else:
+        limit = trivial_limit(trivial, upper.n, (upper.score or upper.metric).rsplit("/", 1)[-1])
+    if best.value > limit:
         return ""
     return f"neither arm is above the answer without learning ({percent(trivial)}, up to {percent(limit)} by chance)"
 

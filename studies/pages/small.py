@@ -92,12 +92,15 @@ def markdown(shown: Section) -> str:
     if shown.rows:
         parts.append(grid(shown.rows, HEADS, "github"))
     for question, pairs in shown.answers:
-        lines = [f"- {claim.id}, *{claim.predicate}*: **{found.verdict}**. {brief(found)}" for claim, found in pairs]
-        parts.append(f"**{question}**\n\n" + "\n".join(lines))
+        parts.append(f"**{question}**\n\n" + "\n".join(_answer(*pair) for pair in pairs))
     if shown.absent:
         listed = (f"{', '.join(names)} ({why})" for why, names in shown.absent.items())
         parts.append(f"**Not measured**: {'; '.join(listed)}.")
     return "\n\n".join(parts)
+
+
+def _answer(claim: Claim, found: Judgement) -> str:
+    return f"- {claim.id}, *{claim.predicate}*: **{found.verdict}**. {brief(found)}"
 
 
 def brief(found: Judgement) -> str:
@@ -162,24 +165,31 @@ def _setting(one: ProfileResults) -> str:
 def _gist(compared: Sequence[tuple[Sequence[Pair], Effect, Direction]]) -> str:
     """The gains together."""
     effects = [each for _, each, _ in compared]
-    whole = average(effects, "mean")
     counts: Counter[str] = Counter(shown for *_, shown in compared)
     seen = ", ".join(f"{WORDS[shown]} in {counts[shown]}" for shown in WORDS if counts[shown])
-    beyond = [pairs[0].base.column for pairs, *_ in compared if pairs[0].base.study == "beyond"]
     few = sum(each.estimate is None for each in effects)
     told = [each.detectable for each in effects if each.detectable and each.estimate]
+    least = f" {few} have fewer than three runs an arm, and so no interval." if few else ""
+    if told:
+        least += f" A true difference of {100 * median(told):.1f} points would be told in the median dataset."
+    return (
+        f"{_on_average(compared)} It is {seen}, after Holm over these datasets (a claim below has Holm over its own)."
+        f"{least}"
+    )
+
+
+def _on_average(compared: Sequence[tuple[Sequence[Pair], Effect, Direction]]) -> str:
+    """The mean gain, as a sentence."""
+    whole = average([each for _, each, _ in compared], "mean")
+    beyond = [pairs[0].base.column for pairs, *_ in compared if pairs[0].base.study == "beyond"]
+    named = f" ({', '.join(beyond)} beyond the paper's tables)" if beyond else ""
     span = ""
     if whole.estimate is not None:
         interval = whole.estimate.interval()
         span = f" (95 % interval {points(interval.low)} to {points(interval.high)})"
-    least = f" {few} have fewer than three runs an arm, and so no interval." if few else ""
-    if told:
-        least += f" A true difference of {100 * median(told):.1f} points would be told in the median dataset."
-    named = f" ({', '.join(beyond)} beyond the paper's tables)" if beyond else ""
     return (
-        f"Over {len(effects)} datasets{named} the pre-finetuned model differs from the plain one by "
-        f"{points(whole.gain)} points on average{span}. It is {seen}, after Holm over these datasets (a claim "
-        f"below has Holm over its own).{least}"
+        f"Over {len(compared)} datasets{named} the pre-finetuned model differs from the plain one by "
+        f"{points(whole.gain)} points on average{span}."
     )
 
 
@@ -215,6 +225,8 @@ def first_screen(one: ProfileResults, judged: Judged) -> str:
         cells = frame[frame["row"] == row].drop_duplicates("column").set_index("column")
         rows.append([row, *(_ours(cells.loc[c]) for c in columns)])
     rows.append(["difference", *(effects.get(column, "pending") for column in columns)])
+    answers = [pair for _, pairs in section(one, judged).answers for pair in pairs]
+    told = [_answer(*pair) for pair in answers if pair[1].verdict in ("SUPPORTED", "CONTRADICTED")]
     drawn = [name for name in ("figure2", "figure1") if _drawn(one, name)]
     picture = [f"![{one.studies[name].title}](figures/{one.name}/{name}.png)" for name in drawn[:1]]
     return "\n\n".join(
@@ -226,6 +238,8 @@ def first_screen(one: ProfileResults, judged: Judged) -> str:
             f"[The whole table](paper_tables/{one.name}/table3.md); "
             "[what the small study shows](paper_tables/reproduction.md#what-the-small-study-shows).",
             grid(rows, ["", *columns], "github"),
+            *([_on_average(compared)] if compared else []),
+            *(["\n".join(told)] if told else []),
             *(picture or ["Figures 1 and 2 are not measured whole yet."]),
         ]
     )
