@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
+
+from muppet.families import examples
+from muppet.tasks import Task
 
 SMALL = ("--rows", "24", "--max-length", "64", "--lr", "1e-3", "--epochs", "1")
 
@@ -32,3 +36,14 @@ def one_error(capsys) -> str:
 def trained_examples(out: Path) -> dict:
     (file,) = out.glob("finetune-*.json")
     return json.loads(file.read_text())
+
+
+def read(task: Task, *rows: dict) -> tuple[list[dict], Counter[str]]:
+    """The examples of rows, and how many were left out and why."""
+    dropped: Counter[str] = Counter()
+    return list(examples(task, "train", rows, dropped)), dropped
+
+
+def own(family: str = "classification", *roles: str, **more) -> Task:
+    """A task of one's own whose columns are called as the family's roles."""
+    return Task(name="mine", family=family, path="local/mine", columns=tuple((role, role) for role in roles), **more)
