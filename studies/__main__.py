@@ -119,6 +119,10 @@ def dispatch(args: argparse.Namespace) -> int:
         raise UserError("BUDGET is for `make plan`, which says what to run for it; HOURS= limits what runs here")
     if args.run and args.command not in ("logs", "again"):
         raise UserError(f"RUN={args.run} is for `make logs` and `make again`; RUN=0 renders what is there")
+    if args.artefact not in (None, args.command) and args.command in (*ARTEFACTS, "all"):
+        raise UserError(
+            f"ARTEFACT={args.artefact} is for `make plan` and the like; `make {args.artefact}` runs that one"
+        )
     if args.search not in (None, *SEARCHES):
         raise unknown("search (SEARCH)", args.search, SEARCHES)
     args.cells = None

@@ -68,6 +68,7 @@ def test_help_has_a_line_for_every_target(clone: Path) -> None:
         (["table3", "HOURS=2", "LAUNCHER=slurm"], "HOURS is for runs on this machine"),
         (["table3", "BUDGET=5"], "BUDGET is for `make plan`"),
         (["table3", "RUN=finetune-x"], "RUN=finetune-x is for `make logs` and `make again`"),
+        (["table3", "ARTEFACT=table4"], "ARTEFACT=table4 is for `make plan` and the like; `make table4` runs that one"),
         (["plan", "ARTEFACT=tabel3"], "unknown artefact 'tabel3': did you mean 'table3'?"),
         (["table3", "DECIDE=sqad=v2.0-f1"], "unknown option 'sqad': did you mean 'squad'?"),
         (["table3", "PROFILE=paper"], "YES=1 runs them here, LAUNCHER=slurm on a cluster; RUN=0"),
