@@ -131,6 +131,10 @@ def test_ablations_need_a_size_all_columns_and_checkpoints():
     assert get("C35").check(arms(0.03, both)).verdict == "SUPPORTED"
     assert get("C35").check(arms(0.03, both[:1])).verdict == "INCONCLUSIVE"  # one of two alternatives
     assert get("C35").check(arms(0.03, both, ABLATED[:4])).verdict == "INCONCLUSIVE"
+    four = replace(arms(0.03, both, ABLATED[:4]), declared={"ablation_columns": 4})  # all that a small profile has
+    assert get("C35").check(four).verdict == "SUPPORTED" and "has no more of the 5" in get("C35").check(four).text
+    three = replace(arms(0.03, both, ABLATED[:3]), declared={"ablation_columns": 4})
+    assert get("C35").check(three).verdict == "INCONCLUSIVE"
     assert get("C35").check(arms(0.03, both, checkpoints=1)).verdict == "NOT TESTABLE"
     assert get("C35").check(arms(-0.02, both)).verdict == "CONTRADICTED"
     heads = ("a head per dataset",)

@@ -75,8 +75,8 @@ def c29(source: Source) -> Judgement:
 
 def _arms(better: str, *others: str, size: float = MARGIN, checkpoints: bool = True) -> Check:
     """A check over rows of the ablations: `better` is above each of its `others` by more than `size`, on average over
-    the columns. Arms that differ in their pre-finetuning are compared over checkpoints: one an arm tells two
-    checkpoints apart, not two ways to make them."""
+    the columns: five, or those that a small profile has. Arms that differ in their pre-finetuning are compared over
+    checkpoints: one an arm tells two checkpoints apart, not two ways to make them."""
 
     def check(source: Source) -> Judgement:
         if source.name in ("paper", "independent"):
@@ -94,12 +94,14 @@ def _arms(better: str, *others: str, size: float = MARGIN, checkpoints: bool = T
                 cases.append(Case(name=f"above {other}", datasets=tuple(pairs), size=size))
         if not cases:
             return not_measured(f"needs the ablations {better}, {' | '.join(others)}")
-        text = f"contrasts above {100 * size:g} points, mean over {COLUMNS} columns"
+        columns = int(str(source.declared.get("ablation_columns", COLUMNS)))
+        text = f"contrasts above {100 * size:g} points, mean over {columns} columns"
+        text += f" (the profile has no more of the {COLUMNS})" if columns < COLUMNS else ""
         effects = "; ".join(str(case.effect(source)) for case in cases)
         if checkpoints and not repeated:
             return not_testable(f"needs {FEWEST} checkpoints an arm; with fewer: {effects}")
-        if (least := min(len(case.datasets) for case in cases)) < COLUMNS:
-            return Judgement(verdict="INCONCLUSIVE", text=f"{least} of {COLUMNS} columns are measured: {effects}")
+        if (least := min(len(case.datasets) for case in cases)) < columns:
+            return Judgement(verdict="INCONCLUSIVE", text=f"{least} of {columns} columns are measured: {effects}")
         return universal(source, cases, len(others), text)
 
     return check

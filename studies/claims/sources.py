@@ -116,7 +116,9 @@ def measured(profile: str) -> tuple[Source, Source]:
             if sizes:
                 rows[place, line.column] = sizes
     empty, ours = (replace(one, paired_error=paired_error(collected)) for one in (empty, ours))
-    facts = {"parameters": _parameters(studies["table3"], collected)} if "table3" in studies else {}
+    facts: dict[str, object] = {"parameters": _parameters(studies["table3"], collected)} if "table3" in studies else {}
+    if "ablations" in studies:
+        facts["ablation_columns"] = len({cell.column for cell in studies["ablations"].cells if cell.runs})
     tables = {k[0] for k in numbers if k[1].endswith(RELEASED)}  # figures and ablations have no released checkpoint
     released = {
         (study, row.removesuffix(RELEASED), column, metric): replace(n, row=row.removesuffix(RELEASED))
