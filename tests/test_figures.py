@@ -109,6 +109,10 @@ def test_what_is_missing_is_named_by_state() -> None:
     text = figures.missing(figures.plotted(CURVE, cells)).replace(figures.NO_BREAK, " ")
     assert text == "5 of 8 points measured. failed: BoolQ (40 sets). pending: BoolQ (10 sets, 16 sets)."
     assert figures.missing(figures.plotted(CURVE, frame(CURVE))) == ""
+    cells = frame(CURVE)
+    cells.loc[:1, "seeds_done"] = [1, 4]
+    text = figures.missing(figures.plotted(CURVE, cells))
+    assert text == "8 of 8 points measured, 2 of them from fewer runs than declared."
 
 
 def test_the_figure_shows_the_measured_values_and_the_base(tmp_path: Path) -> None:

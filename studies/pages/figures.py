@@ -104,8 +104,10 @@ def missing(points: pd.DataFrame) -> str:
         ]
         rest = f"; and {len(places) - 6} more rows" if len(places) > 6 else ""
         parts.append(f"{state}: {'; '.join(places[:6])}{rest}")
-    if parts:
-        parts.insert(0, f"{len(shown) - len(absent)} of {len(shown)} points measured")
+    partial = (shown["value"].notna() & (shown["seeds_done"] < shown["seeds_total"])).sum()
+    if parts or partial:
+        fewer = f", {partial} of them from fewer runs than declared" if partial else ""
+        parts.insert(0, f"{len(shown) - len(absent)} of {len(shown)} points measured{fewer}")
     if len(shown) < len(points):
         gone = [
             name.rpartition(" | ")[2].replace(" ", NO_BREAK)
