@@ -43,7 +43,8 @@ def task_of(args: argparse.Namespace) -> Task | None:
     rows = _rows(args.train_file)
     columns = _columns(args, rows[0])
     roles = {"choices" if role.startswith("choice") else role for role, _ in columns}
-    labels = [row.get(dict(columns).get("label", "")) for row in rows]
+    label = dict(columns).get("label", "")
+    labels = [row.get(label) for row in rows]
     family = args.family or _family(args.train_file, roles, labels, rows[0])
     known = {*NEEDED[family], *MAY.get(family, ())}
     named = {role for role in ROLES if getattr(args, role) is not None}

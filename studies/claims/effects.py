@@ -157,7 +157,7 @@ def _gate(upper: Number, lower: Number) -> str:
         return ""
     best = max(upper, lower, key=lambda number: number.value)
     if best.item_error:
-        limit = with_items(Estimate(value=trivial, error=0.0), best.item_error).interval().high
+        limit = Estimate(value=trivial, error=best.item_error).interval().high
     else:
         limit = trivial_limit(trivial, upper.n, (upper.score or upper.metric).rsplit("/", 1)[-1])
     if best.value > limit:

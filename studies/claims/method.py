@@ -94,7 +94,8 @@ def _arms(better: str, *others: str, size: float = MARGIN, checkpoints: bool = T
                 cases.append(Case(name=f"above {other}", datasets=tuple(pairs), size=size))
         if not cases:
             return not_measured(f"needs the ablations {better}, {' | '.join(others)}")
-        columns = int(str(source.declared.get("ablation_columns", COLUMNS)))
+        columns = source.declared.get("ablation_columns", COLUMNS)
+        assert isinstance(columns, int)
         text = f"contrasts above {100 * size:g} points, mean over {columns} columns"
         text += f" (the profile has no more of the {COLUMNS})" if columns < COLUMNS else ""
         effects = "; ".join(str(case.effect(source)) for case in cases)

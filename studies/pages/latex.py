@@ -29,25 +29,18 @@ FIT = "\\resizebox{\\ifdim\\width>\\textwidth\\textwidth\\else\\width\\fi}{!}{%\
 def latex(study: Study, profile: str, frame: pd.DataFrame) -> str:
     """The study as booktabs tables, a few lines per row, each shrunk to the width of the text where it is wider."""
     parts = [f"% {study.title}, profile {profile}. Needs \\usepackage{{booktabs,graphicx}}."]
-    marks = {"paper": marked(study, frame, "paper"), "ours": marked(study, frame)}
     frame = shown(profile, frame)
     for number, (title, columns) in enumerate(blocks(study, frame)):
-        parts.append(_latex_block(study, profile, dict(places(frame, columns)), marks, columns, title, number))
+        parts.append(_latex_block(study, profile, frame[frame["column"].isin(columns)], columns, title, number))
     return "\n".join(parts)
 
 
-def _latex_block(
-    study: Study,
-    profile: str,
-    groups: Mapping[tuple[str, str], pd.DataFrame],
-    marks: Mapping[str, Mapping[tuple[str, str], Mark]],
-    columns: list[str],
-    title: str,
-    number: int,
-) -> str:
+def _latex_block(study: Study, profile: str, frame: pd.DataFrame, columns: list[str], title: str, number: int) -> str:
     lines: list[tuple[str, str]] = []
     table: list[list[str]] = []
     styles: list[list[str]] = []
+    marks = {"paper": marked(study, frame, "paper"), "ours": marked(study, frame)}
+    groups = dict(places(frame, columns))
     for row in [row for row in study.rows if any((row, column) in groups for column in columns)]:
         for line, write in LATEX_LINES.items():
             texts = [write(groups[row, column]) if (row, column) in groups else "" for column in columns]

@@ -61,10 +61,9 @@ def render(
 
 def markdown(study: Study, profile: str, frame: pd.DataFrame, refused: Mapping[str, str] | None = None) -> str:
     """The study as GitHub Markdown, the legend on top."""
-    marks, counts = marked(study, frame), summary(frame) + left_out(profile, frame)
-    frame = shown(profile, frame)
+    marks, entire, frame = marked(study, frame), frame, shown(profile, frame)
     parts = [f"# {study.title}", f"**Profile {profile}**: {profiles.get(profile).caption}."]
-    parts += [legend(frame), counts]
+    parts += [legend(frame), summary(entire) + left_out(entire, frame)]
     for title, columns in blocks(study, frame):
         cells = {
             (row, column): "<br>".join(_lines(group, marks, bold="**{}**", underline="<u>{}</u>"))
@@ -119,9 +118,9 @@ def summary(frame: pd.DataFrame) -> str:
     return f"Of {len(own)} cells: " + ", ".join(parts) + "."
 
 
-def left_out(profile: str, frame: pd.DataFrame) -> str:
-    """The rows that a table of `profile` does not show, in words."""
-    own, kept = frame.loc[frame["state"] != "paper only", "row"], set(shown(profile, frame)["row"])
+def left_out(entire: pd.DataFrame, frame: pd.DataFrame) -> str:
+    """The rows of the `entire` table that `frame` does not show, in words."""
+    own, kept = entire.loc[entire["state"] != "paper only", "row"], set(frame["row"])
     rows = [row for row in own.unique() if row not in kept]
     return f" No row is shown for {', '.join(rows)}." if rows and kept else ""
 
@@ -144,7 +143,7 @@ def _lines(group: pd.DataFrame, marks: Mapping[tuple[str, str], Mark], *, bold: 
     ours = underline.format(ours) if mark.underline else ours
     ours = bold.format(ours) if mark.bold else ours
     compared = pd.notna(first["difference"])
-    lines = [f"{printed} → {ours} ({'/'.join(map(points, group['difference']))})" if compared else ours]
+    lines = [f"{printed} → {ours} ({'/'.join(map(points, group['difference'].dropna()))})" if compared else ours]
     lines += [spread] if (spread := " ".join(spread_of(one) for _, one in group.iterrows())).strip() else []
     lines.append(f"n={first['n']}, {counted(first)}")
     if first["machine"]:
@@ -170,7 +169,7 @@ def terminal(study: Study, profile: str, frame: pd.DataFrame, width: int | None 
     marks = marked(study, frame)  # against the whole table
     asked = {(cell.row, cell.column) for cell in study.cells}
     frame = frame[[place in asked for place in zip(frame["row"], frame["column"])]]
-    counts, frame = summary(frame) + left_out(profile, frame), shown(profile, frame)
+    entire, frame = frame, shown(profile, frame)
     console.print(f"[bold]{study.title}[/], profile {profile}: {profiles.get(profile).caption}", highlight=False)
     text = re.sub(r"\*\*|</?u>", "", legend(frame))
     first, more, _ = text.partition(";")
@@ -197,4 +196,4 @@ def terminal(study: Study, profile: str, frame: pd.DataFrame, width: int | None 
             for row, name in names.items():
                 table.add_row(name, *(cells.get((row, column), "") for column in columns[start : start + fit]))
             console.print(table)
-    console.print(counts, highlight=False)
+    console.print(summary(entire) + left_out(entire, frame), highlight=False)
