@@ -41,7 +41,7 @@ def blocks(study: Study, frame: pd.DataFrame) -> list[tuple[str, list[str]]]:
     held = [column for column in study.columns if (frame["column"] == column).any()]
     own = [column for column in held if column not in study.beyond]
     beyond = [column for column in held if column in study.beyond]
-    titles = ("As the paper prints it", "Beyond the paper") if study.beyond else ("", "")
+    titles = ("The paper's columns", "Beyond the paper") if study.beyond else ("", "")
     return [block for block in zip(titles, (own, beyond)) if block[1]]
 
 
