@@ -129,7 +129,7 @@ def in_one_copy(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]
     host = torch.empty(ends[-1], dtype=torch.uint8, pin_memory=device.type == "cuda")
     places = [slice(end, end + tensor.nbytes) for end, tensor in zip([0, *ends], tensors)]
     for place, tensor in zip(places, tensors, strict=True):
-        host[place] = tensor.flatten().view(torch.uint8)
+        host[place].view(tensor.dtype).copy_(tensor.flatten())
     there = host.to(device, non_blocking=True)
     return [there[place].view(tensor.dtype).view(tensor.shape) for place, tensor in zip(places, tensors, strict=True)]
 
