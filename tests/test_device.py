@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import os
 from dataclasses import replace
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from muppet.errors import UserError
-from muppet.model import MultiTask
+from muppet.model import MultiTask, attention
 from muppet.model.batch import in_one_copy, make_batch
 from muppet.runs import R3F
 from muppet.runtime import device as device_module
@@ -25,7 +26,7 @@ from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
 from muppet.stages.evaluate import evaluate
 from muppet.training.forwards import unit_weights
-from muppet.training.trainer import Trainer
+from muppet.training.trainer import Trainer, regularised
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 
@@ -342,6 +343,8 @@ def test_what_goes_to_a_gpu_in_one_copy_arrives_as_it_was():
         torch.zeros(0, dtype=torch.int64),
         torch.randn(3, 7).t(),
         torch.tensor([2**40, -1]),
+        torch.tensor([[3, 4]])[:, 0],  # one number, two apart from the next
+        torch.from_numpy(np.array([[5, 6]], dtype=np.int32)[:, 1]),
     ]
     for before, after in zip(sent, in_one_copy(sent, torch.device("cpu")), strict=True):
         assert after.dtype == before.dtype and torch.equal(after, before)
@@ -372,3 +375,21 @@ def test_a_forward_takes_one_copy_to_another_device(packed, artifacts):  # noqa:
         for name, value in one.fields.items():
             assert other.fields[name].is_meta == (value.ndim > 0)  # single numbers are for Python to read
             assert other.fields[name].shape == value.shape and other.fields[name].dtype == value.dtype
+
+
+@pytest.mark.parametrize("r3f", [None, R3F()])
+def test_nothing_in_a_packed_forward_or_backward_waits_for_a_gpu(r3f, artifacts, monkeypatch):  # noqa: F811
+    """`meta` stands for a GPU: its tensors have no values, so that whatever the host would read of them is an error.
+
+    Padded forwards wait once, in transformers' look at the mask.
+    """
+    monkeypatch.setitem(attention.KERNELS, "meta", lambda qkv, packing, dropout, scaling: sum(qkv))
+    trainer = make_trainer(mixture("mnli stsb commonsense_qa squad conll2000 ptb_parsing"), Device(packed=True))
+    chosen, weights = [(part, np.arange(1 + part % 2)) for part in range(6)], [np.ones(1 + part % 2) for part in range(6)]
+    given = (trainer.parts, trainer.specs, chosen, trainer.model.pad)
+    batch = make_batch(*given, torch.device("meta"), True, weights)
+    model = copy.deepcopy(trainer.model).to("meta")
+    losses = model(batch, trainer.specs, r3f)
+    total = sum((s.weights * regularised(one, s, r3f)).sum() for s, one in zip(batch.segments, losses, strict=True))
+    total.backward()
+    assert all(parameter.grad is not None for parameter in model.heads.parameters())

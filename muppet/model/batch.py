@@ -191,4 +191,4 @@ def pack_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, devic
 
 
 def _tensor(value: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(value))
+    return torch.from_numpy(np.asarray(value, order="C"))  # `ascontiguousarray` would make a row of a single number
