@@ -7,7 +7,9 @@
 #
 # Nothing is fetched and nothing installed: PYTHON (default python3) needs torch, transformers and numpy; not tokenizers
 # 0.23.2, which is refused where it loses windows. PROFILE=mini, the default of the study where there is a mirror, wants
-# MUPPET_HUB to hold its datasets and its model; without a mirror the study is smoke's.
+# MUPPET_HUB to hold its datasets and its model; without a mirror the study is smoke's. Token caches that were made
+# elsewhere save the workers a minute, in MUPPET_ARTIFACTS/cache. The study is a stage for each artefact in STUDY, in this
+# order (default: every one), with JOBS workers; no model leaves a stay, so what starts from one is best done in the same.
 # STAGES="gates bench" runs these alone (a second call goes on where the first had to end), DEVICE=cpu tries the whole
 # script on tiny things where there is no GPU, STRETCH=3 gives a slow machine three times as long for each stage.
 set -u
@@ -27,12 +29,17 @@ stage() { # stage NAME SECONDS COMMAND...: within SECONDS and the time that is l
     case " ${STAGES:-$name} " in *" $name "*) ;; *) return ;; esac
     [ "$left" -lt "$limit" ] && limit=$left
     if [ "$limit" -lt 1 ]; then echo "$name: not begun, the time is up" | tee -a "$out/stages.txt"; return; fi
-    timeout --kill-after=20 "$limit" "$@" >"$out/$name.log" 2>&1
+    timeout --kill-after=20 "$limit" "$@" >"$out/$name.log" 2>&1 & # in a group of its own, which no signal to ours reaches
+    child=$!
+    wait "$child"
     code=$?
     echo "$name: exit $code after $((SECONDS - began)) s (limit $limit)" | tee -a "$out/stages.txt"
     pack
     return $code
 }
+
+trap 'kill "$child" 2>/dev/null; wait "$child"; pack; exit 143' TERM INT
+child=
 
 pack() { # under a name of its own first: the stay may end at any time
     { find "$out" -maxdepth 1 -type f -newer "$out/.began" ! -name 'stay.tar*'; find results -type f -newer "$out/.began"; } 2>/dev/null |
@@ -41,9 +48,23 @@ pack() { # under a name of its own first: the stay may end at any time
 
 if [ -z "${PROFILE:-}" ]; then if [ -n "${MUPPET_HUB:-}" ]; then PROFILE=mini; else PROFILE=smoke; fi; fi
 if [ "$device" = cpu ]; then bench=(--tiny) PROFILE=smoke; else bench=(); fi
-study=(--profile "$PROFILE")
-if [ -n "${ONLY:-}" ]; then study+=(--only "$ONLY"); fi # cells, as row/column
-study_jobs=${JOBS:-8} # of small models on one GPU, which one of them leaves idle
+if [ -n "${ONLY:-}" ]; then only=(--only "$ONLY"); else only=(); fi # cells, as row/column
+jobs=${JOBS:-8} # of small models on one GPU, which one of them leaves idle
+
+# Many small models on one GPU: NVIDIA's daemon lets their kernels run side by side, where they would take turns. A worker
+# takes a core to launch them.
+side_by_side() {
+    { [ "$device" = cuda ] && command -v nvidia-cuda-mps-control >/dev/null; } || return
+    export CUDA_MPS_PIPE_DIRECTORY=$out/.mps CUDA_MPS_LOG_DIRECTORY=$out/.mps
+    mkdir -p "$out/.mps" && nvidia-cuda-mps-control -d
+    if timeout 30 "$python" -c "import torch; torch.ones(1, device='cuda').item()"; then jobs=${JOBS:-$(nproc)}; else one_by_one; fi
+}
+
+one_by_one() {
+    [ -n "${CUDA_MPS_PIPE_DIRECTORY:-}" ] || return
+    echo quit | timeout 10 nvidia-cuda-mps-control
+    unset CUDA_MPS_PIPE_DIRECTORY CUDA_MPS_LOG_DIRECTORY
+}
 
 [ -e "$out/.began" ] || touch -d '1 second ago' "$out/.began"
 touch "$out/stages.txt"
@@ -61,6 +82,14 @@ stage predict 60 sh -c "echo '{\"text\": \"A man sleeps.\", \"pair\": \"He rests
 stage bench 420 "$python" -m benchmarks gpu --minutes 6 --out "$out" "${bench[@]}"
 stage profile 60 "$python" -m benchmarks.stay profile "$out"
 # 30 s before the end, so that runs have time for their checkpoints: a later stay goes on from them.
-stage study $((until - SECONDS - 30)) "$python" -m studies table3 "${study[@]}" --jobs "$study_jobs" --yes
+case " ${STAGES:-study} " in *" study "*)
+    [ "$until" -gt "$((SECONDS + 30))" ] && side_by_side
+    for name in ${STUDY:-$("$python" -c "from studies import ARTEFACTS; print(*ARTEFACTS)")}; do
+        STAGES='' stage "$name" $((until - SECONDS - 30)) \
+            "$python" -m studies "$name" --profile "$PROFILE" --jobs "$jobs" --yes "${only[@]}"
+    done
+    one_by_one
+    ;;
+esac
 echo "all stages ended after $((SECONDS - started)) s; what they wrote: $out, results/" | tee -a "$out/stages.txt"
 pack

@@ -16,6 +16,7 @@ from muppet.runs import run_id
 from muppet.tasks import get
 from studies.kit.ledger import folder as records
 from studies.kit.ledger.cells import PROTOCOLS, cells_frame, reduce
+from studies.kit.ledger.results import read_all
 from studies.kit.study import Cell, Study
 from tests.kit import PARENT, child, finish, result_of, small_study
 
@@ -247,6 +248,16 @@ def test_a_cell_names_the_machines_of_its_runs_and_of_no_others() -> None:
     frame = cells_frame(small_study(), "smoke")
     machines = [cell_of(frame, "RoBERTa-B", column)["machine"] for column in ("RTE", "SST-2")]
     assert machines == ["bf16, cuda / cpu", "cpu"]
+
+
+def test_a_start_from_other_weights_than_the_pre_finetuning_s_is_known() -> None:
+    for seed, start in enumerate(
+        ({"weights": "a", "recorded": "a"}, {"weights": "a", "recorded": "b"}, {"weights": "a"}, None)
+    ):
+        finish(child(init="tiny/roberta", seed=seed), 0.5, training={"start": start} if start else {})
+    frame = read_all("smoke").frame.set_index("run")
+    known = [frame.loc[run_id(child(init="tiny/roberta", seed=seed)), "other_start"] for seed in range(4)]
+    assert known == [False, True, False, False]
 
 
 def test_a_dirty_commit_is_marked() -> None:

@@ -87,6 +87,29 @@ def test_nothing_is_compiled_or_recomputed_unless_asked_or_needed(artifacts):  #
     assert whole == list(compiled.model.backbone.encoder.layer)
     assert not trainer.model.backbone.is_gradient_checkpointing
     assert not Device.detect().compile and trainer.device.micro_tokens == Device().micro_tokens
+    assert (trainer.compiled, compiled.compiled) == (False, True)
+
+
+def test_layers_are_compiled_on_a_gpu_for_a_training_that_is_long_enough(artifacts, monkeypatch):  # noqa: F811
+    """By the whole training's floating-point operations, which are those of its updates."""
+    asked = []
+    monkeypatch.setattr(Device, "compiles", lambda self, *given: asked.append(given) or False)
+    trainer = make_trainer(mixture("mnli commonsense_qa", updates=7), Device())
+    for _ in range(7):
+        trainer.update()
+    ((packed, flops),) = asked
+    assert packed == trainer.packed and flops == pytest.approx(trainer.meter.counts["flops"], rel=0.3)
+    monkeypatch.undo()
+    limit = device_module.COMPILE_FLOPS
+    for kind, packed, flops, compiled in (
+        ("cuda", True, limit, True),
+        ("cuda", True, 0.9 * limit, False),
+        ("cuda", False, limit, False),
+        ("cpu", True, limit, False),
+    ):
+        assert Device(kind=kind).compiles(packed, flops) == compiled
+        assert Device(kind=kind, compile=True).compiles(packed, flops)
+        assert not Device(kind=kind, compile=False).compiles(packed, flops)
 
 
 # ---------------------------------------------------------------- precision
@@ -131,7 +154,7 @@ def test_a_gpu_s_settings_are_there_before_cuda_starts(monkeypatch):
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda **_: seen.append(os.environ["PYTORCH_ALLOC_CONF"]) or True
     )
-    for asked, compiled in (("", False), ("no", False), ("yes", True)):
+    for asked, compiled in (("", None), ("no", False), ("yes", True)):
         monkeypatch.setenv("MUPPET_COMPILE", asked)
         expected = Device(kind="cuda", bf16=True, micro_tokens=device_module.MICRO_TOKENS, compile=compiled)
         assert Device.detect() == expected
@@ -385,7 +408,10 @@ def test_nothing_in_a_packed_forward_or_backward_waits_for_a_gpu(r3f, artifacts,
     """
     monkeypatch.setitem(attention.KERNELS, "meta", lambda qkv, packing, dropout, scaling: sum(qkv))
     trainer = make_trainer(mixture("mnli stsb commonsense_qa squad conll2000 ptb_parsing"), Device(packed=True))
-    chosen, weights = [(part, np.arange(1 + part % 2)) for part in range(6)], [np.ones(1 + part % 2) for part in range(6)]
+    chosen, weights = (
+        [(part, np.arange(1 + part % 2)) for part in range(6)],
+        [np.ones(1 + part % 2) for part in range(6)],
+    )
     given = (trainer.parts, trainer.specs, chosen, trainer.model.pad)
     batch = make_batch(*given, torch.device("meta"), True, weights)
     model = copy.deepcopy(trainer.model).to("meta")

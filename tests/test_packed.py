@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -247,6 +249,26 @@ def test_compiled_layers_see_noise_and_its_absence(fresh, artifacts, monkeypatch
     trainer.model.compile_layers("eager")
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(each(), plain, strict=True))
     assert not torch.allclose(plain[1], plain[2], atol=1e-3)
+
+
+@pytest.mark.parametrize("demanded", [True, False])
+def test_layers_stay_as_they_are_without_a_compiler_unless_it_is_demanded(demanded, artifacts):  # noqa: F811
+    model, rows = (
+        MultiTask.load("tiny/roberta").eval(),
+        pad_rows(np.arange(6) + 9, np.array([4, 2]), np.array([4, 2]), 1, CPU),
+    )
+    plain = model.encode_rows(rows).states
+
+    def missing(graph, inputs):
+        raise OSError("no compiler")
+
+    torch._dynamo.reset()
+    model.compile_layers(missing, demanded)
+    try:
+        with pytest.raises(Exception, match="no compiler") if demanded else nullcontext():
+            assert torch.equal(model.encode_rows(rows).states, plain)
+    finally:
+        torch._dynamo.config.suppress_errors = False
 
 
 def test_a_kernel_that_fails_is_said_and_rows_are_padded(artifacts, monkeypatch, capsys):  # noqa: F811

@@ -125,13 +125,15 @@ def test_the_small_study_s_effects_are_those_of_its_results_and_a_loss_is_a_loss
         value = read(result_path("mini", plain[0])).scores[key].value - 0.4
         score = Score(value=value, n=200, low=value - 0.03, high=value + 0.03)
         one = read(path)
-        cost = one.cost | {"precision": "fp32"}
-        write(replace(one, scores=dict.fromkeys(one.scores, score), cost=cost), path)
+        cost, start = one.cost | {"precision": "fp32"}, {"weights": "b", "recorded": "a" if run is ours[0] else "b"}
+        scores, training = dict.fromkeys(one.scores, score), one.training | {"start": start}
+        write(replace(one, scores=scores, cost=cost, training=training), path)
     means = [fmean(read(result_path("mini", run)).scores[key].value for run in arm) for arm in (plain, ours)]
     text = section(reproduction.render(*reproduction.results(("mini",))))
     row = next(line for line in text.splitlines() if line.startswith("| RTE "))
     cells = [part.strip() for part in row.strip("|").split("|")]
     assert cells[1:3] == [f"{100 * mean:.1f}" for mean in means] and cells[5] == "below"
+    assert "done again and came out otherwise, as on another device" in text and "fine-tunings have): 1." in text
     assert float(cells[3].replace("−", "-")) == pytest.approx(100 * (means[1] - means[0]), abs=0.05)
     assert f"{len(runs):,} of {len(runs):,} runs are done" in text
     assert re.search(r"^- C1, .*: \*\*CONTRADICTED\*\*", text, re.M) and "RTE of RoBERTa-B" in text

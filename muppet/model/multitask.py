@@ -176,12 +176,14 @@ class MultiTask(Encoder):
         if device.gradient_checkpointing:
             self.recompute()
 
-    def compile_layers(self, backend: str = "inductor") -> None:
+    def compile_layers(self, backend: Any = "inductor", demanded: bool = True) -> None:
         """Compile the encoder's layers: all share one graph, so it takes the time of one layer, whatever the lengths.
+        Where a compiler is missing they stay as they are, unless compiling is `demanded`: then a forward raises.
 
         Not what is before them: compiled code is found again without a look at hooks (torch's
         `skip_nnmodule_hook_guards`), and would leave out R3F's noise, or never be without it.
         """
+        torch._dynamo.config.suppress_errors = not demanded
         for module in self.reader.modules():
             if isinstance(module, GradientCheckpointingLayer):
                 module.compile(dynamic=True, backend=backend)

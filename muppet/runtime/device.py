@@ -24,6 +24,10 @@ STATE = 18  # bytes that training keeps for each weight: itself, its gradient, t
 KEPT = 90
 KEPT_RECOMPUTING = 9  # the same with gradient checkpointing, and KEPT of one layer
 
+# Floating-point operations of a training from which compiled layers pay on a GPU: RoBERTa-base's take 12 s to compile
+# on an H100, and then a sixth less time than plain ones at 210 TFLOP/s (benchmarks/gpu.py).
+COMPILE_FLOPS = 2e16
+
 # Units of width from which bf16 pays on a CPU: below, casts cost more than products save. CPU seconds of an update on
 # a Zen 4 core, bf16 over fp32: 1.7 at 64 units, 0.9 at 128, 0.7 at 256, 0.6 at 384 and 768 (benchmarks/precision.py).
 CPU_BF16_WIDTH = 256
@@ -42,7 +46,7 @@ class Device:
     bf16_width: int = 0  # narrower models stay in float32 all the same
     micro_tokens: int = 4096  # padded tokens of one forward (R3F doubles them); an update takes several
     packed: bool | None = None  # rows without padding (muppet.model.encoder); None: where the model allows it
-    compile: bool = False  # the layers of the encoder
+    compile: bool | None = None  # the layers of the encoder; None: where it pays (`compiles`)
     gradient_checkpointing: bool | None = None  # None: where one example would not fit into memory without
     checkpoint_seconds: float = 300.0  # between two checkpoints
 
@@ -50,18 +54,18 @@ class Device:
     def detect(cls) -> Device:
         """A GPU where there is one, else the CPU; bf16 where it has instructions for it (on a CPU for models of
         `CPU_BF16_WIDTH` at least), else float32. `$MUPPET_DEVICE` (cpu | cuda) and `$MUPPET_PRECISION` (fp32 | bf16)
-        overrule both; `$MUPPET_COMPILE` (no | yes) is of a GPU. Raises UserError for other values of theirs."""
+        overrule both; on a GPU `$MUPPET_COMPILE` (no | yes) overrules `compiles`. Raises UserError for other values."""
         kind = _chosen("MUPPET_DEVICE", ("cpu", "cuda")) or ("cuda" if torch.cuda.is_available() else "cpu")
         if kind == "cuda" and not torch.cuda.is_available():
             raise UserError("MUPPET_DEVICE=cuda, but torch finds no GPU; unset it or install a CUDA build of torch")
         if kind == "cuda":  # No two forwards are equally long: without it the allocator's memory ends up in pieces.
             os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # read when CUDA starts: just below
         precision = _chosen("MUPPET_PRECISION", ("fp32", "bf16"))
-        compiled = _chosen("MUPPET_COMPILE", ("no", "yes")) == "yes"
+        asked = _chosen("MUPPET_COMPILE", ("no", "yes"))
         fast = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else cpu_has_bf16()
         bf16 = precision == "bf16" if precision else fast
         if kind == "cuda":
-            return cls(kind="cuda", bf16=bf16, micro_tokens=MICRO_TOKENS, compile=compiled)
+            return cls(kind="cuda", bf16=bf16, micro_tokens=MICRO_TOKENS, compile=asked == "yes" if asked else None)
         return cls(bf16=bf16, bf16_width=0 if precision else CPU_BF16_WIDTH)
 
     @property
@@ -115,6 +119,12 @@ class Device:
                 f"training {weights:,} weights takes {STATE * weights / 1e9:.1f} GB, and this {self.kind} has"
                 f" {self.memory / 1e9:.1f} GB; take a smaller model or a larger machine"
             )
+
+    def compiles(self, packed: bool, flops: float) -> bool:
+        """Whether a training of so many floating-point operations compiles the encoder's layers."""
+        if self.compile is None:
+            return self.kind == "cuda" and packed and flops >= COMPILE_FLOPS
+        return self.compile
 
     def precision(self, width: int) -> Literal["fp32", "bf16"]:
         """Of the matrix products of a model of this width."""

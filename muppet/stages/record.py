@@ -82,7 +82,7 @@ def cost(trainer: Trainer, seconds: float) -> dict[str, Any]:
         "flops": float(counts["flops"]),
         "device": trainer.device.name,
         "precision": trainer.device.precision(trainer.model.width),
-        **({"compiled": True} if trainer.device.compile else {}),
+        **({"compiled": True} if trainer.compiled else {}),
         "micro_tokens": trainer.device.micro_tokens,
         "processes": processes.count,
         "threads": torch.get_num_threads(),

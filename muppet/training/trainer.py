@@ -89,9 +89,12 @@ class Trainer:
             cpu.hasten(model, alone=processes.count == 1)
         autocast = self.device.autocast(model.width)
         self.packed = device.packed is not False and encoder.enable(model, device.packed is True, autocast)
-        if device.compile:  # not before: `enable` tries three ways, and each would be compiled for it
-            model.compile_layers()
         self.updates = self.sampler.updates
+        self._matrix, self._attention = self.model.flops_per_token()
+        first = sum(self._flops(float(b.sizes.sum()), b.length) for b in self.sampler.update(0))
+        self.compiled = device.compiles(self.packed, first * self.updates)
+        if self.compiled:  # not before: `enable` tries three ways, and each would be compiled for it
+            model.compile_layers(demanded=device.compile is True)
         self.optimizer = make_optimizer(self.model, recipe)
         self.parameters = list(self.model.parameters())
         self.reducer = Reducer(processes, self.parameters, model.backbone.named_parameters())
@@ -101,7 +104,6 @@ class Trainer:
         self.step = 0
         examples = np.array([len(part.units) * part.weight for part in parts], dtype=float)
         self.size_factor = examples.sum() / (len(parts) * examples)  # mean over examples is 1
-        self._matrix, self._attention = self.model.flops_per_token()
 
     # -- one update
 

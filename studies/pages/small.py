@@ -207,7 +207,19 @@ def _machines(one: ProfileResults) -> str:
                 apart.append(f"{name} {row} / {column} ({machine}; its base {control})")
     said = "; ".join(f"{machine} ({count} cells)" for machine, count in counts.most_common()) or "not recorded"
     rest = f"In another one than their control: {some(apart)}." if apart else "An arm and its control agree in both."
-    return f"Precision and device: {said}. {rest}"
+    return f"Precision and device: {said}. {rest}{_other_starts(one)}"
+
+
+def _other_starts(one: ProfileResults) -> str:
+    """How many fine-tunings started from a pre-finetuning that was done a second time and came out otherwise."""
+    frame = one.collected.frame
+    other = frame[frame["other_start"] & frame["run"].isin(one.done)]["run"].nunique()
+    if not other:
+        return ""
+    return (
+        " Fine-tunings that start from a pre-finetuning that was done again and came out otherwise, as on another "
+        f"device (its seed, rows and recipe, but other weights than its result and other fine-tunings have): {other}."
+    )
 
 
 def first_screen(one: ProfileResults, judged: Judged) -> str:

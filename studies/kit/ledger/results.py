@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +40,7 @@ RUN_COLUMNS = {
     "precision": "object",
     "processes": "int64",
     "dirty": "bool",
+    "other_start": "bool",  # from other weights than its pre-finetuning's result names: that was done again
     "path": "object",
 }
 
@@ -118,10 +119,15 @@ def _rows(path: str) -> list[list[Any]]:
             str(cost.get("precision") or ""),
             int(cost.get("processes") or 1),
             bool(environment.get("dirty")),
+            _other_start(result.training.get("start") or {}),
             path,
         ]
         for key, score in (result.scores or {"": NO_SCORE}).items()
     ]
+
+
+def _other_start(start: Mapping[str, Any]) -> bool:
+    return start.get("recorded") not in (None, start.get("weights"))
 
 
 def _number(value: Any) -> float | None:
