@@ -84,7 +84,7 @@ class Report:
 
 def verdict(met: bool | None) -> str:
     """In words."""
-    return {True: "met", False: "MISSED", None: "not measurable here"}[met]
+    return {True: "met", False: "MISSED", None: "not measured"}[met]
 
 
 def shown(value: Any) -> str:

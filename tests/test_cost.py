@@ -126,6 +126,18 @@ def test_finished_runs_correct_the_estimate(factor: float, done: list[Prefinetun
     assert f"{len(done)} finished runs" in str(learnt)
 
 
+def test_what_a_gpu_took_says_nothing_of_a_cpu() -> None:
+    plain = {device: cost.estimate(FINE).seconds(device) for device in ("cpu", "gpu")}
+    took = [
+        (FINE, {"seconds": 3 * plain["cpu"], "device": "cpu"}),
+        (FINE, {"seconds": plain["gpu"] / 7, "device": "NVIDIA X"}),
+    ]
+    learnt = cost.calibrate(took * 3)
+    assert cost.seconds(FINE, learnt, "cpu") == pytest.approx(3 * plain["cpu"])
+    assert cost.seconds(FINE, learnt, "gpu") == pytest.approx(plain["gpu"] / 7) and learnt.off == pytest.approx(1.0)
+    assert cost.seconds(FINE, cost.calibrate(took[:1]), "gpu") == plain["gpu"]
+
+
 def test_four_processes_that_took_an_hour_spent_four() -> None:
     hour = {"seconds": 3600, "device": "cpu", "processes": 4}
     assert cost.seconds(FINE, cost.calibrate([(FINE, hour)]), "cpu") == pytest.approx(4 * 3600)

@@ -80,7 +80,7 @@ def test_packing_spares_starts_but_uses_the_width() -> None:
     assert len(wide) <= max(1, round(400 * each / jobs.WORTHWHILE_S) + 1)
     sizes = [len(job.ids) for job in wide]
     assert max(sizes) - min(sizes) <= 1
-    slow = cost.Calibration(factor={("", ""): 1000.0}, runs=1, off=1.0)
+    slow = cost.Calibration(factor={("cpu", "", ""): 1000.0}, runs=1, off=1.0)
     assert len(jobs.pack(runs, Cluster(gpus_per_node=0, pack_minutes=30), slow)) > 100
 
 

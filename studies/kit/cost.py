@@ -96,16 +96,16 @@ class Cost:
 
     def seconds(self, device: str | None) -> float:
         """On one device by the plain model."""
-        kind, layer = self._on(device)
+        kind, layer = self.on(device)
         training = max((self.flops - self.scoring) / SPEED[kind], self.passes * layer) + self.updates * UPDATE_S[kind]
         return OVERHEAD_S[kind] + training + self.scoring_seconds(device)
 
     def scoring_seconds(self, device: str | None) -> float:
         """Of these, in evaluation."""
-        kind, layer = self._on(device)
+        kind, layer = self.on(device)
         return max(self.scoring / SPEED[kind], self.scoring_passes * layer / 3)
 
-    def _on(self, device: str | None) -> tuple[str, float]:
+    def on(self, device: str | None) -> tuple[str, float]:
         """The kind of device, and the floor of a pass through the model there."""
         kind = device or ("gpu" if self.size.name in WIDTH else "cpu")
         return kind, LAYER_S[kind] * (self.size.layers + self.size.decoder)
@@ -115,17 +115,18 @@ class Cost:
 class Calibration:
     """Seconds of finished runs over the seconds that the plain model gives them.
 
-    `factor` by (stage, model's size), with ("", size) over both stages and ("", "") over all; `runs` they come from;
-    `off`: the median factor by which a calibrated estimate misses, either way (1.2: 20 % too much or too little).
+    `factor` by (device, stage, model's size), with (device, "", size) over both stages, (device, "", "") over all
+    models and ("", "", "") over all; `runs` they come from; `off`: the median factor by which a calibrated estimate
+    misses, either way (1.2: 20 % too much or too little).
     """
 
-    factor: Mapping[tuple[str, str], float]
+    factor: Mapping[tuple[str, str, str], float]
     runs: int = 0
     off: float | None = None
 
-    def of(self, stage: str, size: str) -> float:
-        """The factor for a run, from the finished runs most like it."""
-        for key in ((stage, size), ("", size), ("", "")):
+    def of(self, device: str, stage: str, size: str) -> float:
+        """The factor for a run, from the finished runs most like it; those on another kind of device say nothing."""
+        for key in ((device, stage, size), (device, "", size), (device, "", "")):
             if key in self.factor:
                 return self.factor[key]
         return 1.0
@@ -133,7 +134,7 @@ class Calibration:
     def __str__(self) -> str:
         if not self.runs:
             return "no run has finished yet: estimates may be off by a factor of two or more"
-        whole = self.factor[("", "")]
+        whole = self.factor[("", "", "")]
         return (
             f"calibrated by {self.runs} finished runs "
             f"(the plain model was off by ×{whole:.2g}; now typically by ×{self.off:.2g})"
@@ -285,13 +286,14 @@ def memory_gb(run: Run) -> float:
 def seconds(run: Run, calibration: Calibration = UNCALIBRATED, device: str | None = None) -> float:
     """Estimated seconds of `run` on one device (`gpu` or `cpu`; None: what its model asks for)."""
     cost = estimate(run)
-    return cost.seconds(device) * calibration.of(run.stage, cost.size.name)
+    kind, _ = cost.on(device)
+    return cost.seconds(device) * calibration.of(kind, run.stage, cost.size.name)
 
 
 def calibrate(finished: Iterable[tuple[Run, Mapping[str, Any]]]) -> Calibration:
     """Learn from finished runs: pairs of a run and the `cost` of its result (`seconds`, `device`, `processes`)."""
-    ratios: dict[tuple[str, str], list[float]] = {}
-    measured: list[tuple[str, str, float]] = []  # stage, model's size, ratio
+    ratios: dict[tuple[str, str, str], list[float]] = {}
+    measured: list[tuple[str, str, str, float]] = []  # device, stage, model's size, ratio
     for run, spent in finished:
         took = float(spent.get("seconds") or 0) * int(spent.get("processes") or 1)
         if took <= 0:
@@ -299,11 +301,11 @@ def calibrate(finished: Iterable[tuple[Run, Mapping[str, Any]]]) -> Calibration:
         device = "cpu" if str(spent.get("device", "cpu")).startswith("cpu") else "gpu"
         ratio = took / estimate(run).seconds(device)
         size = model_size(run).name
-        measured.append((run.stage, size, ratio))
-        for key in ((run.stage, size), ("", size), ("", "")):
+        measured.append((device, run.stage, size, ratio))
+        for key in ((device, run.stage, size), (device, "", size), (device, "", ""), ("", "", "")):
             ratios.setdefault(key, []).append(ratio)
     if not measured:
         return UNCALIBRATED
     learnt = Calibration(factor={key: statistics.median(values) for key, values in ratios.items()}, runs=len(measured))
-    misses = [ratio / learnt.of(stage, size) for stage, size, ratio in measured]
+    misses = [ratio / learnt.of(*like) for *like, ratio in measured]
     return replace(learnt, off=statistics.median(max(miss, 1 / miss) for miss in misses))
