@@ -43,16 +43,17 @@ def gemm_peak(kind: str) -> float:
         a, b = torch.randn(m, k, device=kind, dtype=dtype), torch.randn(k, n, device=kind, dtype=dtype)
         for _ in range(3):
             times = 20
-            _wait(kind)
+            wait(kind)
             started = time.perf_counter()
             for _ in range(times):
                 a @ b
-            _wait(kind)
+            wait(kind)
             best = max(best, times * 2.0 * m * k * n / (time.perf_counter() - started))
     return best
 
 
-def _wait(kind: str) -> None:
+def wait(kind: str) -> None:
+    """Until the GPU has done what it was given."""
     if kind == "cuda":
         torch.cuda.synchronize()
 
@@ -121,14 +122,14 @@ def _measured(way: Way, model: MultiTask, mixed: Mixture, recipe: Recipe, rounds
     if kind == "cuda":
         torch.cuda.reset_peak_memory_stats()
     for _ in range(rounds + 1):
-        _wait(kind)
+        wait(kind)
         before, started, done = loop.meter.counts["real_tokens"], time.perf_counter(), 0.0
         for _ in range(way.updates):
             loop.update()
             batches = [drawn.batches[i] for i in drawn.last]
             tokens = [policies.real_tokens(mixed.parts[b.part], b.units) for b in batches]
             done += sum(n * flops_per_token(model, b.length) for n, b in zip(tokens, batches, strict=True))
-        _wait(kind)
+        wait(kind)
         seconds.append(time.perf_counter() - started)
         real.append(loop.meter.counts["real_tokens"] - before)
         work.append(done)

@@ -79,6 +79,7 @@ stage prefinetune 60 "$python" -m muppet prefinetune --model tiny/roberta --task
 stage finetune 60 "$python" -m muppet finetune --model "$out/artifacts/muppet" --task rte --twins --reuse-head --epochs 1 \
     --max-length 128 --rows 200 --out "$out/artifacts/rte"
 stage predict 60 sh -c "echo '{\"text\": \"A man sleeps.\", \"pair\": \"He rests.\"}' | '$python' -m muppet predict --model '$out/artifacts/rte'"
+stage attention 30 "$python" -m benchmarks.stay attention
 stage bench 420 "$python" -m benchmarks gpu --minutes 6 --out "$out" "${bench[@]}"
 stage profile 60 "$python" -m benchmarks.stay profile "$out"
 # 30 s before the end, so that runs have time for their checkpoints: a later stay goes on from them.

@@ -1,18 +1,23 @@
-"""Two stages of `gpu_stay.sh`: `versions` (software, device, peaks), and `profile FOLDER` (where an update's time goes)."""
+"""Stages of `gpu_stay.sh`: `versions` (software, device, peaks), `attention` (its kernels, alone), and `profile FOLDER`
+(where an update's time goes)."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from benchmarks.common import need, where
-from benchmarks.gpu import RECIPE, gemm_peak
-from benchmarks.mixture import SHAPES, artifacts, mixture, roberta, trainer
+from benchmarks.common import median, need, where
+from benchmarks.gpu import RECIPE, gemm_peak, wait
+from benchmarks.mixture import SHAPES, artifacts, lengths, mixture, roberta, trainer
+from muppet.model import attention
+from muppet.model.batch import pack_rows
 from muppet.runtime.device import Device
 
 TINY = (1, 64, 2)  # layers, width, heads where there is no GPU
@@ -33,14 +38,40 @@ def versions() -> None:
 def _copies(kind: str, size: int) -> float:
     source, best = torch.zeros(size, dtype=torch.uint8, device=kind), 0.0
     for _ in range(5):
-        if kind == "cuda":
-            torch.cuda.synchronize()
+        wait(kind)
         started = time.perf_counter()
         source.clone()
-        if kind == "cuda":
-            torch.cuda.synchronize()
+        wait(kind)
         best = max(best, 2 * size / (time.perf_counter() - started))
     return best
+
+
+def _some(units: Sequence[Sequence[int]], tokens: int) -> np.ndarray:
+    """As many rows of a dataset as have about so many tokens."""
+    rows = np.concatenate(units)
+    return rows[: 1 + int((np.cumsum(rows) < tokens).sum())]
+
+
+def attends() -> None:
+    """Print microseconds a token of attention alone, forward and backward, for each kernel, over rows of the mixture."""
+    kind = Device.detect().kind
+    dtype = torch.bfloat16 if kind == "cuda" else torch.float32
+    rows = np.concatenate([_some(units, 2000 if kind == "cuda" else 100) for units in lengths().values()])
+    packing = pack_rows(np.arange(rows.sum()), rows, rows, torch.device(kind)).packing
+    assert packing is not None
+    shape, drop = (int(rows.sum()), 12, 64), 0.1  # RoBERTa-base's heads
+    qkv = [torch.randn(shape, device=kind, dtype=dtype, requires_grad=True) for _ in range(3)]
+    names = ("variable_length", "memory_efficient", "by_length") if kind == "cuda" else ("by_length",)
+    for name in names:
+        kernel, seconds = getattr(attention, name), []
+        for _ in range(8):
+            wait(kind)
+            started = time.perf_counter()
+            kernel(qkv, packing, drop, None).sum().backward()
+            wait(kind)
+            seconds.append(time.perf_counter() - started)
+        micro = 1e6 * median(seconds[2:]) / shape[0]
+        print(f"{name}, {len(rows)} rows of {shape[0] / len(rows):.0f} tokens: {micro:.4f} µs a token", flush=True)
 
 
 def profile(folder: Path) -> None:
@@ -65,8 +96,11 @@ def profile(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    need(sys.argv[1:2] in (["versions"], ["profile"]), "give `versions` or `profile FOLDER`")
-    if sys.argv[1] == "versions":
-        versions()
-    else:
+    need(
+        sys.argv[1:] in (["versions"], ["attention"]) or sys.argv[1:2] == ["profile"] and len(sys.argv) == 3,
+        "see above",
+    )
+    if sys.argv[1] == "profile":
         profile(Path(sys.argv[2]))
+    else:
+        {"versions": versions, "attention": attends}[sys.argv[1]]()

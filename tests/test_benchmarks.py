@@ -354,7 +354,7 @@ def test_every_stage_of_a_stay_on_a_gpu_is_tried_on_a_cpu(minutes, tmp_path):
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1500, check=False)
     lines = (tmp_path / "out" / "stages.txt").read_text().splitlines()
     stages = {line.split(":")[0]: line.split(": ")[1].split(" after")[0] for line in lines[:-1]}
-    names = ["versions", "gates", "prefinetune", "finetune", "predict", "bench", "profile", "table3"]
+    names = ["versions", "gates", "prefinetune", "finetune", "predict", "attention", "bench", "profile", "table3"]
     logs = {name: (tmp_path / "out" / f"{name}.log").read_text()[-2000:] for name in names if minutes != "0"}
     assert stages == dict.fromkeys(names, "not begun, the time is up" if minutes == "0" else "exit 0"), (
         logs,
