@@ -196,7 +196,7 @@ def _on_average(compared: Sequence[tuple[Sequence[Pair], Effect, Direction]]) ->
 def _machines(one: ProfileResults) -> str:
     """In what precision and on what device it was computed, and where an arm and its control differ in that."""
     counts: Counter[str] = Counter()
-    apart = []
+    apart: dict[tuple[str, str], list[str]] = {}  # (artefact, its machines) → cells
     for name, study in one.studies.items():
         frame = one.frame(name)
         seen = {(row, column): machine for row, column, machine in zip(frame["row"], frame["column"], frame["machine"])}
@@ -204,9 +204,10 @@ def _machines(one: ProfileResults) -> str:
         for (row, column), machine in seen.items():
             control = seen.get((study.base.get(row, ""), column))
             if machine and control and control != machine:
-                apart.append(f"{name} {row} / {column} ({machine}; its base {control})")
+                apart.setdefault((name, f"({machine}; its base {control})"), []).append(f"{row} / {column}")
     said = "; ".join(f"{machine} ({count} cells)" for machine, count in counts.most_common()) or "not recorded"
-    rest = f"In another one than their control: {some(apart)}." if apart else "An arm and its control agree in both."
+    those = [f"{name} {some(cells, 2)} {where}" for (name, where), cells in apart.items()]
+    rest = f"In another one than their control: {'; '.join(those)}." if apart else "An arm and its control agree in both."
     return f"Precision and device: {said}. {rest}{_other_starts(one)}"
 
 
