@@ -71,7 +71,7 @@ def attends(kind: str, bf16: bool) -> float:
     out.float().square().sum().backward()
     plain.square().sum().backward()
     pairs = [(out, plain), *((a.grad, b.grad) for a, b in zip(ours, exact, strict=True))]
-    return max(float((a.detach().cpu().double() - b.detach()).abs().max() / b.abs().max()) for a, b in pairs)
+    return max(float((a.detach().cpu().double() - b.detach()).abs().max() / b.detach().abs().max()) for a, b in pairs)
 
 
 def dropout_mean(kind: str, bf16: bool) -> float:

@@ -148,7 +148,7 @@ def test_the_small_study_s_effects_are_those_of_its_results_and_a_loss_is_a_loss
     assert screen.startswith("before ") and screen.endswith(" after") and "stale" not in screen
     assert all(f" {cells[place]} " in screen for place in (1, 2)) and f"**{cells[3]}**" in screen
     assert "78.7" not in screen and "87.8" not in screen  # the paper's, of another model
-    assert "(figures/mini/figure2.png)" in screen
+    assert "(figures/mini/figure1.png)" in screen
     empty = reproduction.with_first_screen(
         old, *reproduction.results(("base",))
     )  # nothing is measured there, and it is no small study

@@ -142,7 +142,7 @@ class Trainer:
             if number == own[-1]:
                 self.reducer.last()
             self._accumulate(forwards[number], number, totals)
-        totals[2, -1] = time.process_time() - started
+        totals[2, -1].fill_(time.process_time() - started)  # where `=` would wait for a GPU
         return self.reducer.finish(totals), sum(costs)
 
     def _fitted(self, kept: int | None = None) -> Device:

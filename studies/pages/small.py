@@ -207,7 +207,9 @@ def _machines(one: ProfileResults) -> str:
                 apart.setdefault((name, f"({machine}; its base {control})"), []).append(f"{row} / {column}")
     said = "; ".join(f"{machine} ({count} cells)" for machine, count in counts.most_common()) or "not recorded"
     those = [f"{name} {some(cells, 2)} {where}" for (name, where), cells in apart.items()]
-    rest = f"In another one than their control: {'; '.join(those)}." if apart else "An arm and its control agree in both."
+    rest = (
+        f"In another one than their control: {'; '.join(those)}." if apart else "An arm and its control agree in both."
+    )
     return f"Precision and device: {said}. {rest}{_other_starts(one)}"
 
 
@@ -240,7 +242,7 @@ def first_screen(one: ProfileResults, judged: Judged) -> str:
     rows.append(["difference", *(effects.get(column, "pending") for column in columns)])
     answers = [pair for _, pairs in section(one, judged).answers for pair in pairs]
     told = [_answer(*pair) for pair in answers if pair[1].verdict in ("SUPPORTED", "CONTRADICTED")]
-    drawn = [name for name in ("figure2", "figure1") if _drawn(one, name)]
+    drawn = [name for name in ("figure1", "figure2") if _drawn(one, name)]
     picture = [f"![{one.studies[name].title}](figures/{one.name}/{name}.png)" for name in drawn[:1]]
     return "\n\n".join(
         [
