@@ -110,6 +110,11 @@ def test_scale_in_the_maps():
 
     assert get("C28").check(maps(0.001)).verdict == "SUPPORTED"
     assert get("C28").check(maps(-0.001)).verdict == "CONTRADICTED"
+    whole = maps(0.001)
+    numbers = {k: replace(n, sets=int(n.row.split()[2]) / 2) for k, n in whole.numbers.items()}  # half of what it says
+    small = get("C28").check(replace(whole, numbers=numbers))
+    assert "per ten sets +1.0 " in get("C28").check(whole).text and "per ten sets +2.0 " in small.text
+    assert "(0: 65.5 5: 66.5 " in small.text
 
 
 ABLATED = ("RTE", "MRPC", "BoolQ", "CQA", "SQuAD")

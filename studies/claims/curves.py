@@ -184,6 +184,11 @@ def _maps(source: Source) -> dict[str, dict[int, list[Number]]]:
     return maps
 
 
+def _held(scale: int, curve: Sequence[Number]) -> float:
+    """How many datasets a row of a map stands for: as many as its pre-finetuning holds, else as its name says."""
+    return next((float(n.sets) for n in curve if n.sets is not None), float(scale))
+
+
 def c27(source: Source) -> Judgement:
     """With at most half the data, above the base model with all of it."""
     cases, reached = [], []
@@ -193,7 +198,8 @@ def c27(source: Source) -> Judgement:
             half = [n for n in scales.get(scale, []) if n.x and n.x <= 0.5]
             if whole is None or not half:
                 continue
-            case = Case(name=f"{dataset}, {scale} sets", datasets=((Pair(base=whole, muppet=half[-1]),),))
+            held = _held(scale, scales[scale])
+            case = Case(name=f"{dataset}, {held:g} sets", datasets=((Pair(base=whole, muppet=half[-1]),),))
             cases.append(case)
             curve = scales[scale]
             share = stats.data_efficiency([n.x or 0 for n in curve], [n.value for n in curve], whole.value)
@@ -213,8 +219,9 @@ def c28(source: Source) -> Judgement:
             continue
         whole &= len(curves) > SCALES and len(shares) >= SHARES
         means = [fmean(n.value for n in curves[k] if n.column in shares) for k in sorted(curves)]
-        trend = stats.slope(sorted(curves), means)
-        shown = " ".join(f"{k}: {percent(mean)}" for k, mean in zip(sorted(curves), means))
+        held = [_held(k, curves[k]) for k in sorted(curves)]
+        trend = stats.slope(held, means)
+        shown = " ".join(f"{sets:g}: {percent(mean)}" for sets, mean in zip(held, means))
         rise = trend.interval()
         name = f"{dataset}, points per ten sets {points(10 * rise.value)}"
         text = f"{between(10 * rise.low, 10 * rise.high)} ({shown})"
