@@ -140,10 +140,11 @@ def gates(kind: str) -> dict[str, tuple[Callable[[], float], float]]:
     def against_cpu(device: Device, **changes: Any) -> float:
         return difference(gradient(loop(device, **changes)), gradient(loop(plain, **changes)))
 
-    def recomputed(bf16: bool) -> float:
+    def recomputed(bf16: bool, compiled: bool = False) -> float:
         """With dropout: what is computed again must drop the same."""
         drops = {"dropout": 0.1, "attention_dropout": 0.1}
-        ways = [Device(kind=kind, packed=True, bf16=bf16, gradient_checkpointing=again) for again in (True, False)]
+        usual = Device(kind=kind, packed=True, bf16=bf16, compile=compiled)
+        ways = [replace(usual, gradient_checkpointing=again) for again in (True, False)]
         return difference(*(gradient(loop(way, **drops)) for way in ways))
 
     silent = R3F(eps=0.0)  # noise is drawn in another order
@@ -174,6 +175,7 @@ def gates(kind: str) -> dict[str, tuple[Callable[[], float], float]]:
     if kind == "cuda":  # Inductor's code for a CPU is another, and takes minutes
         whole = Device(kind=kind, packed=True, bf16=True, compile=True)
         found["compiled layers' gradient, bf16"] = (lambda: against_cpu(whole), 5 * BF16)
+        found["recomputing compiled layers with dropout, bf16"] = (lambda: recomputed(True, compiled=True), BF16)
     return found | {"a process group of one": (lambda: group_of_one(kind), 0.0)}  # last, where NCCL may wait for ever
 
 

@@ -110,6 +110,7 @@ def test_layers_are_compiled_on_a_gpu_for_a_training_that_is_long_enough(artifac
         assert Device(kind=kind).compiles(packed, flops) == compiled
         assert Device(kind=kind, compile=True).compiles(packed, flops)
         assert not Device(kind=kind, compile=False).compiles(packed, flops)
+    assert not Device(kind="cuda", gradient_checkpointing=True).compiles(True, limit)
 
 
 # ---------------------------------------------------------------- precision

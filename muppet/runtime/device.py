@@ -122,8 +122,8 @@ class Device:
 
     def compiles(self, packed: bool, flops: float) -> bool:
         """Whether a training of so many floating-point operations compiles the encoder's layers."""
-        if self.compile is None:
-            return self.kind == "cuda" and packed and flops >= COMPILE_FLOPS
+        if self.compile is None:  # only what has been seen to be faster
+            return self.kind == "cuda" and packed and not self.gradient_checkpointing and flops >= COMPILE_FLOPS
         return self.compile
 
     def precision(self, width: int) -> Literal["fp32", "bf16"]:

@@ -92,7 +92,7 @@ class Trainer:
         self.updates = self.sampler.updates
         self._matrix, self._attention = self.model.flops_per_token()
         first = sum(self._flops(float(b.sizes.sum()), b.length) for b in self.sampler.update(0))
-        self.compiled = device.compiles(self.packed, first * self.updates)
+        self.compiled = self.device.compiles(self.packed, first * self.updates)
         if self.compiled:  # not before: `enable` tries three ways, and each would be compiled for it
             model.compile_layers(demanded=device.compile is True)
         self.optimizer = make_optimizer(self.model, recipe)
