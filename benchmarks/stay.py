@@ -96,10 +96,8 @@ def profile(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    need(
-        sys.argv[1:] in (["versions"], ["attention"]) or sys.argv[1:2] == ["profile"] and len(sys.argv) == 3,
-        "see above",
-    )
+    wanted = sys.argv[1:] in (["versions"], ["attention"]) or (sys.argv[1:2] == ["profile"] and len(sys.argv) == 3)
+    need(wanted, "give `versions`, `attention` or `profile FOLDER`")
     if sys.argv[1] == "profile":
         profile(Path(sys.argv[2]))
     else:

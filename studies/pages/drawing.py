@@ -71,9 +71,7 @@ def _curves(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> Non
         base = cells[cells["x"] == 0]
         if len(base):
             axes.axhline(100 * base["value"].iloc[0], color=MUTED, linestyle=(0, (4, 3)), linewidth=1.1, zorder=1)
-            above = (
-                cells["value"].iloc[-1] > base["value"].iloc[0]
-            )  # the curve, at its end: the words go to the other side
+            above = cells["value"].iloc[-1] > base["value"].iloc[0]  # the curve's end: the words go below the line
             axes.annotate(
                 "no pre-finetuning",
                 (1, 100 * base["value"].iloc[0]),

@@ -208,7 +208,7 @@ def _machines(one: ProfileResults) -> str:
     said = "; ".join(f"{machine} ({count} cells)" for machine, count in counts.most_common()) or "not recorded"
     those = [f"{name} {some(cells, 2)} {where}" for (name, where), cells in apart.items()]
     rest = (
-        f"In another one than their control: {'; '.join(those)}." if apart else "An arm and its control agree in both."
+        f"In another one than their control: {'; '.join(those)}." if those else "An arm and its control agree in both."
     )
     return f"Precision and device: {said}. {rest}{_other_starts(one)}"
 
