@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
-from studies.claims.claim import MODELS, Claim, Judgement, Number, Pair, Source, by_key, some
+from studies.claims.claim import MODELS, Claim, Judgement, Number, Pair, Source, by_key
 from studies.claims.effects import Direction, Effect, average
 from studies.claims.sources import train_rows
 from studies.claims.verdicts import decided, single
 from studies.kit import profiles
 from studies.kit.ledger.profile import ProfileResults
 from studies.kit.show import percent
+from studies.kit.study import Study
 from studies.pages import grid
 from studies.pages.cells import points
 from studies.pages.claims import Judged
@@ -202,15 +203,26 @@ def _machines(one: ProfileResults) -> str:
         seen = {(row, column): machine for row, column, machine in zip(frame["row"], frame["column"], frame["machine"])}
         counts.update(filter(None, seen.values()))
         for (row, column), machine in seen.items():
-            control = seen.get((study.base.get(row, ""), column))
+            control = seen.get(_control(study, row, column))
             if machine and control and control != machine:
                 apart.setdefault((name, f"({machine}; its base {control})"), []).append(f"{row} / {column}")
     said = "; ".join(f"{machine} ({count} cells)" for machine, count in counts.most_common()) or "not recorded"
-    those = [f"{name} {some(cells, 2)} {where}" for (name, where), cells in apart.items()]
+    those = []
+    for (name, where), cells in apart.items():
+        those.append(f"{name} {cells[0] if len(cells) == 1 else f'in {len(cells)} cells'} {where}")
     rest = (
         f"In another one than their control: {'; '.join(those)}." if those else "An arm and its control agree in both."
     )
     return f"Precision and device: {said}. {rest}{_other_starts(one)}"
+
+
+def _control(study: Study, row: str, column: str) -> tuple[str, str]:
+    """Where the cell stands that a cell is compared with: its row's base, or what was not pre-finetuned."""
+    if study.kind == "curve":
+        return row, next((cell.column for cell in study.cells if (cell.row, cell.x) == (row, 0)), "")
+    if study.kind == "heatmap":
+        return f"{row.partition(' | ')[0]} | 0 sets", column
+    return study.base.get(row, ""), column
 
 
 def _other_starts(one: ProfileResults) -> str:
