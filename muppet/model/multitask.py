@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -176,17 +177,21 @@ class MultiTask(Encoder):
         if device.gradient_checkpointing:
             self.recompute()
 
-    def compile_layers(self, backend: Any = "inductor", demanded: bool = True) -> None:
+    def compile_layers(self, backend: Any = "inductor", demanded: bool = True) -> bool:
         """Compile the encoder's layers: all share one graph, so it takes the time of one layer, whatever the lengths.
-        Where a compiler is missing they stay as they are, unless compiling is `demanded`: then a forward raises.
+        Where nothing can be compiled they stay as they are, unless that is `demanded`: then a forward raises → whether
+        they will be.
 
         Not what is before them: compiled code is found again without a look at hooks (torch's
         `skip_nnmodule_hook_guards`), and would leave out R3F's noise, or never be without it.
         """
-        torch._dynamo.config.suppress_errors = not demanded
+        if not demanded and (why := _no_compiler(backend, self.device)):
+            print(f"{self.origin}: its layers are not compiled: {why}", file=sys.stderr)
+            return False
         for module in self.reader.modules():
             if isinstance(module, GradientCheckpointingLayer):
                 module.compile(dynamic=True, backend=backend)
+        return True
 
     def recompute(self) -> None:
         """Turn gradient checkpointing on. Raises UserError for a model that has none."""
@@ -282,6 +287,15 @@ class MultiTask(Encoder):
                 batch.ids, attention_mask=row_mask(batch.ids, batch.lengths), generation_config=self._settings(how)
             )
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+
+def _no_compiler(backend: Any, device: torch.device) -> str | None:
+    """Why nothing can be compiled for `device`, as without a C compiler or Triton; None where a sum can."""
+    try:
+        torch.compile(lambda x: x + x, backend=backend)(torch.ones(2, device=device))
+    except Exception as error:  # of dynamo, of the backend, of what it calls: there are many kinds
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return None
 
 
 def _row_format(plain: dict[str, Any]) -> RowFormat:

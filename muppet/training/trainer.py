@@ -94,7 +94,7 @@ class Trainer:
         first = sum(self._flops(float(b.sizes.sum()), b.length) for b in self.sampler.update(0))
         self.compiled = self.device.compiles(self.packed, first * self.updates)
         if self.compiled:  # not before: `enable` tries three ways, and each would be compiled for it
-            model.compile_layers(demanded=device.compile is True)
+            self.compiled = model.compile_layers(demanded=device.compile is True)
         self.optimizer = make_optimizer(self.model, recipe)
         self.parameters = list(self.model.parameters())
         self.reducer = Reducer(processes, self.parameters, model.backbone.named_parameters())
