@@ -38,9 +38,6 @@ stage() { # stage NAME SECONDS COMMAND...: within SECONDS and the time that is l
     return $code
 }
 
-trap 'kill "$child" 2>/dev/null; wait "$child"; pack; exit 143' TERM INT
-child=
-
 pack() { # under a name of its own first: the stay may end at any time
     { find "$out" -maxdepth 1 -type f -newer "$out/.began" ! -name 'stay.tar*'; find results -type f -newer "$out/.began"; } 2>/dev/null |
         tar -czf "$out/stay.tar.part" --transform "s|^${out#/}/||" -T - 2>/dev/null && mv "$out/stay.tar.part" "$out/stay.tar.gz"
@@ -66,6 +63,8 @@ one_by_one() {
     unset CUDA_MPS_PIPE_DIRECTORY CUDA_MPS_LOG_DIRECTORY
 }
 
+child=
+trap 'if [ -n "$child" ]; then kill "$child" 2>/dev/null; wait "$child"; fi; one_by_one; pack; exit 143' TERM INT
 [ -e "$out/.began" ] || touch -d '1 second ago' "$out/.began"
 touch "$out/stages.txt"
 # The first command reads all of torch from a cold disk. Where growing segments cannot be had, do without.

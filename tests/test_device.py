@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import os
 from dataclasses import replace
 from types import SimpleNamespace
 
-import numpy as np
 import psutil
 import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from muppet.errors import UserError
-from muppet.model import MultiTask, attention
-from muppet.model.batch import in_one_copy, make_batch
+from muppet.model import MultiTask
 from muppet.runs import R3F
 from muppet.runtime import device as device_module
 from muppet.runtime import memory
@@ -26,7 +22,7 @@ from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
 from muppet.stages.evaluate import evaluate
 from muppet.training.forwards import unit_weights
-from muppet.training.trainer import Trainer, regularised
+from muppet.training.trainer import Trainer
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 
@@ -88,29 +84,6 @@ def test_nothing_is_compiled_or_recomputed_unless_asked_or_needed(artifacts):  #
     assert not trainer.model.backbone.is_gradient_checkpointing
     assert not Device.detect().compile and trainer.device.micro_tokens == Device().micro_tokens
     assert (trainer.compiled, compiled.compiled) == (False, True)
-
-
-def test_layers_are_compiled_on_a_gpu_for_a_training_that_is_long_enough(artifacts, monkeypatch):  # noqa: F811
-    """By the whole training's floating-point operations, which are those of its updates."""
-    asked = []
-    monkeypatch.setattr(Device, "compiles", lambda self, *given: asked.append(given) or False)
-    trainer = make_trainer(mixture("mnli commonsense_qa", updates=7), Device())
-    for _ in range(7):
-        trainer.update()
-    ((packed, flops),) = asked
-    assert packed == trainer.packed and flops == pytest.approx(trainer.meter.counts["flops"], rel=0.3)
-    monkeypatch.undo()
-    limit = device_module.COMPILE_FLOPS
-    for kind, packed, flops, compiled in (
-        ("cuda", True, limit, True),
-        ("cuda", True, 0.9 * limit, False),
-        ("cuda", False, limit, False),
-        ("cpu", True, limit, False),
-    ):
-        assert Device(kind=kind).compiles(packed, flops) == compiled
-        assert Device(kind=kind, compile=True).compiles(packed, flops)
-        assert not Device(kind=kind, compile=False).compiles(packed, flops)
-    assert not Device(kind="cuda", gradient_checkpointing=True).compiles(True, limit)
 
 
 # ---------------------------------------------------------------- precision
@@ -358,65 +331,3 @@ def test_memory_that_small_pieces_left_behind_is_given_back():
     before = psutil.Process().memory_info().rss
     device_module.release_memory()
     assert before - psutil.Process().memory_info().rss > 200e6 and all(t.sum() == 10_000 for t in held)
-
-
-def test_what_goes_to_a_gpu_in_one_copy_arrives_as_it_was():
-    sent = [
-        torch.arange(5, dtype=torch.int32),
-        torch.tensor([[True, False, True]]),
-        torch.zeros(0, dtype=torch.int64),
-        torch.randn(3, 7).t(),
-        torch.tensor([2**40, -1]),
-        torch.tensor([[3, 4]])[:, 0],  # one number, two apart from the next
-        torch.from_numpy(np.array([[5, 6]], dtype=np.int32)[:, 1]),
-    ]
-    for before, after in zip(sent, in_one_copy(sent, torch.device("cpu")), strict=True):
-        assert after.dtype == before.dtype and torch.equal(after, before)
-
-
-@pytest.mark.parametrize("packed", [True, False])
-def test_a_forward_takes_one_copy_to_another_device(packed, artifacts):  # noqa: F811
-    """`meta` stands for a GPU: where a tensor goes there, something is copied."""
-
-    class Copies(TorchDispatchMode):
-        count = 0
-
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            self.count += "copy" in str(function) and "meta" in str(kwargs)
-            return function(*args, **(kwargs or {}))
-
-    trainer = make_trainer(mixture("mnli stsb commonsense_qa squad conll2000"))
-    chosen = [(part, np.arange(2)) for part in range(5)]
-    given = (trainer.parts, trainer.specs, chosen, trainer.model.pad)
-    weights = [np.ones(2)] * 5
-    here = make_batch(*given, torch.device("cpu"), packed, weights)
-    with Copies() as copies:
-        there = make_batch(*given, torch.device("meta"), packed, weights)
-    assert copies.count == 1
-    assert there.ids.is_meta and there.ids.shape == here.ids.shape
-    for one, other in zip(here.segments, there.segments, strict=True):
-        assert other.weights.is_meta and one.fields.keys() == other.fields.keys()
-        for name, value in one.fields.items():
-            assert other.fields[name].is_meta == (value.ndim > 0)  # single numbers are for Python to read
-            assert other.fields[name].shape == value.shape and other.fields[name].dtype == value.dtype
-
-
-@pytest.mark.parametrize("r3f", [None, R3F()])
-def test_nothing_in_a_packed_forward_or_backward_waits_for_a_gpu(r3f, artifacts, monkeypatch):  # noqa: F811
-    """`meta` stands for a GPU: its tensors have no values, so that whatever the host would read of them is an error.
-
-    Padded forwards wait once, in transformers' look at the mask.
-    """
-    monkeypatch.setitem(attention.KERNELS, "meta", lambda qkv, packing, dropout, scaling: sum(qkv))
-    trainer = make_trainer(mixture("mnli stsb commonsense_qa squad conll2000 ptb_parsing"), Device(packed=True))
-    chosen, weights = (
-        [(part, np.arange(1 + part % 2)) for part in range(6)],
-        [np.ones(1 + part % 2) for part in range(6)],
-    )
-    given = (trainer.parts, trainer.specs, chosen, trainer.model.pad)
-    batch = make_batch(*given, torch.device("meta"), True, weights)
-    model = copy.deepcopy(trainer.model).to("meta")
-    losses = model(batch, trainer.specs, r3f)
-    total = sum((s.weights * regularised(one, s, r3f)).sum() for s, one in zip(batch.segments, losses, strict=True))
-    total.backward()
-    assert all(parameter.grad is not None for parameter in model.heads.parameters())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,7 @@ from benchmarks import kernels
 from muppet.errors import UserError
 from muppet.families.encoded import ranges
 from muppet.model import attention, encoder
-from muppet.model.batch import copied, make_batch, pack_rows, pad_rows
+from muppet.model.batch import pack_rows, pad_rows
 from muppet.model.multitask import MultiTask
 from muppet.runs import R3F
 from muppet.runtime.device import Device
@@ -211,64 +209,6 @@ def distance(ours, plain):
     )
 
 
-def test_the_layers_are_one_graph_around_flash_attention(artifacts):  # noqa: F811
-    """All of them, whatever the lengths and their number, forward and backward; tensors lie as a GPU gets them."""
-    model = MultiTask.load("tiny/roberta").train()
-    device = Device(bf16=True)
-    with kernels.on_cpu():
-        encoder.enable(model, True, device.autocast(model.width))
-        torch._dynamo.reset()
-        counters = torch._dynamo.utils.counters
-        counters.clear()
-        model.compile_layers("aot_eager")
-        for n in ([5, 3], [2, 9, 4], [7], [8, 8, 8]):
-            batch = copied(pack_rows(np.arange(sum(n)) + 9, np.array(n), np.array(n), CPU), CPU)
-            with device.autocast(model.width):
-                states = model.encode_rows(batch).states
-            states.float().square().mean().backward()
-        assert (counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())) == (1, 0)
-
-
-@pytest.mark.parametrize("fresh", [True, False])
-def test_compiled_layers_see_noise_and_its_absence(fresh, artifacts, monkeypatch):  # noqa: F811
-    """Compiled code is found again whatever hooks there are, and R3F adds its noise in one."""
-    monkeypatch.setattr("muppet.model.cpu.hasten", lambda *_, **__: None)  # whose token table is not compiled
-    trainer = make_trainer(mixture("mnli", dropout=0.0, attention_dropout=0.0), Device())
-    chosen = [(0, np.arange(3))]
-    batch = make_batch(trainer.parts, trainer.specs, chosen, trainer.model.pad, CPU, packed=True)
-
-    def each() -> list[torch.Tensor]:
-        made = []
-        for r3f in (None, R3F(eps=0.5, fresh_dropout=fresh), None):
-            torch.manual_seed(0)
-            made += trainer.model.predictions(batch, trainer.specs, r3f)[0]
-        return made
-
-    plain = each()
-    torch._dynamo.reset()
-    trainer.model.compile_layers("eager")
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(each(), plain, strict=True))
-    assert not torch.allclose(plain[1], plain[2], atol=1e-3)
-
-
-@pytest.mark.parametrize("demanded", [True, False])
-def test_layers_stay_as_they_are_without_a_compiler_unless_it_is_demanded(demanded, artifacts, capsys):  # noqa: F811
-    model, rows = (
-        MultiTask.load("tiny/roberta").eval(),
-        pad_rows(np.arange(6) + 9, np.array([4, 2]), np.array([4, 2]), 1, CPU),
-    )
-    plain = model.encode_rows(rows).states
-
-    def missing(graph, inputs):
-        raise OSError("no compiler")
-
-    torch._dynamo.reset()
-    assert model.compile_layers(missing, demanded) == demanded
-    assert ("its layers are not compiled: " in capsys.readouterr().err) != demanded
-    with pytest.raises(Exception, match="no compiler") if demanded else nullcontext():
-        assert torch.equal(model.encode_rows(rows).states, plain)
-
-
 def test_a_kernel_that_fails_is_said_and_rows_are_padded(artifacts, monkeypatch, capsys):  # noqa: F811
     monkeypatch.setitem(attention.KERNELS, "cpu", attention.variable_length)  # which CPUs do not have
     run = mixture("mnli", "tiny/roberta")
@@ -277,19 +217,6 @@ def test_a_kernel_that_fails_is_said_and_rows_are_padded(artifacts, monkeypatch,
     trainer = make_trainer(run, Device())
     assert "rows are padded, not packed: the kernel fails" in capsys.readouterr().err
     assert not trainer.packed and trainer.update() > 0
-
-
-def test_compiled_code_is_not_made_anew_for_other_lengths(artifacts):  # noqa: F811
-    model = MultiTask.load("tiny/roberta").eval()
-    encoder.enable(model)
-    batches = [pack_rows(np.arange(sum(n)) + 9, np.array(n), np.array(n), CPU) for n in ([5, 3], [2, 9, 4], [7])]
-    plain = [model.encode_rows(batch).states for batch in batches]
-    model.backbone.compile(dynamic=True, backend="eager")
-    graphs = []
-    for batch, states in zip(batches, plain, strict=True):
-        assert torch.allclose(model.encode_rows(batch).states, states, atol=1e-6)
-        graphs.append(torch._dynamo.utils.counters["stats"]["unique_graphs"])
-    assert len(set(graphs)) == 1
 
 
 # ---------------------------------------------------------------- refusals

@@ -91,10 +91,9 @@ class Trainer:
         self.packed = device.packed is not False and encoder.enable(model, device.packed is True, autocast)
         self.updates = self.sampler.updates
         self._matrix, self._attention = self.model.flops_per_token()
-        first = sum(self._flops(float(b.sizes.sum()), b.length) for b in self.sampler.update(0))
-        self.compiled = self.device.compiles(self.packed, first * self.updates)
-        if self.compiled:  # not before: `enable` tries three ways, and each would be compiled for it
-            self.compiled = model.compile_layers(demanded=device.compile is True)
+        flops = self.updates * sum(self._flops(float(b.sizes.sum()), b.length) for b in self.sampler.update(0))
+        # Not before: `enable` tries three ways, and each would be compiled for it.
+        self.compiled = self.device.compiles(self.packed, flops) and model.compile_layers(demanded=bool(device.compile))
         self.optimizer = make_optimizer(self.model, recipe)
         self.parameters = list(self.model.parameters())
         self.reducer = Reducer(processes, self.parameters, model.backbone.named_parameters())

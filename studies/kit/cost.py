@@ -96,16 +96,16 @@ class Cost:
 
     def seconds(self, device: str | None) -> float:
         """On one device by the plain model."""
-        kind, layer = self.on(device)
+        kind, layer = self._on(device)
         training = max((self.flops - self.scoring) / SPEED[kind], self.passes * layer) + self.updates * UPDATE_S[kind]
         return OVERHEAD_S[kind] + training + self.scoring_seconds(device)
 
     def scoring_seconds(self, device: str | None) -> float:
         """Of these, in evaluation."""
-        kind, layer = self.on(device)
+        kind, layer = self._on(device)
         return max(self.scoring / SPEED[kind], self.scoring_passes * layer / 3)
 
-    def on(self, device: str | None) -> tuple[str, float]:
+    def _on(self, device: str | None) -> tuple[str, float]:
         """The kind of device, and the floor of a pass through the model there."""
         kind = device or ("gpu" if self.size.name in WIDTH else "cpu")
         return kind, LAYER_S[kind] * (self.size.layers + self.size.decoder)
@@ -286,7 +286,7 @@ def memory_gb(run: Run) -> float:
 def seconds(run: Run, calibration: Calibration = UNCALIBRATED, device: str | None = None) -> float:
     """Estimated seconds of `run` on one device (`gpu` or `cpu`; None: what its model asks for)."""
     cost = estimate(run)
-    kind, _ = cost.on(device)
+    kind, _ = cost._on(device)
     return cost.seconds(device) * calibration.of(kind, run.stage, cost.size.name)
 
 

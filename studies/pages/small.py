@@ -207,12 +207,11 @@ def _machines(one: ProfileResults) -> str:
             if machine and control and control != machine:
                 apart.setdefault((name, f"({machine}; its base {control})"), []).append(f"{row} / {column}")
     said = "; ".join(f"{machine} ({count} cells)" for machine, count in counts.most_common()) or "not recorded"
-    those = []
-    for (name, where), cells in apart.items():
-        those.append(f"{name} {cells[0] if len(cells) == 1 else f'in {len(cells)} cells'} {where}")
-    rest = (
-        f"In another one than their control: {'; '.join(those)}." if those else "An arm and its control agree in both."
+    those = "; ".join(
+        f"{name} {cells[0] if len(cells) == 1 else f'in {len(cells)} cells'} {where}"
+        for (name, where), cells in apart.items()
     )
+    rest = f"In another one than their control: {those}." if those else "An arm and its control agree in both."
     return f"Precision and device: {said}. {rest}{_other_starts(one)}"
 
 
