@@ -169,6 +169,6 @@ def _ours(path: Path, content: str) -> bool:
 
 def _touch(path: Path, content: str, over: threading.Event) -> None:
     while not over.wait(HEARTBEAT_S):
-        with suppress(OSError):
-            if _ours(path, content):
-                os.utime(path)
+        with suppress(OSError, ValueError), path.open(encoding="utf-8") as file:
+            if file.read() == content:
+                os.utime(file.fileno())  # by its handle: a lease that was written meanwhile is another file
