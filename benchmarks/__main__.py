@@ -17,6 +17,7 @@ NAMES = (
     "step",
     "sampling",
     "startup",
+    "smoke",
     "data",
     "collect",
     "scaling",

@@ -6,6 +6,7 @@ row lengths are real.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -69,25 +70,27 @@ class Way:
     loop: type[Trainer] = Trainer
 
 
-def ways(micro: Sequence[int], compiled: bool) -> dict[str, Way]:
-    """Name → way: ours first, from small forwards to large, then what it stands against, whose every batch is a forward;
-    or only what is compiled."""
-    largest, plain = max(micro), Device(bf16=True)
-    if compiled:
-        whole = replace(plain, packed=True, micro_tokens=largest, compile=True)
-        return {f"packed, {largest:,}, compiled": Way(policy=policies.buckets, device=whole)}
+GROUPS = ("bars", "compiled", "rest")  # of ways: what decides a bar first, each on a model of its own
+
+
+def ways(micro: Sequence[int], group: str) -> dict[str, Way]:
+    """Name → way. All but the compiled one take the layers as they are: what is compiled stays so for what follows."""
+    largest, plain = max(micro), Device(bf16=True, compile=False)
     padded = replace(plain, packed=False)
-    found = {
-        f"packed, {size:,}": Way(policy=policies.buckets, device=replace(plain, packed=True, micro_tokens=size))
-        for size in sorted(micro)
-    }
-    found[f"packed, {largest:,}, R3F"] = Way(
-        policy=policies.buckets,
-        device=replace(plain, packed=True, micro_tokens=largest),
-        changes={"r3f": R3F()},
-    )
-    return found | {
-        TRAINER: Way(policy=policies.fixed, device=padded, changes={"sub_batches": 1}, updates=16, loop=Separate),
+
+    def packed(size: int, **changes: Any) -> Way:
+        return Way(policy=policies.buckets, device=replace(plain, packed=True, micro_tokens=size), changes=changes)
+
+    if group == "bars":
+        return {
+            f"packed, {largest:,}": packed(largest),
+            f"packed, {largest:,}, R3F": packed(largest, r3f=R3F()),
+            TRAINER: Way(policy=policies.fixed, device=padded, changes={"sub_batches": 1}, updates=16, loop=Separate),
+        }
+    if group == "compiled":
+        way = packed(largest)
+        return {f"packed, {largest:,}, compiled": replace(way, device=replace(way.device, compile=True))}
+    return {f"packed, {size:,}": packed(size) for size in sorted(micro)[:-1]} | {
         f"buckets, up to {largest:,}": Way(policy=policies.buckets, device=replace(padded, micro_tokens=largest)),
         "fairseq's batches": Way(policy=policies.fairseq, device=padded, loop=Separate),
         "buckets": Way(policy=policies.buckets, device=padded, loop=Separate),
@@ -165,7 +168,7 @@ def agreement(shape: tuple[int, int, int], kind: str, names: Sequence[str], reci
     ):
         model.load_state_dict(state)
         # One forward either way, as memory allows: bf16 rounds the gradient of each, which is not what is compared.
-        device = Device(kind=kind, bf16=bf16, packed=packed, micro_tokens=2**20)
+        device = Device(kind=kind, bf16=bf16, packed=packed, micro_tokens=2**20, compile=False)
         way = trainer(model, mixed, replace(recipe, sub_batches=8), device)
         way.update()
         found[name] = {k: p.grad.float().clone() for k, p in model.named_parameters() if p.grad is not None}
@@ -216,23 +219,27 @@ def measure(
         }
 
         def report() -> Report:
-            made = Report(name="gpu", rows=rows, settings=settings, bars=_bars(rows, apart, shapes, micro), notes=NOTES)
+            ordered = sorted(rows, key=lambda r: list(shapes).index(r["model"]))
+            made = Report(
+                name="gpu", rows=ordered, settings=settings, bars=_bars(rows, apart, shapes, micro), notes=NOTES
+            )
             if folder is not None:
                 made.write(folder)
             return made
 
-        plans = [(size, whole) for size in shapes for whole in ((False, True) if compiled else (False,))]
-        for size, whole in plans:
+        for group, size in itertools.product(GROUPS, shapes):
+            if group == "compiled" and not compiled:
+                continue
             model = roberta(shapes[size], kind)
             mixed = mixture(model, recipe, names, recorded_lengths=True)
-            for name, way in ways(micro, whole).items():
+            for name, way in ways(micro, group).items():
                 if time.monotonic() > until:
                     rows.append({"model": size, "way": name, "failed": "not measured: the time was up"})
                 else:
                     rows.append({"model": size} | row(name, way, model, mixed, recipe, rounds, peak))
                 hint(f"{size}, {name}: {rows[-1].get('failed') or format(rows[-1]['MFU'], '.1%')}")
                 report()
-            if not whole and not apart and time.monotonic() < until:
+            if not apart and time.monotonic() < until:
                 try:
                     apart |= agreement(shapes[size], kind, names, recipe)
                 except Exception as error:
