@@ -21,16 +21,19 @@ from benchmarks.common import ROUNDS, Bar, Report, hint, median
 from benchmarks.mixture import SHAPES, Mixture, artifacts, flops_per_token, mixture, roberta, trainer
 from benchmarks.step import Separate, difference
 from muppet.model.multitask import MultiTask
-from muppet.runs import R3F, Recipe
+from muppet.runs import R3F, Prefinetune, Recipe
 from muppet.runtime.device import Device
 from muppet.training.trainer import Trainer
+from studies.kit.cost import estimate
+from studies.kit.load import load_studies
+from studies.recipes import ROBERTA_B
 
 RECIPE = Recipe(lr=1e-5, max_tokens=4400, updates=10_000, max_length=512)
 MICRO = (16384, 32768, 65536)
-UPDATES = 200_000  # of Table 8's recipe for RoBERTa-base
 TRAINER = "Trainer-style, 32 rows"
 NOTES = (
-    "rows of the recorded lengths of real ones, random tokens",
+    "rows of the recorded lengths of real ones, random tokens, spread evenly over the tokens of the mixture: large batches"
+    " come up more often than in training",
     "Trainer-style: an optimiser step after each batch of 32 rows of one dataset, padded to its longest",
 )
 
@@ -221,7 +224,7 @@ def measure(
         def report() -> Report:
             ordered = sorted(rows, key=lambda r: list(shapes).index(r["model"]))
             made = Report(
-                name="gpu", rows=ordered, settings=settings, bars=_bars(rows, apart, shapes, micro), notes=NOTES
+                name="gpu", rows=ordered, settings=settings, bars=_bars(rows, apart, shapes, micro, peak), notes=NOTES
             )
             if folder is not None:
                 made.write(folder)
@@ -248,8 +251,18 @@ def measure(
         return report()
 
 
+def table8() -> float:
+    """Floating-point operations of RoBERTa-base's pre-finetuning by Table 8, as the study plans it."""
+    runs = load_studies("paper", ["table3"])["table3"].runs().values()
+    return next(estimate(run).flops for run in runs if isinstance(run, Prefinetune) and run.model == ROBERTA_B)
+
+
 def _bars(
-    rows: Sequence[Mapping[str, Any]], apart: Mapping[str, float], shapes: Mapping[str, Any], micro: Sequence[int]
+    rows: Sequence[Mapping[str, Any]],
+    apart: Mapping[str, float],
+    shapes: Mapping[str, Any],
+    micro: Sequence[int],
+    peak: float,
 ) -> list[Bar]:
     """What of the rows so far says something about a bar; None for what is missing."""
     bars: list[Bar] = []
@@ -276,7 +289,7 @@ def _bars(
             ),
         ]
         if size == "base":
-            hours = best["real tokens / update"] / best["real tokens / s"] * UPDATES / 3600 if best else None
+            hours = table8() / (best["MFU"] * peak) / 3600 if best else None
             bars.append(
                 Bar(what="base: hours of Table 8's recipe on this GPU", bar=24.0, at_least=False, measured=hours)
             )
