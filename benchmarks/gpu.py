@@ -10,6 +10,7 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,7 @@ def measure(
                     rows.append({"model": size} | row(name, way, model, mixed, recipe, rounds, peak))
                 hint(f"{size}, {name}: {rows[-1].get('failed') or format(rows[-1]['MFU'], '.1%')}")
                 report()
-            if not apart and time.monotonic() < until:
+            if group == "bars" and not apart and time.monotonic() < until:
                 try:
                     apart |= agreement(shapes[size], kind, names, recipe)
                 except Exception as error:
@@ -251,6 +252,7 @@ def measure(
         return report()
 
 
+@cache
 def table8() -> float:
     """Floating-point operations of RoBERTa-base's pre-finetuning by Table 8, as the study plans it."""
     runs = load_studies("paper", ["table3"])["table3"].runs().values()
