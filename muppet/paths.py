@@ -27,9 +27,8 @@ def run_dir(run_id: str) -> Path:
 
 def shelf(path: Path) -> Path:
     """Where a run's file or folder lies: `path`, or a folder deeper, by its id's end, where its folder is sharded."""
-    if path.exists() or not (path.parent / SHARDED).exists():
-        return path
-    return path.parent / path.name.removesuffix(".json")[-2:] / path.name
+    deeper = path.parent / path.name.removesuffix(".json")[-2:] / path.name
+    return path if path.exists() or not ((path.parent / SHARDED).exists() or deeper.exists()) else deeper
 
 
 def model_dir(run_id: str) -> Path:
@@ -104,6 +103,8 @@ def write_bytes(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # as where the disk is full
+            error.filename = str(path)
         raise

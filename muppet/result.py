@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
-import math
+import sys
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -111,6 +111,8 @@ def read(path: Path, run: Run | None = None) -> Result:
     `_check_score`) or is of a task that the run does not score, or when its facts are not those its id (or `run`)
     stands for; the message names the field.
     """
+    if path.exists() and not path.is_file():
+        raise ResultError(f"{path}: no file; move it away and run again")
     try:
         plain = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
         checksum = plain.pop("checksum")
@@ -123,6 +125,8 @@ def read(path: Path, run: Run | None = None) -> Result:
     names = {f.name for f in dataclasses.fields(Result)}
     if names != set(plain):
         raise ResultError(f"{path}: fields {sorted(names ^ set(plain))} are missing or unknown; run again")
+    if wrong := _misfit(plain):
+        raise ResultError(f"{path}: field `{wrong}` is not what this code writes there; run again")
     try:
         scores = {key: Score(**value) for key, value in plain["scores"].items()}
         curve = [Point.of(point) for point in plain["curve"]]
@@ -158,6 +162,30 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return plain
 
 
+def _misfit(plain: Mapping[str, Any]) -> str:
+    """The first field, of those that are read from results, that holds something of another kind; empty when none."""
+    for name in ("facts", "data", "training", "cost", "environment"):
+        if not isinstance(plain[name], dict):
+            return name
+    training, cost = plain["training"], plain["cost"]
+    for name in ("trivial", "start"):
+        if not isinstance(training.get(name, {}), dict):
+            return f"training.{name}"
+    numbers: dict[str, tuple[Any, float]]
+    numbers = {f"training.trivial.{key}": (number, -1) for key, number in training.get("trivial", {}).items()}
+    numbers |= {f"cost.{name}": (cost[name], 0) for name in ("seconds", "processes") if name in cost}
+    if isinstance(plain["curve"], list):
+        judged = (point.get("judged") for point in plain["curve"] if isinstance(point, dict))
+        numbers |= {f"curve.{place}.judged": (number, -sys.float_info.max) for place, number in enumerate(judged)}
+    return next((name for name, (number, least) in numbers.items() if not _is_number(number, least)), "")
+
+
+def _is_number(number: Any, least: float) -> bool:
+    """Whether `number` is finite, and `least` or more."""
+    known = isinstance(number, (int, float)) and not isinstance(number, bool)
+    return known and least <= number <= sys.float_info.max
+
+
 def _check_score(score: Score) -> str:
     """What contradicts itself in a score; empty when nothing does."""
     for name in ("value", "low", "high"):
@@ -166,7 +194,7 @@ def _check_score(score: Score) -> str:
             continue
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             return f"has {number!r} for `{name}`, not a number"
-        if not (math.isfinite(number) and -1 <= number <= 1):
+        if not -1 <= number <= 1:
             field_name = "" if name == "value" else f"`{name}` "
             return f"is {field_name}{number}, not a fraction of 1 (percent?)"
     if isinstance(score.n, bool) or not isinstance(score.n, int) or score.n < 1:

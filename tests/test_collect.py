@@ -69,6 +69,19 @@ def spoil_score(**fields: object):
     return spoil
 
 
+def spoil_field(**fields: object):
+    """Whole fields changed, or some of their own where both are objects, with a right checksum."""
+
+    def spoil(text: str) -> str:
+        plain = json.loads(text)
+        del plain["checksum"]
+        for name, value in fields.items():
+            plain[name] = plain[name] | value if isinstance(value, dict) else value
+        return json.dumps(plain | {"checksum": result.digest(plain)})
+
+    return spoil
+
+
 def spoil_key(text: str) -> str:
     """The score of another task, with a right checksum."""
     plain = json.loads(text.replace("rte/validation/accuracy", "sst2/validation/accuracy"))
@@ -110,6 +123,17 @@ def spoil_list(text: str) -> str:
         (spoil_score(items=result.pack_items([1, 0, 0, 0] * 50)), "its items' mean is 0.2500"),
         (spoil_score(items=3), "has damaged `items`"),
         (spoil_score(lucky=3), "fields `scores` and `curve`: "),
+        (spoil_score(value=10**400), "not a fraction of 1"),
+        (spoil_field(cost={"seconds": "fast"}), "`cost.seconds`"),
+        (spoil_field(cost={"seconds": float("inf")}), "`cost.seconds`"),
+        (spoil_field(cost={"seconds": -1.0}), "`cost.seconds`"),
+        (spoil_field(cost={"processes": "many"}), "`cost.processes`"),
+        (spoil_field(cost=[1]), "`cost`"),
+        (spoil_field(training=None), "`training`"),
+        (spoil_field(training={"start": "abc"}), "`training.start`"),
+        (spoil_field(training={"trivial": {"rte/validation/accuracy": "x"}}), "`training.trivial.rte/"),
+        (spoil_field(environment=None), "`environment`"),
+        (spoil_field(curve=[{"update": 1, "judged": None, "scores": {}}]), "`curve.0.judged`"),
         (spoil_key, "score `sst2/validation/accuracy` is of a task that this run does not score"),
         (spoil_twice, "key `value` stands twice"),
         (spoil_empty, "not a whole result file"),
@@ -130,6 +154,52 @@ def test_a_bad_file_is_refused_by_name_and_the_rest_goes_on(spoil, why: str) -> 
 def test_a_link_to_nothing_is_no_result() -> None:
     path = finish(child(), 0.5)
     path.with_name("finetune-gone.json").symlink_to("nowhere")
+    assert results.read_all("smoke").done == {run_id(child())} and not results.read_all("smoke").refused
+
+
+def test_a_link_to_itself_is_no_result() -> None:
+    path = finish(child(), 0.5)
+    path.with_name("finetune-round.json").symlink_to("finetune-round.json")
+    assert results.read_all("smoke").done == {run_id(child())} and not results.read_all("smoke").refused
+
+
+@pytest.mark.parametrize("place", ["finetune/ab", "prefinetune"])
+def test_a_second_result_of_a_run_changes_no_number(place: str) -> None:
+    path = finish(child(), 0.5)
+    other = Path("results/smoke", place if place != "finetune/ab" else f"finetune/{path.stem[-2:]}", path.name)
+    first = path.read_bytes()
+    finish(child(), 0.9)
+    other.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(other)
+    path.write_bytes(first)
+    found = results.read_all("smoke")
+    assert found.frame["value"].tolist() == [0.5]
+    assert f"{other}: a launch looks for this result in {path}" in found.refused[str(other)]
+    path.unlink()
+    found = results.read_all("smoke")
+    assert found.frame["value"].tolist() == ([0.9] if place == "finetune/ab" else [])
+    path.write_bytes(first)
+    assert results.read_all("smoke").frame["value"].tolist() == [0.5]
+
+
+def test_a_shard_is_found_without_its_mark() -> None:
+    path = finish(child(), 0.5)
+    deeper = path.parent / path.stem[-2:] / path.name
+    deeper.parent.mkdir()
+    path.rename(deeper)
+    assert records.result_path("smoke", child()) == deeper and results.read_all("smoke").done == {run_id(child())}
+
+
+def test_what_could_not_be_read_is_read_once_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = finish(child(), 0.5)
+
+    def denied(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "read", denied)
+        (why,) = results.read_all("smoke").refused.values()
+        assert why.startswith(f"{path}: cannot be read (Permission denied)")
     assert results.read_all("smoke").done == {run_id(child())} and not results.read_all("smoke").refused
 
 
@@ -156,8 +226,20 @@ def test_a_broken_or_foreign_cache_is_read_past(tmp_path) -> None:
     finish(child(), 0.5)
     results.read_all("smoke")
     (cache,) = (tmp_path / "artifacts" / "cache").glob("collected-smoke.json")
-    cache.write_bytes(b"no cache")
-    assert len(results.read_all("smoke").frame) == 1
+    whole = cache.read_text()
+    for damaged in ("no cache", whole[:-9], whole.replace("0.5", '"x"'), whole.replace("0.5", "0.9")):
+        cache.write_text(damaged)
+        assert results.read_all("smoke").frame["value"].tolist() == [0.5]
+
+
+def test_a_cache_of_other_code_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(child(), 0.5)
+    results.read_all("smoke")
+    changed = Path("changed.py")
+    changed.write_text("# stricter")
+    monkeypatch.setattr(result, "__file__", str(changed))
+    monkeypatch.setattr(results, "read", lambda path: (_ for _ in ()).throw(result.ResultError("now refused")))
+    assert set(results.read_all("smoke").refused.values()) == {"now refused"}
 
 
 def test_full_folders_are_sharded_and_what_lay_there_is_still_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -208,7 +208,7 @@ def test_a_full_disk_fails_the_run_and_leaves_no_half_result(monkeypatch: pytest
     monkeypatch.setattr("muppet.stages.finetune.finetune", lambda run, progress: result_of(run))
     assert worker.execute("smoke", [run_id(run)]) == {run_id(run): "failed"}
     assert not [path for path in Path.cwd().rglob("*") if path.is_file() and path.name != "lock"]
-    assert "No space left on device" in capsys.readouterr().err
+    assert "No space left on device: '" in capsys.readouterr().err
 
 
 def test_a_worker_s_death_is_recorded_with_the_last_lines_of_its_log() -> None:

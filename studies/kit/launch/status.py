@@ -77,10 +77,10 @@ def look(runs: Mapping[str, Run], profile: str) -> Overview:
     folders = folder.begun()
     states: dict[str, RunStatus] = {}
     for name, run in runs.items():  # parents come before children
-        if name in refused:
-            states[name] = RunStatus(run=name, state="failed", why=refused[name])
-        elif name in collected.done:
+        if name in collected.done:  # a second file of it may be refused all the same
             states[name] = RunStatus(run=name, state="done")
+        elif name in refused:
+            states[name] = RunStatus(run=name, state="failed", why=refused[name])
         elif name not in dispatched and name not in folders:  # nothing was ever heard of it
             states[name] = RunStatus(run=name, state="missing", why=_waits(run, states))
         else:
