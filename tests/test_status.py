@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from muppet import paths
 from muppet.errors import UserError
 from muppet.runs import Finetune, Prefinetune, Recipe, Run, run_id
 from muppet.tasks import get
 from studies.kit import launch
 from studies.kit.launch import control, status
-from studies.kit.launch.slurm import controller, submissions
+from studies.kit.launch.slurm import controller, nodes, submissions
 from studies.kit.launch.slurm.controller import Entry, Unreachable
 from studies.kit.launch.slurm.submissions import Sent, Submission
+from studies.kit.ledger import folder as records
 from studies.kit.show import duration
 from tests.kit import PARENT as SMALL
 from tests.kit import child, small_study
@@ -117,6 +120,36 @@ def test_records_go_before_the_schedulers_word(look: Look) -> None:
     seen = look([entry(0, "COMPLETED"), entry(1, "COMPLETED")])
     assert (seen[P].state, seen[P].why) == ("failed", "no such luck (3×)")
     assert look([entry(0, "RUNNING")])[P].state == "running"  # it is being tried again
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("failure", {"error": "x", "count": "3"}),
+        ("failure", {"error": None, "count": None}),
+        ("attempts", {"count": "x", "seconds": "abc"}),
+        ("attempts", {"count": 1, "seconds": float("nan")}),
+        ("holder", {"host": socket.gethostname(), "pid": 10**20}),
+        ("progress", {"step": "x", "tokens_per_second": "fast"}),
+        ("started", ["no", "record"]),
+    ],
+)
+def test_a_damaged_record_is_none(look: Look, name: str, content: Any) -> None:
+    look([])
+    folder = paths.run_dir(P)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json.dumps(content))
+    assert not records.failure(P) and not records.progress(P) and not records.started(P)
+    assert records.attempts(P) == (0, 0.0) and not records.running(P)
+
+
+def test_a_damaged_line_of_failures_is_passed_over(look: Look) -> None:
+    look([])
+    good = {"node": "n1", "run": "r", "error": "CUDA error", "when": 1.0}
+    damaged = [{"a": 1}, good | {"when": "x"}, good | {"error": 5}]
+    paths.artifacts().mkdir(parents=True, exist_ok=True)
+    (paths.artifacts() / records.FAULTS).write_text("".join(json.dumps(one) + "\n" for one in [*damaged, good]))
+    assert records.faults() == [good] and not nodes.faulty()
 
 
 def test_a_result_is_the_truth_whatever_the_queue_says(look: Look) -> None:

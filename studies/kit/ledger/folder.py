@@ -35,6 +35,8 @@ FAULTS = "failures.jsonl"  # in artifacts/: which run failed on which node
 SHARD = 2  # characters of a shard's name
 MANY = 10_000  # files of one folder, beyond which file systems grow slow
 LOG_BYTES = 8_000  # of a log's end, in which these lines are looked for
+NUMBERS = frozenset("count pid seconds step steps stops tokens_per_second eta_seconds".split())  # of all records
+TEXTS = frozenset(("error", "host", "log", "node", "run"))
 
 
 def result_path(profile: str, run: Run | str) -> Path:
@@ -164,9 +166,10 @@ def faults() -> list[dict[str, Any]]:
     """Every failure in order of time, also of runs that have a result since: `node`, `run`, `error`, `when`."""
     try:
         lines = (paths.artifacts() / FAULTS).read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        records = [_sound(json.loads(line)) for line in lines if line.endswith("}")]
     except (OSError, ValueError):
         return []
+    return [one for one in records if one.keys() >= {"node", "run", "error", "when"} and _is_number(one["when"])]
 
 
 def start(name: str) -> int:
@@ -236,7 +239,19 @@ def _read(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return _sound(record)
+
+
+def _sound(record: Any) -> dict[str, Any]:
+    """`record`, or an empty one where it is none or one of its fields is of another kind."""
+    if not isinstance(record, dict):
+        return {}
+    numbers = all(_is_number(record[name]) for name in NUMBERS & record.keys())
+    return record if numbers and all(isinstance(record[name], str) for name in TEXTS & record.keys()) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value < 2**53  # beyond, an id of a process is none
 
 
 def _log_tail(name: str) -> list[str]:
