@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import os
 import sys
 from collections.abc import Callable, Iterable
 
@@ -49,7 +50,13 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 
 def show_all() -> None:
-    """From now on standard output takes every text: what its encoding lacks is escaped."""
+    """From now on standard output takes every text: what its encoding lacks is escaped. A standard stream that was
+    closed leads nowhere, lest a file that is opened get its number, and what a library prints."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

@@ -8,7 +8,6 @@ modules of `COMMANDS`: a function that takes the parsed arguments and returns th
 from __future__ import annotations
 
 import argparse
-import errno
 import importlib
 import math
 import os
@@ -40,7 +39,6 @@ COMMANDS = {
     "bench": "benchmarks.__main__:main",
 }
 SEARCHES = ("published", "full")
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,8 +54,6 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno not in DISK:
-            raise
         print(f"error: {error}; make room or repair the folder, then give the same command again", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,5 +1,7 @@
 """The declared artefacts: cells match the paper's, shared runs are one run, and what the docstrings count is so."""
 
+import errno
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +12,7 @@ import pytest
 
 from muppet.errors import UserError
 from muppet.runs import Finetune, Prefinetune, run_id
+from studies.__main__ import main
 from studies.kit import load
 from studies.kit.decisions import OVERRIDE
 from studies.kit.distinct import SAME
@@ -336,3 +339,19 @@ def test_every_cell_asks_for_a_score_that_its_runs_have(profile: str, decided: s
                 scored = (run.task, *(run.evaluate_on or ()))
                 made = {t.key(split, metric) for t in scored for split in t.evaluation for metric in t.metrics}
                 assert set(one.score.split(" + ")) <= made, (study.name, one.key, one.score)
+
+
+@pytest.mark.parametrize("code", [errno.EFBIG, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EIO, errno.EPERM])
+def test_what_the_disk_refuses_is_one_line(code: int, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def refuse(args: object) -> int:
+        raise OSError(code, os.strerror(code), "a/file")
+
+    monkeypatch.setattr("studies.__main__.function", lambda name: refuse)
+    assert main(["status"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: [Errno {code}] {os.strerror(code)}: 'a/file'; ")
+
+
+def test_a_closed_standard_stream_is_no_file_s_number() -> None:
+    code = "import os; from muppet.errors import show_all; show_all(); os._exit(os.open(os.devnull, os.O_RDONLY) < 3)"
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
+    assert subprocess.run(command, check=False).returncode == 0
