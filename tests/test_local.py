@@ -41,6 +41,18 @@ def test_a_file_in_the_place_of_artifacts_is_one_line(folder, monkeypatch, capsy
     assert "Not a directory" in said and "artifacts" in said
 
 
+@pytest.mark.parametrize("name", ["results/smoke", "artifacts"])
+def test_a_folder_that_cannot_be_written_is_one_line_before_any_run(folder, monkeypatch, name: str) -> None:
+    def probe(place: Path) -> None:
+        if place.absolute() == folder / name:
+            raise PermissionError(13, "Permission denied", str(place))
+
+    monkeypatch.setattr("muppet.paths.probe", probe)
+    with pytest.raises(PermissionError):
+        local.launch(made(), argparse.Namespace(jobs=1, yes=True, hours=None))
+    assert not list(folder.rglob("log.txt"))
+
+
 def done() -> set[str]:
     return {name for name, run in small_study().runs().items() if result_path("smoke", run).exists()}
 
@@ -91,6 +103,19 @@ def test_an_interrupt_keeps_what_is_done_and_lets_runs_checkpoint(folder: Path) 
     assert tally.interrupted and tally.count("done") == 1 and tally.count("stopped") == 8
     assert len(list(folder.glob("artifacts/runs/*/checkpointed"))) == 2
     assert len(done()) == 1 and not failures(small_study().runs())
+
+
+def test_a_terminal_that_is_gone_lets_runs_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object) -> None:
+        while len(list(folder.glob("artifacts/runs/*/began"))) < 1:
+            time.sleep(0.02)
+        raise BrokenPipeError
+
+    monkeypatch.setattr(crew.Launch, "_say", gone)
+    with pytest.raises(BrokenPipeError):
+        local.run(made(), 2, "tests.kit:endless")
+    began, kept = (len(list(folder.glob(f"artifacts/runs/*/{note}"))) for note in ("began", "checkpointed"))
+    assert began == kept >= 1
 
 
 def test_a_run_that_somebody_stops_goes_on(capsys) -> None:

@@ -102,9 +102,11 @@ class Launch:
                     for source in wait(list(busy), timeout=AGAIN_S):
                         self._hear(busy[source])  # type: ignore[index]
                     self.progress.update(total, completed=len(self.tally.outcomes))
-            except KeyboardInterrupt:
-                self.tally.interrupted = True
+            except BaseException as error:  # a terminal that is gone among them: no work may be lost to it
+                self.tally.interrupted = isinstance(error, KeyboardInterrupt)
                 self._stop()
+                if not self.tally.interrupted:
+                    raise
             finally:
                 self._dismiss()
         for name in self.queue:

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 
+from muppet import paths
 from muppet.errors import UserError
 from studies.kit import cost
 from studies.kit.decisions import OVERRIDE
 from studies.kit.launch.crew import Launch, Tally
 from studies.kit.launch.plan import Plan
+from studies.kit.ledger.folder import RESULTS
 from studies.kit.show import hours
 
 RUNNER = "studies.kit.launch.worker:execute"  # (profile, ids, progress) → outcome by id
@@ -59,6 +61,8 @@ def launch(planned: Plan, args: argparse.Namespace) -> int:
         return 0
     jobs = args.jobs or default_jobs(planned)
     ask(planned, jobs, args.yes or args.hours is not None)
+    for place in (paths.artifacts(), RESULTS / planned.profile):
+        paths.probe(place)
     first, then = map(len, planned.waves)
     estimate = planned.seconds("gpu" if gpus() else "cpu") / jobs
     print(f"to do: {first} pre-finetunings, {then} fine-tunings, {jobs} at a time; about {hours(estimate)}", flush=True)
