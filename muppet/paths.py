@@ -81,10 +81,14 @@ def make_folder(path: Path) -> Path:
 def probe(folder: Path) -> None:
     """Make `folder`, and a file in it that goes again: known before hours are spent on what cannot be written. Raises
     OSError."""
-    with tempfile.TemporaryFile(dir=make_folder(folder)) as file:
-        file.write(b"x" * 4096)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with tempfile.TemporaryFile(dir=make_folder(folder)) as file:
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = str(folder)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -352,6 +352,8 @@ def test_what_the_disk_refuses_is_one_line(code: int, monkeypatch: pytest.Monkey
 
 
 def test_a_closed_standard_stream_is_no_file_s_number() -> None:
-    code = "import os; from muppet.errors import show_all; show_all(); os._exit(os.open(os.devnull, os.O_RDONLY) < 3)"
+    child = "import os, sys; sys.exit(os.open(os.devnull, os.O_RDONLY) < 3)"  # what is not handed on is closed there
+    code = "import subprocess, sys; from muppet.errors import show_all; show_all(); "
+    code += f"sys.exit(open({__file__!r}).fileno() < 3 or subprocess.call([sys.executable, '-c', {child!r}]))"
     command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, "-c", code]
     assert subprocess.run(command, check=False).returncode == 0
