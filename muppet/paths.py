@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -88,6 +90,21 @@ def probe(folder: Path) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         error.filename = str(folder)
+        raise
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Inside, what torch and safetensors raise of a file that cannot be written is an OSError, as Python's own is."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        if isinstance(error.__context__, OSError):  # torch goes on to close its archive, and says that alone
+            raise error.__context__ from None
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
         raise
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import resource
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +140,14 @@ def finish(started: Sequence[subprocess.Popen[str]], timeout: float = 900) -> li
             if process.poll() is None:
                 process.kill()
     return [(process.returncode, out, err) for process, (out, err) in zip(started, found)]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Inside, no file of this process can be longer: whatever writes one fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

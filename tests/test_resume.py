@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import random
 import shutil
 import signal
@@ -20,7 +19,7 @@ from muppet.runtime import device as device_module
 from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
 from muppet.training.train import train
-from tests.core import artifacts, finish, launch, make_trainer, mixture, shared_artifacts  # noqa: F401
+from tests.core import artifacts, files_of_at_most, finish, launch, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")
 NAMES = "mnli stsb copa squad"
@@ -182,16 +181,12 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_line(tmp_path, capsys, damag
     assert [place.name for place in tmp_path.iterdir()] == ["step-00000003"]
 
 
-def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
+@pytest.mark.parametrize("size", [100, 5000])
+def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, size):
     checkpoint.save(tmp_path, "a", 1, small_state())
-
-    def full(*_args, **_more):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
-        checkpoint.save(tmp_path, "a", 2, small_state())
-    monkeypatch.undo()
+    large = small_state() | {"large": torch.zeros(100_000)}
+    with files_of_at_most(size), pytest.raises(OSError, match="File too large"):
+        checkpoint.save(tmp_path, "a", 2, large)
     assert [place.name for place in tmp_path.iterdir()] == ["step-00000001"]
     assert checkpoint.load(tmp_path, "a")[0] == 1
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from muppet.errors import UserError
+from muppet.paths import disk_errors
 
 
 def save(folder: Path, run: str, step: int, state: dict[str, Any]) -> None:
@@ -26,7 +27,7 @@ def save(folder: Path, run: str, step: int, state: dict[str, Any]) -> None:
     temporary = folder / f".writing.{os.getpid()}"
     temporary.mkdir()
     try:
-        with open(temporary / "state.pt", "wb") as file:
+        with disk_errors(), open(temporary / "state.pt", "wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
