@@ -11,6 +11,7 @@ import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from transformers.models.roberta.modeling_roberta import RobertaClassificationHead
 
 from muppet.errors import UserError
@@ -28,7 +29,7 @@ from muppet.stages.evaluate import evaluate, predict
 from muppet.stages.opening import open_split, subset
 from muppet.synthetic import models
 from muppet.tasks.task import Generation
-from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
+from tests.core import artifacts, files_of_at_most, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("artifacts")
 ENCODERS = ("roberta", "bert", "mpnet", "electra", "deberta", "modernbert")
@@ -186,7 +187,17 @@ def test_what_cannot_be_loaded_is_one_clear_error(tmp_path):
         MultiTask.load(str(holed))
 
 
-@pytest.mark.parametrize("damage", ["truncated", "other shape", "other classes", "no file", "a list"])
+def test_a_configuration_of_fewer_layers_is_refused(tmp_path):
+    shutil.copytree(models.folder("tiny/roberta"), tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
+    with pytest.raises(UserError, match="its config.json has no place for 16 weights such as 'encoder.layer.1"):
+        MultiTask.load(str(tmp_path / "model"))
+
+
+@pytest.mark.parametrize(
+    "damage", ["truncated", "other shape", "other classes", "one class", "whole", "no file", "a list"]
+)
 def test_damaged_heads_are_named(tmp_path, damage):
     model = MultiTask.load("tiny/roberta")
     model.add_head(HeadSpec(key="rte", family="classification", outputs=2, classes=("a", "b")), 0)
@@ -201,6 +212,12 @@ def test_damaged_heads_are_named(tmp_path, damage):
         saved = json.loads((tmp_path / "model" / "heads.json").read_text())
         saved["heads"][0]["classes"].append("c")
         (tmp_path / "model" / "heads.json").write_text(json.dumps(saved))
+    elif damage == "one class":  # twice, or a number in place of a name
+        saved = json.loads((tmp_path / "model" / "heads.json").read_text())
+        saved["heads"][0]["classes"] = ["a", 1]
+        (tmp_path / "model" / "heads.json").write_text(json.dumps(saved))
+    elif damage == "whole":  # of 8 bits, whose scale is elsewhere
+        save_file({name: value.to(torch.int8) for name, value in load_file(heads).items()}, heads)
     elif damage == "a list":
         (tmp_path / "model" / "heads.json").write_text("[]")
     else:
@@ -210,15 +227,15 @@ def test_damaged_heads_are_named(tmp_path, damage):
     assert "\n" not in str(caught.value)
 
 
-def test_a_failed_save_leaves_the_old_folder(tmp_path, monkeypatch):
+@pytest.mark.parametrize("size", [2000, 30_000])  # of the model's file, and of its heads' alone
+def test_a_failed_save_leaves_the_old_folder(tmp_path, monkeypatch, size):
     model = MultiTask.load("tiny/roberta")
+    model.add_head(HeadSpec(key="wide", family="classification", outputs=1000), 0)
     model.save(tmp_path / "model", "first")
-
-    def full(*_args, **_more):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("muppet.model.multitask.save_file", full)
-    with pytest.raises(OSError, match="No space"):
+    if size > 2000:
+        monkeypatch.setattr(model.backbone, "save_pretrained", lambda _: None)
+        monkeypatch.setattr(model.tokenizer, "save_pretrained", lambda _: None)
+    with files_of_at_most(size), pytest.raises(OSError, match="File too large"):
         model.save(tmp_path / "model", "second")
     assert [place.name for place in tmp_path.iterdir()] == ["model"]
     assert (tmp_path / "model" / "README.md").read_text() == "first"

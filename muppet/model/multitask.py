@@ -28,7 +28,7 @@ from muppet.model.heads import Head, OutputLayer, make_head
 from muppet.model.losses import Losses
 from muppet.model.pretrained import open_pretrained, quiet
 from muppet.model.r3f import all_noised
-from muppet.paths import folder_digest
+from muppet.paths import disk_errors, folder_digest
 from muppet.runs import R3F
 from muppet.runtime.device import UNPACKED, Device
 from muppet.tasks.task import Generation
@@ -78,9 +78,12 @@ class MultiTask(Encoder):
             self.row_formats = {key: _row_format(plain) for key, plain in saved.get("rows", {}).items()}
             for plain in saved["heads"]:
                 spec = HeadSpec(**(plain | {"classes": plain["classes"] and tuple(plain["classes"])}))
-                if spec.classes is not None and len(spec.classes) != spec.outputs:
-                    raise ValueError(f"{spec.key!r} has {spec.outputs} outputs and {len(spec.classes)} classes")
+                names = {name for name in spec.classes or () if isinstance(name, str)}
+                if spec.classes is not None and len(names) != spec.outputs:
+                    raise ValueError(f"{spec.key!r} has {spec.outputs} outputs and the classes {spec.classes}")
                 self.add_head(spec, seed=0)
+            if whole := [name for name, weight in weights.items() if not weight.is_floating_point()]:
+                raise ValueError(f"{whole[0]!r} is of {weights[whole[0]].dtype}")
             self.heads.load_state_dict(weights)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
             why = " ".join(str(error).split())
@@ -115,13 +118,11 @@ class MultiTask(Encoder):
         try:
             for name, value in self._own_dropout.items():  # the recipe's dropout is the run's, not the model's
                 setattr(config, name, value)
-            with quiet():
+            with quiet(), disk_errors():
                 self.backbone.save_pretrained(temporary)
                 self.tokenizer.save_pretrained(temporary)
-            save_file(
-                {key: value.contiguous() for key, value in self.heads.state_dict().items()},
-                temporary / "heads.safetensors",
-            )
+                heads = {key: value.contiguous() for key, value in self.heads.state_dict().items()}
+                save_file(heads, temporary / "heads.safetensors")
             (temporary / "README.md").write_text(card, encoding="utf-8")
             plain = {
                 "heads": [asdict(spec) for spec in self.specs().values()],

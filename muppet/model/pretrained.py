@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from muppet.synthetic import models
 
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "mlp_dropout", "embedding_dropout")
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
+NUMBER = re.compile(r"\.\d+\.")  # of a layer, in the name of a weight
 ACTIVATION_DROPOUT = ("activation_dropout",)
 # Weights that checkpoints leave out: no head reads the pooler, and sinusoidal positions are a formula.
 LEFT_OUT = ("pooler", "embed_positions")
@@ -91,6 +93,13 @@ def open_pretrained(
             raise UserError(_not_loaded(name, error)) from None
     _agree(name, model, tokenizer)
     missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in LEFT_OUT))
+    own_layers = {NUMBER.sub(".", key) for key in model.state_dict()}
+    further = [key for key in info["unexpected_keys"] if NUMBER.sub(".", key) in own_layers]
+    if further:
+        raise UserError(
+            f"model {name!r}: its config.json has no place for {len(further)} weights such as {further[0]!r}; give the"
+            " configuration that it was trained with"
+        )
     if missing:
         raise UserError(f"model {name!r}: {len(missing)} weights such as {missing[0]!r} are not in {origin}")
     return model, tokenizer, origin, own
