@@ -25,7 +25,7 @@ ROWS = """one row a line, as JSON or CSV; what the head's family reads of it:
   span                         {"question": "…", "context": "…"}
   summarization                {"source": "…"}
   tagging, parsing             {"tokens": ["…", "…"]}
-The columns that the head was trained on serve too. In CSV, a list is written as JSON."""
+The columns that the head was trained on serve too, and come first. In CSV, a list is written as JSON."""
 
 LARGEST = 2**32 - 1  # whole number: products of seeds and of counts stay within 64 bits
 MOST_EPOCHS = 1e6  # passes; the schedule of more overflows

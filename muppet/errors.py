@@ -35,6 +35,12 @@ def encodable(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def one_line(text: str) -> str:
+    """A text as one line of a terminal: what is no visible character (line breaks, NUL, escapes) is written as in a
+    Python literal."""
+    return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is none of `known`; it offers the nearest, or lists them, or some of many."""
     names = sorted(known)
@@ -68,12 +74,12 @@ def exit_status(command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # nobody reads on
         return 0
     except OSError as error:
-        print(f"error: {error}; what was there before is unchanged", file=sys.stderr)
+        print(f"error: {one_line(str(error))}; what was there before is unchanged", file=sys.stderr)
         return 2
     except Stopped as stopped:
         print(stopped, file=sys.stderr)

@@ -32,13 +32,14 @@ pytestmark = pytest.mark.usefixtures("artifacts")
 
 
 def test_a_csv_is_trained_on_predicted_and_other_rows_are_another_run(tmp_path, capsys):
-    rows = [*text_rows(40), {"text": "", "label": "no"}]
+    rows = [*text_rows(39), {"text": "word " * 100, "label": "yes"}, {"text": "", "label": "no"}]
     train, dev = put(tmp_path / "train.csv", rows), put(tmp_path / "dev.csv", text_rows(8))
     given = ["finetune", "--model", "tiny/roberta", "--train-file", str(train), "--eval-file", str(dev)]
     small = [*SMALL[2:], "--out", str(tmp_path / "out")]
     assert main([*given, *small]) == 0
     said = capsys.readouterr().out
     assert "own-train/validation/accuracy" in said and "own-train/train: 1 of 41 rows left out: missing text" in said
+    assert "own-train/train: 1 rows cut; rows hold 64 tokens (--max-length)" in said and "validation: 1 " not in said
     first = trained_examples(tmp_path / "out")
     assert first["training"]["datasets"]["own-train"]["examples"] == 40
     put(train, text_rows(10))

@@ -7,12 +7,20 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from muppet import tasks
 from muppet.__main__ import main
+from muppet.families import FAMILIES
+from muppet.families.roles import BadRow
+from muppet.families.spec import RowFormat
 from muppet.runs import Finetune
 from muppet.stages.finetune import finetune
+from muppet.stages.predict import _roles
 from tests.core import artifacts, finish, launch, recipe, shared_artifacts  # noqa: F401
 from tests.own_files import SMALL, one_error
 
@@ -98,3 +106,57 @@ def test_a_role_that_the_head_was_not_trained_on_is_refused(tmp_path, capsys):
     capsys.readouterr()
     assert main(["predict", "--model", out, str(tmp_path / "a.jsonl")]) == 2
     assert "line 1: it has 'pair', and this head was trained on text alone" in one_error(capsys)
+
+
+def asked_of(columns: dict[str, str], row: dict, family: str = "classification") -> dict:
+    """What a head reads of a row that was trained on `columns`."""
+    roles = {"choices" if role.startswith("choice") else role for role in columns}
+    return _roles(FAMILIES[family], RowFormat(max_length=9, roles=tuple(roles), columns=tuple(columns.items())), row)
+
+
+@given(st.permutations(["text", "pair", "label", "other"]))
+def test_a_head_reads_the_columns_that_it_was_trained_on(names):
+    """Whatever they are called, and whatever else is called like a role; a row in roles alone serves too."""
+    columns = dict(zip(("text", "pair", "label"), names))
+    row = {name: f"in {name}" for name in names}
+    assert asked_of(columns, row) == {role: f"in {columns[role]}" for role in ("text", "pair")}
+    by_role = {"text": "a", "pair": "b"}
+    if not {columns["text"], columns["pair"]} <= by_role.keys():
+        assert asked_of(columns, by_role) == by_role
+
+
+def test_choices_are_in_the_order_that_the_head_was_trained_on():
+    row = {"question": "?", "choice1": "a", "choice2": "b"}
+    columns = {"question": "question", "choice1": "choice2", "choice2": "choice1"}
+    assert asked_of(columns, row, "commonsense")["choices"] == ["b", "a"]
+    with pytest.raises(BadRow, match="it has 'choice3', and this head was trained on choice2, choice1; leave it out"):
+        asked_of(columns, row | {"choice3": "c"}, "commonsense")
+    assert asked_of(columns, {"question": "?", "choices": ["c", "d", "e"]}, "commonsense")["choices"] == ["c", "d", "e"]
+    assert asked_of({"question": "q", "choices": "c"}, row | {"q": "!", "c": ["x", "y"]}, "commonsense") == {
+        "question": "!",
+        "choices": ["x", "y"],
+    }
+
+
+def test_what_is_cut_is_said(tmp_path, rte_model, capsys):
+    row = {"text": "word " * 100, "pair": "b"}
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(one) + "\n" for one in (row, {"text": "a", "pair": "b"})))
+    assert main(["predict", "--model", str(rte_model), str(tmp_path / "rows.jsonl")]) == 0
+    said = capsys.readouterr()
+    assert f"{tmp_path / 'rows.jsonl'}: 1 rows cut; rows hold 64 tokens, as in training" in said.err
+    assert len(said.out.splitlines()) == 2
+
+
+def test_rows_that_cannot_be_read_are_one_line(tmp_path, rte_model, capsys, monkeypatch):
+    start = ["predict", "--model", str(rte_model)]
+    pq.write_table(pa.table({"text": ["a"], "day": pa.array([10**7], pa.date32())}), tmp_path / "a.parquet")
+    assert main([*start, str(tmp_path / "a.parquet")]) == 2
+    assert "a.parquet: column 'day' cannot be read" in one_error(capsys)
+    (tmp_path / "a.csv").write_bytes(b'"te\nxt\x1b[31m",b\na,b\n')
+    assert main([*start, str(tmp_path / "a.csv")]) == 2
+    assert "it has te\\nxt\\x1b[31m, b" in one_error(capsys)
+    for closed, file in (("stdin", []), ("stdout", [str(tmp_path / "a.csv")])):  # by `<&-` or `>&-`
+        with monkeypatch.context() as patch:
+            patch.setattr(f"sys.{closed}", None)
+            assert main([*start, *file]) == 2
+        assert "standard input or output is closed" in one_error(capsys)

@@ -22,6 +22,7 @@ from muppet import paths
 from muppet.cli.names import named, single
 from muppet.cli.own import task_of
 from muppet.errors import Stopped, UserError, unknown
+from muppet.families.encoded import told
 from muppet.result import Result, Score, write
 from muppet.runs import Finetune, Prefinetune, Recipe, run_id
 from muppet.runtime.hold import hold
@@ -147,11 +148,14 @@ def _print_losses(training: Any) -> None:
 def predict(args: argparse.Namespace) -> int:
     """Print an answer for each row of a file or of standard input."""
     from muppet.data import files
+    from muppet.data.sources import TableRows
     from muppet.stages.predict import predictions
 
     name = str(args.file or "standard input")
+    if sys.stdout is None or (args.file is None and sys.stdin is None):
+        raise UserError("standard input or output is closed; give a file of rows, and write the answers into one")
     if args.file is not None and files.KINDS.get(args.file.suffix.lower()) == "parquet":
-        rows = list(enumerate(files.read(args.file).to_pylist(), start=1))
+        rows = list(enumerate(TableRows(files.read(args.file), name), start=1))
     else:
         try:
             data = sys.stdin.buffer.read() if args.file is None else args.file.read_bytes()
@@ -236,11 +240,13 @@ def _copy(source: Path, out: Path) -> None:
 def _deliver(result: Result, model: Path, args: argparse.Namespace) -> None:
     """Say what was left out, put the result beside the model and copy both to `--out`; then the run's checkpoints are
     no longer needed."""
-    told: dict[str, str] = {}
+    same: dict[str, str] = {}
     for name, data in result.data.items():
         for why, count in data["dropped"].items():
             print(f"{name}: {count} of {data['rows']} rows left out: {why}")
-        if result.scores and (other := told.setdefault(data["fingerprint"], name)) != name:
+        if cut := told(data["notes"]):
+            print(f"{name}: {cut}; rows hold {args.max_length} tokens (--max-length)")
+        if result.scores and (other := same.setdefault(data["fingerprint"], name)) != name:
             print(f"{name}: holds the same rows as {other}, so that scores on it say nothing of other rows")
     write(result, model / f"{result.id}.json")
     try:

@@ -129,9 +129,11 @@ def write(rows: Sequence[Row], what: str) -> str:
         return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     out = io.StringIO(newline="")
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(columns)
+    lines: list[list[Any]] = [columns]
     for row in rows:
         cells = (row.get(name) for name in columns)
-        table.writerow([json.dumps(c, ensure_ascii=False) if isinstance(c, (list, dict)) else c for c in cells])
+        lines.append([json.dumps(c, ensure_ascii=False) if isinstance(c, (list, dict)) else c for c in cells])
+    bare = any("\r" in cell for line in lines for cell in line if isinstance(cell, str))  # csv quotes it from 3.13 on
+    quoting: Any = csv.QUOTE_NONNUMERIC if bare else csv.QUOTE_MINIMAL
+    csv.writer(out, lineterminator="\n", quoting=quoting).writerows(lines)
     return out.getvalue()

@@ -100,10 +100,10 @@ def peek(task: Task, split: str) -> Rows:
 
 
 class TableRows(Sequence[Row]):
-    """The rows of an Arrow table as dicts, made when they are asked for."""
+    """The rows of an Arrow table as dicts, made when they are asked for; `name` is what errors call it."""
 
-    def __init__(self, table: Any) -> None:
-        self.table = table
+    def __init__(self, table: Any, name: str = "") -> None:
+        self.table, self.name = table, name
 
     def __len__(self) -> int:
         return len(self.table)
@@ -116,19 +116,19 @@ class TableRows(Sequence[Row]):
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             assert step == 1
-            return TableRows(self.table.slice(start, max(0, stop - start)))
+            return TableRows(self.table.slice(start, max(0, stop - start)), self.name)
         if index < 0:
             index += len(self)
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return _dicts(self.table.slice(index, 1))[0]
+        return _dicts(self.table.slice(index, 1), self.name)[0]
 
     def __iter__(self) -> Iterator[Row]:
         for start in range(0, len(self), 1000):
-            yield from _dicts(self.table.slice(start, 1000))
+            yield from _dicts(self.table.slice(start, 1000), self.name)
 
 
-def _dicts(table: Any) -> list[Row]:
+def _dicts(table: Any, of: str) -> list[Row]:
     try:
         return table.to_pylist()  # type: ignore[no-any-return]
     except (ValueError, OverflowError):
@@ -136,8 +136,9 @@ def _dicts(table: Any) -> list[Row]:
             try:
                 table.column(name).to_pylist()
             except (ValueError, OverflowError) as error:
+                where = f"{of}: " * bool(of)
                 raise UserError(
-                    f"column {name!r} cannot be read ({error}); write it as text, or leave it out"
+                    f"{where}column {name!r} cannot be read ({error}); write it as text, or leave it out"
                 ) from None
         raise
 

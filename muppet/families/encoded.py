@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,11 @@ class Part:
     def examples(self) -> list[int]:
         """The examples that the units belong to, in order."""
         return np.unique(self.encoded.unit_example[self.units]).tolist()
+
+
+def told(notes: Mapping[str, int]) -> str:
+    """What `Encoded.notes` has counted, in words; empty where nothing was cut."""
+    return ", ".join(f"{count:,} {what}" for what, count in notes.items() if count)
 
 
 def ranges(bounds: np.ndarray, which: np.ndarray) -> np.ndarray:

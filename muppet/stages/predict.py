@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,8 +16,8 @@ from muppet.data.cache import encode_rows
 from muppet.data.sources import Rows
 from muppet.errors import UserError, some, unknown
 from muppet.families import FAMILIES, Family, summarization
-from muppet.families.commonsense import numbered
-from muppet.families.encoded import Part
+from muppet.families.commonsense import CHOICE, numbered
+from muppet.families.encoded import Part, told
 from muppet.families.roles import BadRow, Drop, column, listed, texts
 from muppet.families.spec import HeadSpec, RowFormat
 from muppet.model import MultiTask
@@ -63,6 +64,8 @@ def predictions(
         read = Rows(rows=given, found="input", fingerprint="input", total=len(given))
         encoded = encode_rows(task, read, model.tokenizer, max_length=like.max_length, folder=Path(scratch) / "rows")
         assert encoded.n_examples == len(rows)
+        if cut := told(encoded.notes):
+            print(f"{name}: {cut}; rows hold {like.max_length} tokens, as in training", file=sys.stderr)
         part = Part(encoded=encoded, units=np.arange(len(encoded.unit_example)))
         device = Device.detect()
         with device.enough(name):
@@ -95,13 +98,14 @@ def _roles(family: Family, like: RowFormat, row: Row) -> Row:
     """What the head reads of a row, by role or by its dataset's columns. Raises BadRow for a row of another kind."""
     columns = dict(like.columns)
     wanted = [*family.asks, *(role for role in family.may_ask if role in (*like.roles, *like.sometimes))]
-    given: Row = {}
+    given = _as_trained(wanted, columns, row)
+    by_role = not given
     for role in wanted:
-        value = row.get(role)
-        if value is None and role in columns:
+        value = row.get(role) if by_role else given[role]
+        if value is None and by_role and role in columns:
             with contextlib.suppress(BadRow, Drop):
                 value = column(row, columns[role])
-        if value is None and role == "choices":
+        if value is None and by_role and role == "choices":
             value = numbered(row) or numbered({r: row.get(c) for r, c in columns.items()}) or None
         if value is None and role not in like.sometimes:
             raise BadRow(f"no {role!r}, which {family.name} rows of this head need; it has {some(row)}")
@@ -112,4 +116,27 @@ def _roles(family: Family, like: RowFormat, row: Row) -> Row:
         not word.strip() or word.split() != [word] for word in texts(given["tokens"], "tokens")
     ):
         raise BadRow("`tokens` holds one that is empty or has a space in it; give words")
+    return given
+
+
+def _as_trained(wanted: Sequence[str], columns: dict[str, str], row: Row) -> Row:
+    """The roles in the columns that the head was trained on, whatever else in the row is called like a role; empty
+    where it lacks one of them. Raises BadRow for a choice that training had no column of."""
+    own = {part: name for part, name in columns.items() if CHOICE.fullmatch(part)}
+    given: Row = {}
+    for role in wanted:
+        if role == "choices" and {*own.values()} & row.keys():
+            further = (name for name in row if CHOICE.fullmatch(name) and name not in own.values())
+            if extra := [name for name in further if row[name] is not None]:
+                raise BadRow(
+                    f"it has {extra[0]!r}, and this head was trained on {', '.join(own.values())}; leave it out"
+                )
+            given[role] = numbered({part: row.get(name) for part, name in own.items()}) or None
+            continue
+        try:
+            given[role] = column(row, columns[role])
+        except Drop:  # one of the columns that it joins is empty
+            given[role] = None
+        except (BadRow, KeyError):
+            return {}
     return given
