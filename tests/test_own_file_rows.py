@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from muppet.__main__ import _parser
 from muppet.cli.own import task_of
@@ -54,11 +56,42 @@ def test_a_file_of_squads_shape_says_whether_questions_go_without_an_answer(tmp_
         ({"text": "a", "label": 1.0}, (), r"own.jsonl: column 'label' of row 0 holds 1.0, which is no class"),
         ({"text": "a", "y": "b"}, ("--family", "classification"), "`columns` names no 'label'"),
         ({"choices": ["a", "b"], "label": 0}, (), "`columns` names neither 'context' nor 'question'"),
+        ({"text": "a", "label": "b"}, ("--text", "label"), "own.jsonl: column 'label' plays two roles"),
+        ({"text": "a", "label": "b"}, ("--text", ""), "--text is empty; give it a value, or leave it out"),
     ],
 )
 def test_what_a_file_lacks_is_named(tmp_path, row, more, message):
     with pytest.raises(UserError, match=message):
         from_file(tmp_path / "own.jsonl", [row, row], *more)
+
+
+@pytest.mark.parametrize("label", ["1e-05", "2.5E0", "-.5", "+0.25", " 0.5", "0,5", "1.", 0.5])
+def test_a_number_with_a_fraction_is_no_class(tmp_path, label):
+    rows = [{"text": "a", "label": one} for one in (label, "0.5" if label == "1." else label)]
+    assert from_file(tmp_path / "own.jsonl", rows).family == "regression"
+
+
+@pytest.mark.parametrize(
+    ("train", "scored", "message"),
+    [
+        (
+            {"question": "?", "choice1": "a", "choice2": "b", "label": 0},
+            {"choice3": "c"},
+            "column 'choice3' would be read",
+        ),
+        ({"text": "a", "label": "x"}, {"pair": "b"}, "column 'pair' would be read as 'pair', and .*own.jsonl has none"),
+        ({"text": "a", "label": "x"}, {"question": "b", "tags": ["c"]}, None),
+    ],
+)
+def test_a_column_to_read_is_in_both_files(tmp_path, train, scored, message):
+    rows = [train, train | {"label": 1 if train["label"] == 0 else "y"}]
+    (tmp_path / "dev.jsonl").write_text("".join(json.dumps(row | scored) + "\n" for row in rows))
+    more = ("--eval-file", str(tmp_path / "dev.jsonl"))
+    if message is None:  # no role of the family's
+        assert from_file(tmp_path / "own.jsonl", rows, *more).evaluation == ("validation",)
+        return
+    with pytest.raises(UserError, match=f"dev.jsonl: {message}"):
+        from_file(tmp_path / "own.jsonl", rows, *more)
 
 
 CLASSES = [{"text": "a", "label": label} for label in ("neutral", "entailment", "contradiction")]
@@ -83,6 +116,8 @@ CLASSES = [{"text": "a", "label": label} for label in ("neutral", "entailment", 
             [],
             "`classes` holds ''; write null where a row has",
         ),
+        ([{"text": "a", "label": "Yes"}, {"text": "a", "label": "yes"}], [], "which capitals alone tell apart"),
+        ([{"text": "a", "label": "x"}, {"text": "a", "label": "nan"}], [], "`classes` holds 'nan'; write null where a"),
         ([{"tokens": ["a"], "tags": "B"}], [], "column 'tags' of row 0 holds 'B'; give a list of tags"),
         ([{"tokens": ["a"], "tags": 5}], [], "column 'tags' of row 0 holds 5; give a list of tags"),
         ([{"text": "a", "label": "x\ud83d"}, {"text": "a", "label": "y"}], [], "`classes` holds half of a surrogate"),
@@ -149,6 +184,13 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path):
     assert files.read(tmp_path / "a.tsv") == [{"text": 'an open " quote', "label": "x"}]
     (tmp_path / "b.csv").write_text(",text\n0,a\n")  # with an index, as data frames are written
     assert files.read(tmp_path / "b.csv") == [{"": "0", "text": "a"}]
+
+
+@given(st.lists(st.lists(st.text(st.sampled_from("a,\"\r\n\t '"), max_size=4), min_size=2, max_size=2), min_size=1))
+def test_what_is_written_as_csv_is_read_again(cells):
+    rows = [{"answer": one, "other": other} for one, other in cells]
+    kept = files.parse(files.write(rows, "csv").encode(), "a.csv", "csv")
+    assert [row for _, row in kept] == [{name: cell or None for name, cell in row.items()} for row in rows]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ TOLD_BY = (  # the role that tells the family
     ("tree", "parsing"), ("tags", "tagging"), ("target", "summarization"), ("answers", "span"),
     ("choices", "commonsense"), ("label", "classification"),
 )  # fmt: skip
+NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
 METRICS: dict[str, tuple[str, ...]] = {
     "regression": ("pearson", "spearman"),
     "span": ("f1", "em"),
@@ -40,15 +42,25 @@ def task_of(args: argparse.Namespace) -> Task | None:
         if given:
             raise UserError(f"--{given[0].replace('_', '-')} goes with --train-file")
         return None
+    if blank := [name for name in ("name", "metrics", *ROLES) if getattr(args, name) == ""]:
+        raise UserError(f"--{blank[0]} is empty; give it a value, or leave it out")
     rows = _rows(args.train_file)
-    columns = _columns(args, rows[0])
+    columns = _columns(args, args.train_file, rows[0])
     roles = {"choices" if role.startswith("choice") else role for role, _ in columns}
     label = dict(columns).get("label", "")
     labels = [row.get(label) for row in rows]
     family = args.family or _family(args.train_file, roles, labels, rows[0])
-    known = {*NEEDED[family], *MAY.get(family, ())}
-    named = {role for role in ROLES if getattr(args, role) is not None}
-    columns = tuple(pair for pair in columns if pair[0] in known | named or pair[0].startswith("choice"))
+    known = {*NEEDED[family], *MAY.get(family, ()), *(role for role in ROLES if getattr(args, role) is not None)}
+    columns = tuple(pair for pair in columns if pair[0] in known or pair[0].startswith("choice"))
+    if twice := [name for name, count in Counter(name for _, name in columns).items() if count > 1]:
+        raise UserError(f"{args.train_file}: column {twice[0]!r} plays two roles; name another column for one of them")
+    if args.eval_file and not args.twins:
+        for role, name in _columns(args, args.eval_file, _rows(args.eval_file)[0]):
+            if (role in known or role.startswith("choice")) and (role, name) not in columns:
+                raise UserError(
+                    f"{args.eval_file}: column {name!r} would be read as {role!r}, and {args.train_file} has none; put"
+                    " it there too, null where a row has none, or rename it"
+                )
     files = [("train", str(args.train_file))] + ([("validation", str(args.eval_file))] if args.eval_file else [])
     classes = _classes(args, family, dict(columns), rows)
     task = Task(
@@ -63,7 +75,7 @@ def task_of(args: argparse.Namespace) -> Task | None:
 
 def _rows(file: Path) -> Sequence[Row]:
     table = even(read(file))
-    return table if isinstance(table, list) else TableRows(table)
+    return table if isinstance(table, list) else TableRows(table, str(file))
 
 
 def identified(task: Task) -> Task:
@@ -75,7 +87,7 @@ def identified(task: Task) -> Task:
     return replace(task, content=paths.folder_digest(folder)[:32]) if folder.is_dir() else task
 
 
-def _columns(args: argparse.Namespace, row: Row) -> tuple[tuple[str, str], ...]:
+def _columns(args: argparse.Namespace, file: Path, row: Row) -> tuple[tuple[str, str], ...]:
     """(role, column): those given, and the columns that are called like a role."""
     columns: list[tuple[str, str]] = []
     for role in ROLES:
@@ -88,7 +100,7 @@ def _columns(args: argparse.Namespace, row: Row) -> tuple[tuple[str, str], ...]:
             continue
         for _, column in pairs:
             if column not in row:
-                raise UserError(f"--{role} {column}: {args.train_file} has no such column; it has {some(row)}")
+                raise UserError(f"--{role} {column}: {file} has no such column; it has {some(row)}")
         columns += pairs
     return tuple(columns)
 
@@ -100,8 +112,12 @@ def _family(file: Path, roles: set[str], labels: list[Any], row: Row) -> Any:
             f"{file}: which column is the answer? give --label, --choices, --answers, --target or --tags; it has"
             f" {some(map(repr, row))}"
         )
-    fractions = [x for x in labels if isinstance(x, float) or (isinstance(x, str) and re.fullmatch(r"-?\d*\.\d+", x))]
-    return "regression" if family == "classification" and any(float(x) % 1 for x in fractions) else family
+    fractions = [x for x in labels if isinstance(x, float) or (isinstance(x, str) and NUMBER.fullmatch(x.strip()))]
+    return (
+        "regression"
+        if family == "classification" and any(float(str(x).replace(",", ".")) % 1 for x in fractions)
+        else family
+    )
 
 
 def _unanswered(columns: dict[str, str], rows: Iterable[Row]) -> bool:
@@ -121,11 +137,12 @@ def _classes(
     labels = {label for _, label in _labels(args.train_file, columns[role], family, rows)}
     alike: dict[str, str] = {}
     for label in sorted(labels):
-        if (other := alike.setdefault(unicodedata.normalize("NFC", label).strip(), label)) != label:
+        if (other := alike.setdefault(_form(label).casefold(), label)) != label:
             apart = "spaces" if other.strip() == label.strip() else "composed accents"
+            apart = apart if _form(other) == _form(label) else "capitals"
             raise UserError(
                 f"{args.train_file}: column {columns[role]!r} holds {other!r} and {label!r}, which {apart} alone tell"
-                " apart; write them alike"
+                " apart; write them alike, or declare them as the `classes` of a Task"
             )
     numbers = all(re.fullmatch(r"-?\d{1,18}", label) for label in labels)
     classes = sorted(labels, key=lambda label: (int(label), label) if numbers else label)
@@ -137,6 +154,10 @@ def _classes(
                 f" {some(classes)}, those of {args.train_file}; correct one of the two"
             )
     return tuple(classes)
+
+
+def _form(label: str) -> str:
+    return unicodedata.normalize("NFC", label).strip()
 
 
 def _labels(file: Path, column: str, family: str, rows: Iterable[Row]) -> Iterator[tuple[int, str]]:

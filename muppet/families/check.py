@@ -28,6 +28,7 @@ MAY: dict[str, tuple[str, ...]] = {  # and those that they may have
     "span": ("id", "gold"),
 }
 CLASSED = ("classification", "tagging")  # the families whose tasks declare classes
+NONE = ("", "nan", "<NA>", "NaT")  # no classes: how data frames write that there is no value
 TEXTS = ("name", "path", "train", "config", "revision", "blank")
 TUPLES = ("evaluation", "metrics", "columns", "classes", "files", "missing", "partition")
 
@@ -115,7 +116,7 @@ def _check_classes(task: Task) -> None:
     elif len(set(classes)) < len(classes):
         twice = next(name for name in classes if classes.count(name) > 1)
         raise UserError(f"`classes` holds {twice!r} twice")
-    elif blank := [name for name in classes if not name.strip()]:
+    elif blank := [name for name in classes if name.strip() in NONE]:
         raise UserError(f"`classes` holds {blank[0]!r}; write null where a row has none, or give it a name")
 
 
