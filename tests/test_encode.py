@@ -19,6 +19,7 @@ from muppet.families import FAMILIES
 from muppet.families.encoded import Encoded
 from muppet.families.segments import Segmenter
 from muppet.families.span import null_counted
+from muppet.families.tagging import _first_tokens
 from muppet.stages.opening import make_spec, training_part
 from muppet.tasks import ALL, get
 from tests.core import encoded as in_memory
@@ -288,3 +289,19 @@ def test_summaries_keep_the_tokenizers_ends(tokenizers):
     for unit, gold in enumerate(encoded.gold()):
         target = encoded.targets[encoded.target_offsets[unit] : encoded.target_offsets[unit + 1]]
         assert target.tolist() == tokenizer(gold["target"])["input_ids"]
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "pieces"])
+def test_a_word_of_no_token_takes_no_other_words(tokenizers, kind):
+    """An empty word, spaces, what a tokenizer drops: the other words' places are as without it."""
+    encode_one = Tokenizer.from_str(tokenizers[kind].backend_tokenizer.to_str()).encode
+    words = ["the", "cat", "sat"]
+    plain = _first_tokens(words, encode_one(" ".join(words)))
+    for at in range(4):
+        for nothing in ("", "  ", *(["\u200b\ufeff"] if kind == "bert" else [])):
+            given = [*words[:at], nothing, *words[at:]]
+            encoding = encode_one(" ".join(given))
+            places = _first_tokens(given, encoding)
+            others = np.delete(places, at)
+            assert places[at] not in others and len(set(others)) == 3 and (others >= 0).all()
+            assert kind != "bert" or (places[at] == -1 and others.tolist() == plain.tolist())

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from muppet.errors import UserError
+from muppet.families.classification import Regression
 from muppet.families.commonsense import asked
+from muppet.families.spec import HeadSpec
 from muppet.tasks.classification import wsc
 from muppet.tasks.mrc import hotpot
 from muppet.tasks.task import occurrences
@@ -163,3 +169,39 @@ def test_a_cell_nested_too_deeply_is_one_line():
     deep = "[" * 100_000
     with pytest.raises(UserError, match=r"row 0: `choices` is '\[\["):
         read(own("commonsense", "question", "choices", "label"), {"question": "q", "choices": deep, "label": 0})
+
+
+def test_beside_a_class_that_is_a_number_no_number_is_a_place():
+    task = own("classification", "text", "label", classes=("1", "2", "n/a"))
+    assert read(task, {"text": "a", "label": "n/a"}, {"text": "a", "label": 2})[0][1]["label"] == 1
+    for label in (0, True, "0"):
+        with pytest.raises(UserError, match=f"row 0: label {label!r} is none of the classes 1, 2, n/a"):
+            read(task, {"text": "a", "label": label})
+
+
+def test_a_sentence_without_tags_is_left_out_and_counted():
+    task = own("tagging", "tokens", "tags", classes=("A", "B"))
+    assert read(task, {"tokens": ["a"], "tags": None}) == ([], {"no label": 1})
+
+
+@given(st.integers(-(10**9), 10**9), st.floats(1e-9, 1e9))
+def test_numbers_to_learn_are_told_apart_or_refused(low, width):
+    """What float32 makes of three numbers in order, a tenth of their range apart: three numbers in order."""
+    labels = np.array([low, low + width / 10, low + width], np.float32)
+    try:
+        Regression().spec(own("regression", "text", "label"), SimpleNamespace(labels=labels), "mine")
+    except UserError as error:
+        assert "of all 3 training rows" in str(error) or "differ by too little" in str(error)
+        assert width < 2000 * np.spacing(np.float32(abs(low) + width))
+    else:
+        assert labels[0] < labels[1] < labels[2]
+        share = (labels[1] - labels[0]) / (labels[2] - labels[0])
+        assert share == pytest.approx(0.1, abs=2e-3)
+
+
+@given(st.floats(1e-30, 1e30), st.floats(0, 1))
+def test_a_predicted_number_is_written_to_a_ten_thousandth_of_its_range(high, share):
+    encoded = SimpleNamespace(unit=lambda example: example)
+    spec = HeadSpec(key="mine", family="regression", outputs=1, high=high)
+    said = Regression().answer(encoded, spec, {0: share}, 0)["score"]
+    assert said == pytest.approx(share * high, abs=1e-4 * high)

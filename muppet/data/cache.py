@@ -33,7 +33,7 @@ from muppet.runs import Source, digest, facts
 from muppet.runtime.rank import is_first
 from muppet.tasks.task import Task, dataset_name
 
-VERSION = 3  # of the preprocessing: a change of its meaning raises it, and old caches are left behind
+VERSION = 4  # of the preprocessing: a change of its meaning raises it, and old caches are left behind
 BATCH = 1000  # examples tokenised in one call
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar, TypeVar
@@ -18,6 +19,7 @@ from muppet.families.spec import HeadSpec, spec_of_classes
 from muppet.tasks.task import FamilyName, Row, Task
 
 Label = TypeVar("Label", bound=Hashable)
+STEPS = 1000  # that float32 has between the least and the largest number to learn, at least
 MOST = 1e37  # of a number to learn: float32 holds the difference of two
 
 
@@ -102,7 +104,7 @@ class Regression(Classification):
         label = row["label"]
         if label is None or label in task.unlabelled:
             raise Drop("no label")
-        if isinstance(label, str):
+        if isinstance(label, str) and "_" not in label:  # Python's own digits apart
             with contextlib.suppress(ValueError):
                 label = float(label)
         if isinstance(label, (str, bool)) or not isinstance(label, (int, float)) or label != label:  # nan is not itself
@@ -116,11 +118,18 @@ class Regression(Classification):
 
     def spec(self, task: Task, encoded: Encoded, key: str) -> HeadSpec:
         labels = np.asarray(encoded.labels)
-        if labels.min() == labels.max():  # nothing correlates with a constant
+        low, high = float(labels.min()), float(labels.max())
+        if low == high:  # nothing correlates with a constant
             raise UserError(
-                f"{task.name}: the label of all {len(labels)} training rows is {labels[0]:g}; give others too"
+                f"{task.name}: the label of all {len(labels)} training rows is {low:g}; give others too, or subtract a"
+                " number from all where they differ past their seventh digit"
             )
-        return HeadSpec(key=key, family=self.name, outputs=1, low=float(labels.min()), high=float(labels.max()))
+        if high - low < STEPS * np.spacing(np.abs(labels).max()):
+            raise UserError(
+                f"{task.name}: the labels, {low:.9g} to {high:.9g}, differ by too little for their size to be told"
+                " apart; subtract a number from all of them"
+            )
+        return HeadSpec(key=key, family=self.name, outputs=1, low=low, high=high)
 
     def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> dict[str, np.ndarray]:
         count = len(units)
@@ -138,7 +147,8 @@ class Regression(Classification):
         return None
 
     def answer(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, example: int) -> dict[str, Any]:
-        return {"score": round(self.predictions(encoded, spec, outputs, [example])[0], 4)}
+        digits = max(4, 4 - math.floor(math.log10((spec.high - spec.low) or 1.0)))  # of small numbers more
+        return {"score": round(self.predictions(encoded, spec, outputs, [example])[0], digits)}
 
 
 def _correct(label: Any) -> str:

@@ -95,8 +95,8 @@ def texts(value: Any, role: str) -> list[str]:
 
 
 def named_by_numbers(classes: Sequence[str]) -> bool:
-    """Whether the classes are called by numbers (1 to 5 stars): a number is then a name, and no class's place."""
-    return all(name.removeprefix("-").isdecimal() for name in classes)
+    """Whether a class is called by a number (1 to 5 stars): a number is then a name, and no class's place."""
+    return any(name.removeprefix("-").isdecimal() for name in classes)
 
 
 def listed(value: Any) -> Any:

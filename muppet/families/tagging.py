@@ -31,6 +31,8 @@ class Tagging(Family):
         tokens, tags = texts(row["tokens"], "tokens"), listed(row["tags"])
         if not tokens:
             raise Drop("empty sentence")
+        if tags is None:
+            raise Drop("no label")
         if not isinstance(tags, (list, tuple)) or len(tags) != len(tokens):
             raise BadRow(
                 f"`tags` must be a list of {len(tokens)} tags, one per token, and is {short(tags)}; correct the row"
@@ -116,13 +118,15 @@ class Tagging(Family):
 
 
 def _first_tokens(words: list[str], encoding: Any) -> np.ndarray:
-    """[words] the row's index of each word's first token; -1 for words past the row's end."""
+    """[words] the row's index of each word's first token; -1 for words past the row's end, or of no token: the next
+    token is then another word's."""
     real = [index for index, sequence in enumerate(encoding.sequence_ids) if sequence == 0]
-    ends = np.array([encoding.offsets[index][1] for index in real])
+    begins, ends = np.array([encoding.offsets[index] for index in real], np.int64).reshape(-1, 2).T
     lengths = np.array([len(word) for word in words])
     starts = np.cumsum(lengths + 1) - lengths - 1
     place = np.searchsorted(ends, starts, side="right")
-    return np.append(real, -1)[np.minimum(place, len(real))].astype(np.int32)
+    own = np.append(begins, np.iinfo(np.int64).max)[place] < starts + lengths
+    return np.where(own, np.append(real, -1)[place], -1).astype(np.int32)
 
 
 def _tag(tag: Any, classes: tuple[str, ...]) -> int:
