@@ -106,6 +106,16 @@ def test_a_folder_without_a_header_is_read_by_its_names(alone):
     assert [row["sentence"] for row in load_rows(get("cola"), "train", cap=9).rows] == ["s0", "s1"]
 
 
+@pytest.mark.parametrize("other", ["train.jsonl", "train-00001.csv", "train/0.csv"])
+def test_no_file_of_a_split_is_left_out_for_another(alone, other):
+    place = alone / "nyu-mll" / "glue" / "cola"
+    (place / other).parent.mkdir(parents=True)
+    for name in ("train.csv", other):
+        (place / name).write_text("sentence,label\na,1\n")
+    with pytest.raises(UserError, match=f"train.csv and {Path(other).name} both hold 'train' by their names"):
+        load_rows(get("cola"), "train", cap=9)
+
+
 def test_shards_of_other_kinds_or_types_are_no_table(alone):
     numbers, texts = (pa.table({"text": ["a"], "label": [label]}) for label in (1, "x"))
     for tables in ([numbers, texts], [[{"text": "a"}], numbers], [numbers, [{"text": "a"}]]):

@@ -161,3 +161,31 @@ def test_the_known_leaks_are_found_on_real_rows(evaluation, split, train, least,
     (pair,) = audit({f"{evaluation}/{split}": (get(evaluation), found)}, {train: (get(train), iter(rows))})
     assert pair.hit.mean() >= least, Counter(pair.hit.tolist())
     assert pair.sample
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "今天天气很好我们一起去公园散步",  # Chinese
+        "明日は友達と映画を見に行くつもりです",  # Japanese
+        "วันนี้อากาศดีมาก",  # Thai
+        "сегодня мы все идём в парк",  # Russian
+    ],
+)
+def test_a_text_is_found_in_any_script(text):
+    """Also in those that put no space between words, and inside a longer text."""
+    found = [example(text), example(text[: len(text) // 4])]
+    (pair,) = audit({"cola/validation": (get("cola"), found)}, {"sst2": (get("sst2"), iter([example(text)]))})
+    assert pair.exact.tolist() == [True, False]
+    assert words(f"{text}!") == words(text) and len(words(text)) >= WORDS
+
+
+def test_of_two_tasks_of_one_name_none_is_left_out(tmp_path, capsys):
+    for name in ("one", "two"):
+        task = f"Task(name='mine', family='classification', path='local/{name}', classes=('a', 'b'), columns=COLUMNS)"
+        columns = "from muppet.tasks import Task\nCOLUMNS = (('text', 'text'), ('label', 'label'))\n"
+        (tmp_path / f"{name}.py").write_text(f"{columns}T = {task}\n")
+    one, two = (str(tmp_path / f"{name}.py") for name in ("one", "two"))
+    for options in (["--evaluation", one, "--train", one, two], ["--evaluation", one, "--train", two]):
+        assert data_cli.main(["overlap", *options]) == 2
+        assert "two tasks are called 'mine'; rename one" in capsys.readouterr().err

@@ -26,7 +26,11 @@ from muppet.tasks.task import Task
 
 WORDS = 6  # a shorter text says too little when it occurs elsewhere
 GRAM = 13
-_WORD = re.compile(r"\w+")
+# Scripts that put no space between words: each character counts as one. Thai to Burmese, Khmer, kana, Han.
+_UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 

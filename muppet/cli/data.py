@@ -231,6 +231,7 @@ def _overlap(args: argparse.Namespace) -> int:
 
     if args.rows is not None and args.rows < 1:
         raise UserError(f"--rows is {args.rows}; give 1 or more")
+    tasks([*(args.evaluation or ()), *(args.train or ())])  # none of one's own is called like another
     evaluation, train = (tasks(names) if names else None for names in (args.evaluation, args.train))
     if args.result is not None:
         print(leakage.clean_scores(args.result, train))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import runpy
 import traceback
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,8 +17,11 @@ HERE_FAMILIES = ("classification", "commonsense", "span")
 
 
 def tasks(names: Iterable[str]) -> list[Task]:
-    """The tasks of the names, in order and without repeats."""
-    return list(dict.fromkeys(task for name in names for task in named(name)))
+    """The tasks of the names, in order and without repeats. Raises UserError for two tasks of one name."""
+    every = list(dict.fromkeys(task for name in names for task in named(name)))
+    if twice := [name for name, count in Counter(task.name for task in every).items() if count > 1]:
+        raise UserError(f"two tasks are called {twice[0]!r}; rename one")
+    return every
 
 
 def named(name: str) -> tuple[Task, ...]:

@@ -109,8 +109,13 @@ def _declared(entries: Any) -> dict[str, dict[str, list[str]]]:
 
 def _by_name(where: Path, config: str | None, split: str) -> list[Path]:
     for place in (where / config if config else where, where / "data", where):
-        for suffix in KINDS:
-            for pattern in (f"{split}{suffix}", f"{split}-*{suffix}", f"{split}/*{suffix}"):
-                if shards := sorted(place.glob(pattern)):
-                    return shards
+        patterns = [form + suffix for suffix in KINDS for form in (split, f"{split}-*", f"{split}/*")]
+        found = [shards for pattern in patterns if (shards := sorted(place.glob(pattern)))]
+        if len(found) > 1:
+            raise UserError(
+                f"{place}: {found[0][0].name} and {found[1][0].name} both hold {split!r} by their names; keep the files"
+                " of one kind, or name them in the `configs:` header of a README.md"
+            )
+        if found:
+            return found[0]
     return []
