@@ -93,8 +93,9 @@ def open_pretrained(
             raise UserError(_not_loaded(name, error)) from None
     _agree(name, model, tokenizer)
     missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in LEFT_OUT))
-    own_layers = {NUMBER.sub(".", key) for key in model.state_dict()}
-    further = [key for key in info["unexpected_keys"] if NUMBER.sub(".", key) in own_layers]
+    layers = {NUMBER.sub(".", key) for key in model.state_dict()}
+    unread = sorted(key.removeprefix(f"{model.base_model_prefix}.") for key in info["unexpected_keys"])
+    further = [key for key in unread if NUMBER.sub(".", key) in layers]
     if further:
         raise UserError(
             f"model {name!r}: its config.json has no place for {len(further)} weights such as {further[0]!r}; give the"
