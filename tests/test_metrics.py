@@ -241,6 +241,7 @@ def test_token_accuracy_weighs_tokens() -> None:
         ("accuracy", [1, 2**63], [1, 1], "example 1 of the predictions is 9223372036854775808"),
         ("pearson", [1.0, 10**400], [1.0, 2.0], "example 1 of the predictions is 1000"),
         ("rouge1", ["x"], [" "], "example 0 has an empty reference"),
+        ("rougeL", ["a b"], ["Мы идём в парк, a b."], "reads the letters a to z and digits alone, and most"),
         ("chunk_f1", [["O"]], [["O", "O"]], "sentence 0 has 2 gold tags and 1 predicted"),
         ("chunk_f1_strict", [["NP"]], [["O"]], "the tag 'NP'"),
         ("token_accuracy", [[]], [[]], "sentence 0 has no words"),

@@ -123,6 +123,7 @@ def test_a_file_joins_a_mixture_and_each_family_is_told_by_its_roles(tmp_path, c
         (["--train-file", "flat.csv"], "the label of all 3 training rows is 0.5; give others too"),
         (["--train-file", "spaced.csv"], "holds 'no' and 'no ', which spaces alone tell apart; write them alike"),
         (["--train-file", "stars.csv"], "from0.csv row 1: label '0' is none of the classes 1, 2"),
+        (["--model", "tiny/bart", "--train-file", "other.csv", "--eval-file", "other.csv"], "reads the letters a to z"),
     ],
 )
 def test_what_cannot_be_is_said_before_the_first_step(tmp_path, monkeypatch, capsys, never_trained, more, message):
@@ -133,8 +134,9 @@ def test_what_cannot_be_is_said_before_the_first_step(tmp_path, monkeypatch, cap
     put(tmp_path / "flat.csv", [{"text": "a", "label": 0.5}] * 3)
     put(tmp_path / "stars.csv", [{"text": "a", "label": label} for label in (2, 1, 2)])
     put(tmp_path / "from0.csv", [{"text": "a", "label": label} for label in (1, 0)])
+    put(tmp_path / "other.csv", [{"source": "Мы идём в парк.", "target": "В парк!"}] * 2)
     if "--train-file" in more:
-        more = [*more, "--eval-file", "from0.csv"]
+        more = ["--eval-file", "from0.csv", *more]
     put(tmp_path / "unlabelled.csv", [{"text": "a", "label": ""}])
     (tmp_path / "semi.csv").write_text("text;label\na;b\n")
     (tmp_path / "empty.csv").write_text("text,label\n")
@@ -170,6 +172,9 @@ GOOD = 'name="mine", family="classification", path="local/mine", columns=(("text
         (f'T = Task({GOOD}, classes=("a", "b"), metrics=(1,))', "`metrics` holds 1; give texts"),
         (f'T = Task({GOOD}, classes=("a", "b"), train=1)', "`train` is 1; give a text"),
         (f'T = Task({GOOD}, classes=("a", "b"), no_answer="no")', "`no_answer` is 'no'; give True or False"),
+        (f'T = Task({GOOD}, classes=("a", "b"), hub="glue")', "`hub` is 'glue'; write three texts, as ('path'"),
+        (f'T = Task({GOOD}, classes=("a", "b"), train_rows="9")', "`train_rows` is '9'; give a whole number"),
+        (f'T = Task({GOOD}, classes=("a", "b"), rows=1)', "`rows` is 1; give a function of one row"),
         (f'T = Task({GOOD}, classes=("a", "b"), missing=([1],))', "a field holds what cannot be compared (unhashable"),
         (f'T = Task({GOOD}, classes=("a", "b"), generation=2)', "`generation` is 2; give a muppet.tasks.task.Generat"),
         (

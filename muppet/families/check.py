@@ -29,7 +29,7 @@ MAY: dict[str, tuple[str, ...]] = {  # and those that they may have
 }
 CLASSED = ("classification", "tagging")  # the families whose tasks declare classes
 NONE = ("", "nan", "<NA>", "NaT")  # no classes: how data frames write that there is no value
-TEXTS = ("name", "path", "train", "config", "revision", "blank")
+TEXTS = ("name", "path", "train", "config", "revision", "blank", "carved")
 TUPLES = ("evaluation", "metrics", "columns", "classes", "files", "missing", "partition")
 
 
@@ -70,6 +70,13 @@ def _check(task: Task) -> None:
             raise UserError(f"`{name}` says twice what {twice[0]!r} is")
     if not isinstance(task.no_answer, bool | None):
         raise UserError(f"`no_answer` is {task.no_answer!r}; give True or False")
+    if task.hub is not None and not (isinstance(task.hub, tuple) and [*map(type, task.hub)] == [str] * 3):
+        raise UserError(f"`hub` is {task.hub!r}; write three texts, as ('path', 'configuration', 'revision')")
+    for name in ("train_rows", "evaluation_rows"):
+        if not isinstance(getattr(task, name), int | None):
+            raise UserError(f"`{name}` is {getattr(task, name)!r}; give a whole number")
+    if task.rows is not None and not callable(task.rows):
+        raise UserError(f"`rows` is {task.rows!r}; give a function of one row")
     _check_generation(task.generation)
     try:
         hash(task)

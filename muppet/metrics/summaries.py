@@ -1,4 +1,4 @@
-"""ROUGE F-measures through rouge-score, with Porter stemming.
+"""ROUGE F-measures through rouge-score, with Porter stemming; it drops all but the letters a to z and digits.
 
 ROUGE-Lsum is defined over sentences, one a line. Lines are parted into sentences by nltk's Punkt (Kiss and Strunk 2006)
 with the abbreviations below in place of its downloaded model, so that text without capitals is parted as well: the
@@ -64,6 +64,13 @@ def rouge(kind: str) -> Callable[[Sequence[str], Sequence[str]], Value]:
                 raise UserError(
                     f"metric {kind!r}: example {index} has an empty reference summary; drop it from the split"
                 )
+        letters = [one for reference in references for one in reference.lower() if one.isalpha()]
+        if sum(one.isascii() for one in letters) < len(letters) / 2:
+            raise UserError(
+                f"metric {kind!r}: rouge-score reads the letters a to z and digits alone, and most of the references'"
+                f" letters are others, such as {next(one for one in letters if not one.isascii())!r}; take another"
+                " metric, as evaluate:chrf"
+            )
         scorer = RougeScorer([kind], tokenizer=_tokenizer())
         lines = "\n".join
         items = [

@@ -55,6 +55,13 @@ def finetune(
     trainer = Trainer(model, parts, [spec] * len(parts), run.recipe, run.seed, device, processes)
     check_evaluations(run, trainer.updates)
     rows = _rows(run, model, held_out, processes)
+    beside: dict[str, float] = {}  # before training: what no metric can read is not learnt first
+    read = [(opening.train_split(part.encoded.task), part) for part in parts]
+    for (name_of, split), part in rows.items():
+        if split != "held_out":
+            unlearnt = FAMILIES[part.encoded.task.family].trivial(parts[0], part, model.tokenizer)
+            beside |= {f"{name_of}/{split}/{metric}": value for metric, value in unlearnt.items()}
+            read.append((split, part))
     smoothing = run.recipe.label_smoothing or 0.0
     examiner = Examiner(trainer=trainer, spec=spec, rows=rows, judges=_judges(run), smoothing=smoothing)
     curve = Curve(run.evaluations or 1, trainer.updates, examiner.judge)
@@ -62,13 +69,6 @@ def finetune(
     spent = time.monotonic()
     evaluated, curve.points = _best(examiner, curve)
     trainer.meter.counts["evaluation_seconds"] += time.monotonic() - spent
-    beside: dict[str, float] = {}
-    read = [(opening.train_split(part.encoded.task), part) for part in parts]
-    for (name_of, split), part in rows.items():
-        if split != "held_out":
-            unlearnt = FAMILIES[part.encoded.task.family].trivial(parts[0], part, model.tokenizer)
-            beside |= {f"{name_of}/{split}/{metric}": value for metric, value in unlearnt.items()}
-            read.append((split, part))
     result = Result(
         id=name,
         facts=facts(run),
