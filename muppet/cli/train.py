@@ -149,7 +149,6 @@ def predict(args: argparse.Namespace) -> int:
     """Print an answer for each row of a file or of standard input."""
     from muppet.data import files
     from muppet.data.sources import TableRows
-    from muppet.stages.predict import predictions
 
     name = str(args.file or "standard input")
     if sys.stdout is None or (args.file is None and sys.stdin is None):
@@ -163,6 +162,8 @@ def predict(args: argparse.Namespace) -> int:
             raise UserError(f"{name}: cannot be read ({error.strerror}); give a file with a row a line") from None
         guess = "jsonl" if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[", b"") else "csv"
         rows = files.parse(data, name, files.KINDS.get(args.file.suffix.lower(), guess) if args.file else guess)
+    from muppet.stages.predict import predictions
+
     answers = list(predictions(args.model, rows, name, args.head))
     if isinstance(sys.stdout, io.TextIOWrapper):  # as rows are read, whatever the terminal's encoding
         sys.stdout.reconfigure(encoding="utf-8")
