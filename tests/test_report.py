@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -292,6 +293,20 @@ def test_a_figure_shows_its_points_and_their_runs(browser, full: Path) -> None:
     assert "make again PROFILE=smoke RUN=finetune-" in panel.text
     driver.find_element("id", "close").click()
     assert driver.switch_to.active_element.get_attribute("data-points") == "figure1"
+
+
+def test_a_point_of_a_figure_says_where_its_base_was_computed(tree: Path) -> None:
+    """Whose base is another point of its row, or another row of its map."""
+    cells = json.loads(
+        re.findall(r'id="data">(.*?)</script>', page.write(("mini",), tree / "bases.html").read_text())[0]
+    )["cells"]
+    places = {(cell["study"], cell["row"], cell["column"]): cell for cell in cells}
+    for at, base in (
+        (("figure1", "RTE", "22 sets"), ("figure1", "RTE", "0 sets")),
+        (("figure3", "QNLI | 34 sets", "55 %"), ("figure3", "QNLI | 0 sets", "55 %")),
+        (("figure2", "Batch Heterogeneous", "RTE"), ("figure2", "RoBERTa-B", "RTE")),
+    ):
+        assert cells[places[at]["base"]] is places[base]
 
 
 def test_two_profiles_are_two_views(browser, empty: Path) -> None:

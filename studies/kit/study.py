@@ -69,6 +69,15 @@ class Study:
         """Columns in declared order."""
         return tuple(dict.fromkeys(cell.column for cell in self.cells))
 
+    def control(self, row: str, column: str) -> tuple[str, str]:
+        """Where the cell stands that a cell is compared with: its row's base, or what was not pre-finetuned; a row or
+        column of no name where there is none."""
+        if self.kind == "curve":
+            return row, next((cell.column for cell in self.cells if (cell.row, cell.x) == (row, 0)), "")
+        if self.kind == "heatmap":
+            return f"{row.partition(' | ')[0]} | 0 sets", column
+        return self.base.get(row, ""), column
+
     def only(self, glob: str | None) -> Study:
         """The study cut to the cells whose `row/column` matches `glob`; a glob that matches none is a UserError."""
         if not glob:

@@ -18,7 +18,6 @@ from studies.claims.verdicts import decided, single
 from studies.kit import profiles
 from studies.kit.ledger.profile import ProfileResults
 from studies.kit.show import percent
-from studies.kit.study import Study
 from studies.pages import grid
 from studies.pages.cells import points
 from studies.pages.claims import Judged
@@ -203,7 +202,7 @@ def _machines(one: ProfileResults) -> str:
         seen = {(row, column): machine for row, column, machine in zip(frame["row"], frame["column"], frame["machine"])}
         counts.update(filter(None, seen.values()))
         for (row, column), machine in seen.items():
-            control = seen.get(_control(study, row, column))
+            control = seen.get(study.control(row, column))
             if machine and control and control != machine:
                 apart.setdefault((name, f"({machine}; its base {control})"), []).append(f"{row} / {column}")
     said = "; ".join(f"{machine} ({count} cells)" for machine, count in counts.most_common()) or "not recorded"
@@ -213,15 +212,6 @@ def _machines(one: ProfileResults) -> str:
     )
     rest = f"In another one than their control: {those}." if those else "An arm and its control agree in both."
     return f"Precision and device: {said}. {rest}{_other_starts(one)}"
-
-
-def _control(study: Study, row: str, column: str) -> tuple[str, str]:
-    """Where the cell stands that a cell is compared with: its row's base, or what was not pre-finetuned."""
-    if study.kind == "curve":
-        return row, next((cell.column for cell in study.cells if (cell.row, cell.x) == (row, 0)), "")
-    if study.kind == "heatmap":
-        return f"{row.partition(' | ')[0]} | 0 sets", column
-    return study.base.get(row, ""), column
 
 
 def _other_starts(one: ProfileResults) -> str:

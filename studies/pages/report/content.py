@@ -47,7 +47,7 @@ def build(loaded: Sequence[ProfileResults]) -> Ledger:
     index = {place: i for i, place in enumerate(places)}
     for place, i in index.items():
         study, row, column, metric = place
-        ledger.cells[i]["base"] = index.get((study, studies[study].base.get(row, ""), column, metric))
+        ledger.cells[i]["base"] = index.get((study, *studies[study].control(row, column), metric))
         ledger.cells[i]["released"] = index.get((study, row + RELEASED, column, metric))
     for one in loaded:
         _measure(ledger, index, one)
