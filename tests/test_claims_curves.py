@@ -17,7 +17,7 @@ NAMES = ("RTE", "BoolQ", "RACE", "SQuAD", "MNLI")
 def test_critical_point_for_all_but_one_dataset():
     assert get("C23").check(curve({name: RISE if name == "RTE" else DIP for name in NAMES})).verdict == "SUPPORTED"
     found = get("C23").check(curve(dict.fromkeys(NAMES, RISE)))
-    assert found.verdict == "CONTRADICTED" and "0 of 5 curves fall below their base at first, 5 rise" in found.text
+    assert found.verdict == "CONTRADICTED" and "0 of 5 fall below their base at first, 5 rise" in found.text
     assert get("C23").check(curve({"RTE": RISE})).verdict == "INCONCLUSIVE"  # one curve of five
     half = {name: RISE if name in ("RTE", "BoolQ") else DIP for name in NAMES}
     assert get("C23").check(curve(half)).verdict == "CONTRADICTED"
@@ -63,6 +63,50 @@ def test_a_curve_that_ends_below_its_base_may_be_the_one_exception():
     )
 
 
+def apart(shapes, rng: np.random.Generator, by: float = 0.025) -> Source:
+    """Curves whose points stand on one checkpoint each, the last on three, `by` apart, and their runs a sixth of it."""
+    cells, names = {}, {}
+    for row, shape in shapes.items():
+        for k in SCALES:
+            own = rng.normal(0, by, 3 if k == SCALES[-1] else 1) if k else np.zeros(1)
+            key = ("figure1", row, f"{k} sets")
+            cells[key] = (shape[SCALES.index(k)] + np.resize(own, 6) + rng.normal(0, by / 6, 6)).tolist()
+            names[key] = tuple(f"{k} {i % len(own)}" for i in range(6)) if k else ()
+    source = made(cells, {key: float(key[2].split()[0]) for key in cells})
+    return replace(source, numbers={k: replace(n, checkpoints=names[k[:3]]) for k, n in source.numbers.items()})
+
+
+@pytest.mark.parametrize("claim, row", [("C24", RISE), ("C25", RISE), ("C23", DIP)])
+def test_checkpoints_that_lie_apart_seldom_contradict_what_is_true(claim, row):
+    """Of one checkpoint a point, fine-tunings alone would show a bend, or a fall, in every second curve."""
+    rng, shapes = np.random.default_rng(0), dict.fromkeys(NAMES, row) | ({"RTE": RISE} if claim == "C23" else {})
+    found = [get(claim).check(apart(shapes, rng)).verdict for _ in range(40)]
+    assert found.count("CONTRADICTED") <= 4
+    near = [get(claim).check(apart(shapes, rng, 1e-4)).verdict for _ in range(5)]
+    assert near == ["SUPPORTED"] * 5  # where they do not
+
+
+def test_the_spread_of_checkpoints_is_added_once_for_all_points_and_narrows_nothing():
+    rng = np.random.default_rng(1)
+    source = apart({"RTE": RISE}, rng)
+    whole = source.numbers["figure1", "RTE", "46 sets", "accuracy"]
+    means = [np.mean(whole.seeds[i::3]) for i in range(3)]
+    spread = curves._spread(source, "RTE", "accuracy")
+    assert spread is not None and spread.error == pytest.approx(np.std(means, ddof=1)) and spread.df == 2
+    points_ = [n for n in source.numbers.values() if n.x]
+    plain, wide = (curves._shape(points_, 1, own) for own in (None, spread))
+    x = np.array(SCALES[1:]) - np.mean(SCALES[1:])
+    weights = x / (x @ x) * (SCALES[-1] - SCALES[1]) / 2  # of a least-squares slope over half the range
+    assert plain is not None and wide is not None
+    assert wide.error**2 - plain.error**2 == pytest.approx(spread.error**2 * np.sum(weights[:-1] ** 2))
+    assert wide.df <= plain.df < 4
+
+
+def test_curves_that_nobody_measured_are_not_counted_as_falling():
+    text = get("C23").check(curve(dict.fromkeys(NAMES[:3], RISE))).text
+    assert text.startswith("3 of 5 curves measured: 0 of 3 fall below their base at first, 3 rise")
+
+
 def policies(hetero: float, others: float, checkpoints: int) -> Source:
     names = tuple(f"c{i % checkpoints}" for i in range(6))
     rows = {curves.HETEROGENEOUS: hetero, curves.BATCH: others, curves.DATASET: others}
@@ -95,6 +139,15 @@ def test_data_efficiency():
     assert get("C27").check(heatmap([0.5, 0.6, 0.7], [0.4, 0.5, 0.71])).verdict == "CONTRADICTED"
 
 
+def test_half_the_data_is_half_of_what_the_whole_training_goes_through():
+    """Of 5,000 rows a training of 2,400 examples sees 2,400: 43.75 % of them are 91 % of those."""
+    whole = heatmap([0.5, 0.6, 0.7], [0.6, 0.72, 0.75])
+    seen = {k: replace(n, seen=min(5_000 * (n.x or 0), 2_400)) for k, n in whole.numbers.items()}
+    found = get("C27").check(replace(whole, numbers=seen))
+    assert found.verdict == "CONTRADICTED" and "70.0 → 60.0" in found.text  # what 10 % reach
+    assert "reach 70.0 with 91.1 % of the data" in found.text
+
+
 def test_scale_in_the_maps():
     assert get("C28").check(heatmap([0.5, 0.6, 0.7], [0.6, 0.72, 0.75])).verdict == "NOT MEASURED"  # three scales
     shares = [round(0.1 + 0.1125 * i, 4) for i in range(9)]
@@ -109,6 +162,11 @@ def test_scale_in_the_maps():
         return made(cells, {key: float(key[2].split()[0]) / 100 for key in cells})
 
     assert get("C28").check(maps(0.001)).verdict == "SUPPORTED"
+    noisy = maps(0.0)
+    moved = {k: replace(n, value=n.value + 0.02 * ("2" in n.row)) for k, n in noisy.numbers.items()}  # 22 and 28 sets
+    open_ = get("C28").check(replace(noisy, numbers=moved))
+    assert open_.verdict == "INCONCLUSIVE" and "could have been told" in open_.text
+    assert "three runs" not in open_.text  # of which every arm has five
     assert get("C28").check(maps(-0.001)).verdict == "CONTRADICTED"
     whole = maps(0.001)
     numbers = {k: replace(n, sets=int(n.row.split()[2]) / 2) for k, n in whole.numbers.items()}  # half of what it says

@@ -126,6 +126,13 @@ def test_finished_runs_correct_the_estimate(factor: float, done: list[Prefinetun
     assert f"{len(done)} finished runs" in str(learnt)
 
 
+def test_a_training_that_ends_before_its_rows_do_goes_through_no_more() -> None:
+    whole = replace(FINE, task=get("qnli"), train_rows=5_000)
+    assert cost.seen(whole) == 5_000  # ten epochs
+    short = replace(whole, recipe=replace(FINE.recipe, epochs=None, updates=150))
+    assert [cost.seen(replace(short, fraction=f)) for f in (0.1, 0.325, 0.55, None)] == [500, 1_625, 2_400, 2_400]
+
+
 def test_what_a_gpu_took_says_nothing_of_a_cpu() -> None:
     plain = {device: cost.estimate(FINE).seconds(device) for device in ("cpu", "gpu")}
     took = [

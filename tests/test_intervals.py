@@ -1,6 +1,7 @@
 """Intervals and contrasts against scipy, tables and simulation."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -88,6 +89,22 @@ def test_added_variances_cover_the_truth():
         covered += whole.low <= 0.8 <= whole.high
         short += alone.low <= 0.8 <= alone.high
     assert covered / 2_000 == pytest.approx(0.955, abs=0.02) and short / 2_000 < 0.8
+
+
+@pytest.mark.parametrize("spread, least, wrong", [((1, 1), 0.94, 0.07), ((3, 3), 0.94, 0.12), ((0.5, 5), 0.91, 0.35)])
+def test_three_runs_an_arm_cover_as_the_page_of_claims_says(spread, least, wrong):
+    """Differences of none, each arm's runs spread so many times as wide as the error over examples: how often the
+    interval covers, and how often Holm over 14 of them finds one."""
+    rng, ps, studies = np.random.default_rng(0), [], 700
+    for _ in range(14 * studies):
+        arms = [of_runs(rng.normal(0, own, 3).tolist()) for own in spread]
+        ps.append(
+            with_items(replace(contrast((1, -1), arms), value=arms[0].value - arms[1].value + rng.normal()), 1).p()
+        )
+    covered = np.mean([p > 0.05 for p in ps])
+    found = np.mean([min(holm(ps[14 * i : 14 * i + 14])) <= 0.05 for i in range(studies)])
+    assert least <= covered <= 0.97 and 0.03 <= found <= wrong
+    assert spread[0] == spread[1] or found > 0.10  # what the page warns of
 
 
 @settings(deadline=None)

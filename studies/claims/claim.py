@@ -34,6 +34,7 @@ class Number:
     half: float = 0.0  # half a unit of the last printed place; 0 when measured
     n: int | None = None  # evaluation examples
     x: float | None = None  # position on a curve
+    seen: float | None = None  # training rows that a run goes through
     sets: float | None = None  # datasets that its pre-finetuning really holds, where its row's name may say more
     seeds: tuple[float, ...] = ()  # one score a run, when measured
     checkpoints: tuple[str, ...] = ()  # the pre-finetuning behind each run; empty without one

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import fmean
 
 from studies.claims.claim import Check, Judgement, Number, Pair, Source, not_measured, not_printed, not_testable
-from studies.claims.effects import Effect, arm, effect
+from studies.claims.effects import Effect, arm, effect, with_checkpoints
 from studies.claims.verdicts import LEVEL, Case, decided, universal, weighed
 from studies.kit.ledger import stats
-from studies.kit.ledger.intervals import FEWEST, Estimate, contrast, with_items
+from studies.kit.ledger.intervals import FEWEST, Estimate, contrast, of_runs, with_items
 from studies.kit.show import between, p_text, percent, points
 
 NO_NUMBERS = "the paper plots this and prints no numbers"
+OURS = "RoBERTa-B + MUPPET"
 HETEROGENEOUS, BATCH, DATASET = "Batch Heterogeneous", "Batch Homogeneous", "Dataset Homogeneous"
 SETS = 5  # datasets of Figures 1 and 2
 SCALES = 7  # points of Figure 1 after the base model
@@ -53,7 +55,23 @@ def _drawn(curve: list[Number]) -> str:
     return " ".join(f"{n.x:g}: {n.shown}" for n in curve)
 
 
-def _shape(curve: Sequence[Number], degree: int) -> Estimate | None:
+def _spread(source: Source, dataset: str, metric: str) -> Estimate | None:
+    """How far checkpoints of the paper's recipe lie apart on a dataset: the standard deviation over them, pooled over
+    the arms that start from three or more. None without such an arm."""
+    arms = {
+        n.seeds: of_runs(n.seeds, n.checkpoints)  # the same runs may stand in several places
+        for n in source.numbers.values()
+        if (n.row if n.study == "figure1" else n.column, n.metric) == (dataset, metric)
+        and (n.study == "figure1" or n.row in (OURS, HETEROGENEOUS))
+        and len(set(n.checkpoints)) >= FEWEST
+    }
+    known = [one for one in arms.values() if one is not None]
+    df = sum(one.df for one in known)
+    squares = sum(one.error**2 * (one.df + 1) * one.df for one in known)
+    return Estimate(value=0.0, error=math.sqrt(squares / df), df=df) if known else None
+
+
+def _shape(curve: Sequence[Number], degree: int, spread: Estimate | None) -> Estimate | None:
     """The coefficient of x**degree of the least-squares polynomial of that degree, x scaled to [-1, 1]; None when a
     point has fewer than three runs."""
     import numpy as np
@@ -63,8 +81,8 @@ def _shape(curve: Sequence[Number], degree: int) -> Estimate | None:
         return None
     x = np.array([n.x for n in curve], dtype=float)
     x = 2 * (x - x.min()) / np.ptp(x) - 1
-    weights = np.linalg.pinv(np.vander(x, degree + 1))[0]
-    return contrast([float(w) for w in weights], ends)
+    weights = [float(w) for w in np.linalg.pinv(np.vander(x, degree + 1))[0]]
+    return with_checkpoints(contrast(weights, ends), curve, weights, spread)
 
 
 def c23(source: Source) -> Judgement:
@@ -80,12 +98,15 @@ def c23(source: Source) -> Judgement:
         if base is None or first is None or late is None:
             continue
         whole += len(after) >= SCALES
-        dips.append(effect(source, [Pair(base=first, muppet=base)], f"{row}, base above {first.x:g} sets"))
-        gains.append(effect(source, [Pair(base=base, muppet=late)], f"{row}, {late.x:g} sets above base"))
+        spread = _spread(source, row, base.metric)
+        dip, gain = Pair(base=first, muppet=base), Pair(base=base, muppet=late)
+        dips.append(effect(source, [dip], f"{row}, base above {first.x:g} sets", spread=spread))
+        gains.append(effect(source, [gain], f"{row}, {late.x:g} sets above base", spread=spread))
     if not dips:
         return not_measured(f"needs Figure 1's curves at {FIRST} and past {LATEST}")
     shown = [decided(group) for group in (dips, gains)]
-    text = f"{shown[0].count('UP')} of {SETS} curves fall below their base at first, {shown[0].count('DOWN')} rise; "
+    text = f"{len(dips)} of {SETS} curves measured: " if len(dips) < SETS else ""
+    text += f"{shown[0].count('UP')} of {len(dips)} fall below their base at first, {shown[0].count('DOWN')} rise; "
     text += f"{shown[1].count('UP')} lie above it past {LATEST} sets, {shown[1].count('DOWN')} below. "
     text += "; ".join(map(str, [*dips, *gains])) + f". {whole} of {SETS} curves are whole"
     if all(each.uninformative for each in (*dips, *gains)):
@@ -103,13 +124,14 @@ def c24(source: Source) -> Judgement:
     _, after = _scaled(curve)
     if len(after) < FEWEST_X:
         return not_measured(f"needs {FEWEST_X} scales of RTE's curve of Figure 1")
+    spread = _spread(source, "RTE", after[0].metric)
     steps = [
-        effect(source, [Pair(base=a, muppet=b)], f"{a.x:g} → {b.x:g} sets")
+        effect(source, [Pair(base=a, muppet=b)], f"{a.x:g} → {b.x:g} sets", spread=spread)
         for i, a in enumerate(after)
         for b in after[i + 1 :]
     ]
     falls = [step for step, shown in zip(steps, decided(steps), strict=True) if shown == "DOWN"]
-    trend = _shape(after, 1)
+    trend = _shape(after, 1, spread)
     rank = stats.spearman([n.x for n in after], [n.value for n in after], "greater")
     text = f"Spearman ρ = {rank.rho:.2f}, {p_text(rank.p)}"
     if all(step.uninformative for step in steps):
@@ -132,13 +154,14 @@ def c25(source: Source) -> Judgement:
         base, after = _scaled(curve)
         lows = [i for i, n in enumerate(after) if base and n.value < base.value]
         after = after[lows[-1] :] if lows else after  # from the last point below the base model on
-        rise, bend = (_shape(after, degree) if len(after) >= FEWEST_X else None for degree in (1, 2))
+        spread = _spread(source, row, curve[0].metric)
+        rise, bend = (_shape(after, degree, spread) if len(after) >= FEWEST_X else None for degree in (1, 2))
         if rise is None or bend is None:
             verdicts.append("shapeless")
             few = f"{len(after)} of the {FEWEST_X} points that a shape needs past the critical one"
             texts.append(f"{row}: {few if len(after) < FEWEST_X else 'fewer than three runs at a point'}")
             continue
-        slope, sag = rise.interval(), bend.interval(1 - LEVEL / SETS)
+        slope, sag = (one.interval(1 - LEVEL / SETS) for one in (rise, bend))
         text = f"{row}: rise {points(2 * slope.value)} {between(2 * slope.low, 2 * slope.high)}"
         texts.append(f"{text}, bend {points(sag.value)} {between(sag.low, sag.high)}")
         limit = FLAT * abs(rise.value)
@@ -148,7 +171,7 @@ def c25(source: Source) -> Judgement:
             verdicts.append("yes" if slope.low > 0 and -limit <= sag.low and sag.high <= limit else "open")
     if not verdicts:
         return not_measured(f"needs {FEWEST_X} scales of a curve of Figure 1")
-    text = ". ".join(texts)
+    text = ". ".join([*texts, f"Intervals of {100 * (1 - LEVEL / SETS):g} %: of {SETS} curves together 95 %"])
     if verdicts.count("shapeless") == len(verdicts):
         return not_testable(text)
     if "no" in verdicts:
@@ -191,22 +214,30 @@ def _held(scale: int, curve: Sequence[Number]) -> float:
 
 def c27(source: Source) -> Judgement:
     """With at most half the data, above the base model with all of it."""
-    cases, reached = [], []
+    effects, reached = [], []
     for dataset, scales in _maps(source).items():
         whole = next((n for n in scales.get(0, []) if n.x and n.x > 0.999), None)
         for scale in FULL_SCALES:
-            half = [n for n in scales.get(scale, []) if n.x and n.x <= 0.5]
+            curve = scales.get(scale, [])
+            shares = [_share(n, whole) for n in curve] if whole else []
+            half = [n for n, share in zip(curve, shares) if share <= 0.5]
             if whole is None or not half:
                 continue
-            held = _held(scale, scales[scale])
-            case = Case(name=f"{dataset}, {held:g} sets", datasets=((Pair(base=whole, muppet=half[-1]),),))
-            cases.append(case)
-            curve = scales[scale]
-            share = stats.data_efficiency([n.x or 0 for n in curve], [n.value for n in curve], whole.value)
-            said = f"with {percent(share)} % of the data" if share else "never"
-            reached.append(f"{case.name} reach {whole.shown} {said}")
-    note = "Much less data is read as half or less. " + "; ".join(reached)
-    return universal(source, cases, MAPS * len(FULL_SCALES), "maps above the base with half the data", note)
+            name, pair = f"{dataset}, {_held(scale, curve):g} sets", Pair(base=whole, muppet=half[-1])
+            effects.append(effect(source, [pair], name, spread=_spread(source, dataset, whole.metric)))
+            least = stats.data_efficiency(shares, [n.value for n in curve], whole.value)
+            said = f"with {percent(least)} % of the data" if least else "never"
+            reached.append(f"{name} reach {whole.shown} {said}")
+    note = "Much less data is read as half or less of the rows that the base model's training on all goes through. "
+    return weighed(
+        effects, MAPS * len(FULL_SCALES), "maps above the base with half the data", note + "; ".join(reached)
+    )
+
+
+def _share(number: Number, whole: Number) -> float:
+    """The share of the data behind a number: of the rows that `whole`'s training goes through, which may end before it
+    has gone through all; where that is not known, as declared."""
+    return number.seen / whole.seen if number.seen and whole.seen else number.x or 0.0
 
 
 def c28(source: Source) -> Judgement:
@@ -220,12 +251,13 @@ def c28(source: Source) -> Judgement:
         whole &= len(curves) > SCALES and len(shares) >= SHARES
         means = [fmean(n.value for n in curves[k] if n.column in shares) for k in sorted(curves)]
         held = [_held(k, curves[k]) for k in sorted(curves)]
-        trend = stats.slope(held, means)
+        trend = stats.slope([sets / 10 for sets in held], means)
         shown = " ".join(f"{sets:g}: {percent(mean)}" for sets, mean in zip(held, means))
         rise = trend.interval()
-        name = f"{dataset}, points per ten sets {points(10 * rise.value)}"
-        text = f"{between(10 * rise.low, 10 * rise.high)} ({shown})"
-        effects.append(Effect(name=name, gain=trend.value, estimate=trend, shown=text, margin=0.0))
+        name = f"{dataset}, points per ten sets {points(rise.value)}"
+        text = f"{between(rise.low, rise.high)} ({shown})"
+        least = trend.detectable
+        effects.append(Effect(name=name, gain=trend.value, estimate=trend, shown=text, margin=0.0, detectable=least))
     if not effects:
         return not_measured(f"needs {FEWEST_X} scales of a map of Figure 3, at the same shares")
     judgement = weighed(effects, MAPS, "maps rising with the number of datasets")

@@ -62,8 +62,23 @@ def arm(number: Number) -> Estimate | None:
     return of_runs(number.seeds, number.checkpoints, folds=number.folds) if number.seeds else None
 
 
-def effect(source: Source, pairs: Sequence[Pair], name: str, size: float = 0.0) -> Effect:
-    """The difference in one dataset: its metrics are averaged run by run, and count once."""
+def with_checkpoints(
+    estimate: Estimate, numbers: Sequence[Number], weights: Sequence[float], spread: Estimate | None
+) -> Estimate:
+    """`estimate`, a weighted sum of `numbers`, with the error that those of them have which stand on one checkpoint:
+    `spread` is how far checkpoints lie apart, which fine-tunings of one do not show. No interval gets narrower."""
+    alone = [weight for number, weight in zip(numbers, weights, strict=True) if len(set(number.checkpoints)) == 1]
+    if spread is None or not alone:
+        return estimate
+    both = contrast((1, math.hypot(*alone)), (estimate, spread))
+    return replace(both, df=min(both.df, estimate.df))
+
+
+def effect(
+    source: Source, pairs: Sequence[Pair], name: str, size: float = 0.0, spread: Estimate | None = None
+) -> Effect:
+    """The difference in one dataset: its metrics are averaged run by run, and count once. `spread`: of checkpoints,
+    where the difference is to hold beyond those that it was measured on."""
     upper, lower = _merged([pair.muppet for pair in pairs]), _merged([pair.base for pair in pairs])
     gain = round(upper.value - lower.value, 10)
     margin = max(MARGIN, upper.half, lower.half)
@@ -81,7 +96,7 @@ def effect(source: Source, pairs: Sequence[Pair], name: str, size: float = 0.0) 
     estimate = None
     if all(end is not None for end in ends):
         estimate = with_items(contrast(signs, [end for end in ends if end is not None]), items)
-        estimate = replace(estimate, value=gain)
+        estimate = with_checkpoints(replace(estimate, value=gain), (upper, lower), (1, 1), spread)
     # Without an interval over runs, what the evaluation set alone lets one see is the least.
     least = estimate or (Estimate(value=gain, error=items) if items else None)
     return Effect(

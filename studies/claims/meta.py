@@ -67,12 +67,13 @@ def gain() -> Analysis:
         ),
     }
     whole, narrow = sets.values()
+    told = [name for name, p in (("all cells", whole), ("accuracies alone", narrow)) if p.mean.low > 0]
     text = (
         f"The mean printed gain is {_shown(whole.mean)} points over {whole.n} comparisons of {whole.clusters} "
         f"datasets. Accuracies alone, weighted by what their evaluation sets can tell, give {_shown(narrow.mean)} over "
         f"{narrow.n} of {narrow.clusters}. Comparisons on one dataset count as one cluster. A further dataset's gain "
-        f"would lie in {_range(whole.prediction)} and {_range(narrow.prediction)} (95 % prediction intervals): a gain "
-        "on average, and no promise for the next dataset."
+        f"would lie in {_range(whole.prediction)} and {_range(narrow.prediction)} (95 % prediction intervals). The "
+        f"mean is told from zero over {' and over '.join(told) or 'neither'}, and promises nothing of the next dataset."
     )
     heads = ("Comparisons", "n", "datasets", "mean gain [95 %]", "prediction interval", "SD of true gains")
     return Analysis(title="Mean gain", text=text, heads=heads, rows=tuple(_row(name, p) for name, p in sets.items()))

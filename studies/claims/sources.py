@@ -13,7 +13,7 @@ from muppet.result import Score, read, unpack_items
 from muppet.runs import Finetune, run_id
 from muppet.tasks.task import Task
 from studies.claims.claim import Key, Number, Source, by_key
-from studies.kit import distinct, profiles
+from studies.kit import cost, distinct, profiles
 from studies.kit.decisions import option
 from studies.kit.ledger import reference, results
 from studies.kit.ledger.cells import cells_frame, keeps_best
@@ -143,6 +143,7 @@ def number_of(place: str, cell: Cell, line: Any) -> Number:
         shown=f"{100 * line.value:.1f}",
         n=int(line.n),
         x=cell.x,
+        seen=cost.seen(run) if isinstance(run := cell.runs[0], Finetune) else None,
         sets=distinct.sets(cell.runs[0]),
         seeds=tuple(line.seeds),
         checkpoints=tuple(line.checkpoints) if len(line.checkpoints) == len(line.seeds) else (),

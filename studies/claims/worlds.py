@@ -1,9 +1,10 @@
 """Simulated measurements: for each claim a world in which it is true and one in which it is not, at the paper's sizes.
 
-Every arm has five runs, which start from three checkpoints in turn where a claim is about checkpoints (decision P60). A
-run's score is the truth, plus the evaluation set's share (binomial at its size; the same for all runs of an arm), plus
-the run's own (half of that, at least 0.3 points), plus its checkpoint's (0.3 points, in every dataset the same). The
-runs of Hyperpartisan are ten folds (P15), each with a tenth of the evaluation set.
+Every arm has five runs, which start from three checkpoints in turn where a claim is about checkpoints, as at the last
+point of Figure 1, and from one at its others (decision P60). A run's score is the truth, plus the evaluation set's
+share (binomial at its size; the same for all runs of an arm), plus the run's own (half of that, at least 0.3 points),
+plus its checkpoint's (0.3 points, in every dataset the same). The runs of Hyperpartisan are ten folds (P15), each with
+a tenth of the evaluation set.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def _number(
     truth: float,
     n: int,
     rng: np.random.Generator,
-    checkpoints: Sequence[float] = (0.0,),
+    checkpoints: Sequence[float] = (),
     x: float | None = None,
 ) -> Number:
     """A number measured with noise about `truth`, by its runs from `checkpoints` (their own share each) in turn."""
@@ -48,10 +49,10 @@ def _number(
     spread = max(RUN_LEAST, RUN_SHARE * error)
     items = rng.normal(0, error * math.sqrt(FOLDS), FOLDS) if folds else rng.normal(0, error)
     drawn = truth + items + rng.normal(0, spread, runs)
-    drawn += np.resize(checkpoints, runs)
+    drawn += np.resize(checkpoints or (0.0,), runs)
     seeds = tuple(map(float, drawn))
     value = float(np.mean(seeds))
-    names = tuple(f"c{i % len(checkpoints)}" for i in range(runs)) if len(checkpoints) > 1 else ()
+    names = tuple(f"c{i % len(checkpoints)}" for i in range(runs)) if checkpoints else ()
     return Number(
         study=study, row=row, column=column, metric=metric, value=value, shown=f"{100 * value:.1f}", n=n, x=x,
         seeds=seeds, checkpoints=names, folds=folds, item_error=None if folds else error,
@@ -162,9 +163,9 @@ def _curves(shapes: Mapping[str, Callable[[float], float]]) -> World:
         for row, shape in shapes.items():
             for x in (0, *SCALES):
                 truth = START[row] + (shape((x - SCALES[0]) / (SCALES[-1] - SCALES[0])) if x else 0.0)
-                drawn = truth + (rng.normal(0, CHECKPOINT) if x else 0.0)
+                own = rng.normal(0, CHECKPOINT, CHECKPOINTS if x == SCALES[-1] else 1 if x else 0).tolist()
                 key = ("figure1", row, f"{x} sets", "accuracy")
-                numbers.append(_number(key, drawn, EXAMPLES[row], rng, x=x))
+                numbers.append(_number(key, truth, EXAMPLES[row], rng, own, x))
         return _source(numbers)
 
     return world
@@ -190,7 +191,7 @@ def _policies(margin: float) -> World:
     def world(rng: np.random.Generator) -> Source:
         numbers = []
         for row, extra in ((HETEROGENEOUS, margin), (BATCH, 0.0), (DATASET, 0.0)):
-            own = rng.normal(0, CHECKPOINT, CHECKPOINTS)
+            own = rng.normal(0, CHECKPOINT, CHECKPOINTS).tolist()
             for column, start in START.items():
                 key = ("figure2", row, column, "accuracy")
                 numbers.append(_number(key, start + extra, EXAMPLES[column], rng, own))
@@ -225,7 +226,7 @@ def _arms(better: str, others: tuple[str, ...], margin: float, checkpoints: int 
     def world(rng: np.random.Generator) -> Source:
         numbers = []
         for row in (better, *(f"{better}, {other}" for other in others)):
-            own = rng.normal(0, CHECKPOINT, checkpoints) if checkpoints > 1 else (0.0,)
+            own = rng.normal(0, CHECKPOINT, checkpoints).tolist() if checkpoints > 1 else (0.0,)
             for column, start in columns.items():
                 key = ("ablations", row, column, "accuracy")
                 truth = start + (margin if row == better else 0.0)

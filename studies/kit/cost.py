@@ -199,6 +199,13 @@ def rows(task: Task, run: Run) -> float:
     return max(1.0, capped * fraction)
 
 
+def seen(run: Finetune) -> float:
+    """Estimated training rows that `run` goes through: fewer than it has, where its updates end before."""
+    updates, examples = run.recipe.updates, run.recipe.max_examples
+    drawn = updates * run.recipe.sub_batches * examples if updates and examples else float("inf")
+    return min(rows(run.task, run), drawn)
+
+
 def estimate(run: Run) -> Cost:
     """The plain FLOP model of one run; the seeds of one point cost the same."""
     point = POINT[type(run)](run)
