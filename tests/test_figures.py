@@ -161,6 +161,19 @@ def test_bars_state_why_they_are_absent() -> None:
     assert texts == {"pending"}
 
 
+@pytest.mark.parametrize("profile, said", [("mini", True), ("paper", False)])
+def test_a_figure_of_another_model_names_it(profile: str, said: bool) -> None:
+    notes = [text.get_text() for text in figures.draw(BARS, profile, figures.plotted(BARS, frame(BARS))).texts]
+    assert ("all-MiniLM-L6-v2 in RoBERTa-base's place" in " ".join(notes).replace("\n", " ")) == said
+
+
+def test_shares_of_the_data_that_a_training_is_too_short_for_are_named() -> None:
+    """At mini 150 updates of 16 go through 2,400 rows of QNLI, which 55 % of 5,000 has; CoLA's go through all."""
+    said = figures.exhausted(load_studies("mini", ["figure3"])["figure3"])
+    assert said == "A training on QNLI ends after 2,400 rows, which 55\u00a0% of the data has: larger shares add none."
+    assert figures.exhausted(load_studies("paper", ["figure3"])["figure3"]) == ""  # epochs
+
+
 def test_a_table_is_no_figure() -> None:
     table = Study(name="table9", title="t", kind="table", cells=(Cell(row="a", column="b"),))
     with pytest.raises(UserError, match="table9 is a table"):

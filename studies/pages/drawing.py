@@ -172,7 +172,7 @@ def _bars(figure: Figure, points: pd.DataFrame, palette: Sequence[Any]) -> None:
     axes.legend(
         [handles[i] for i in order],
         [labels[i] for i in order],
-        ncols=len(rows),
+        ncols=2,  # beside each other they would be wider than the bars
         loc="lower left",
         bbox_to_anchor=(0, 1),
         frameon=False,

@@ -18,17 +18,21 @@ import pandas as pd
 from muppet import paths
 from muppet.errors import UserError
 from muppet.paths import write_text
-from studies.kit import distinct
+from muppet.runs import Finetune
+from studies.kit import cost, distinct, profiles
 from studies.kit.ledger.intervals import bounds
 from studies.kit.study import Study
 from studies.pages import drawing
-from studies.pages.cells import SILENT
+from studies.pages.cells import METRICS, SILENT
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NO_BREAK = "\u00a0"
-WHISKERS = "Means over runs; whiskers: 95 % over runs and evaluation examples, from three runs."
+WHISKERS = (
+    "Means over runs; whiskers: 95 % over runs and evaluation examples, from three runs, and over checkpoints only "
+    "where a point has several."
+)
 CSV_COLUMNS = (
     "row column x metric state value low high n seeds_done seeds_total machine protocol".split()
 )  # fractions of 1, as everywhere but on paper
@@ -46,6 +50,7 @@ def render(study: Study, profile: str, frame: pd.DataFrame, root: Path = Path("f
         study.title,
         study.kind,
         shrunk(study, points),
+        exhausted(study),
         table,
         *(Path(code).read_text(encoding="utf-8") for code in (__file__, drawing.__file__)),
     )
@@ -131,6 +136,23 @@ def shrunk(study: Study, points: pd.DataFrame) -> str:
     return f"Mixtures with fewer datasets than the paper's name for them: {', '.join(fewer)}." if fewer else ""
 
 
+def exhausted(study: Study) -> str:
+    """Which shares of the data a heat-map's trainings are too short to tell apart; empty when none."""
+    seen: dict[str, dict[str, float]] = {}
+    for cell in study.cells if study.kind == "heatmap" else ():
+        if cell.runs and isinstance(cell.runs[0], Finetune):
+            seen.setdefault(cell.row.partition(" | ")[0], {})[cell.column.replace(" ", NO_BREAK)] = cost.seen(
+                cell.runs[0]
+            )
+    alike = {name: [share for share, n in rows.items() if n == max(rows.values())] for name, rows in seen.items()}
+    said = [
+        f"{name} ends after {max(seen[name].values()):,.0f} rows, which {shares[0]} of the data has"
+        for name, shares in alike.items()
+        if len(shares) > 1
+    ]
+    return f"A training on {'; on '.join(said)}: larger shares add none." if said else ""
+
+
 def draw(study: Study, profile: str, points: pd.DataFrame) -> Figure:
     """A matplotlib figure of `points`; its kind is the study's."""
     import seaborn
@@ -141,7 +163,8 @@ def draw(study: Study, profile: str, points: pd.DataFrame) -> Figure:
     with drawing.style():
         figure = Figure()
         if points["value"].notna().any():
-            drawing.KINDS[study.kind](figure, held(points), seaborn.color_palette("colorblind"))
+            named = points.assign(metric=[METRICS.get(metric, metric) for metric in points["metric"]])
+            drawing.KINDS[study.kind](figure, held(named), seaborn.color_palette("colorblind"))
         else:
             figure.set_size_inches(7.2, 2.6)
             figure.text(
@@ -157,7 +180,9 @@ def draw(study: Study, profile: str, points: pd.DataFrame) -> Figure:
             y=1 + 0.12 / height,
         )
         key = WHISKERS if study.kind != "heatmap" and points["low"].notna().any() else ""
-        text = " ".join(filter(None, (missing(points), shrunk(study, points), key)))
+        one = profiles.get(profile)
+        what = "" if one.comparable else f"Measured: {one.caption.partition('.')[0]}."
+        text = " ".join(filter(None, (missing(points), what, shrunk(study, points), exhausted(study), key)))
         note = "\n".join(textwrap.wrap(text, int(figure.get_size_inches()[0] * 15)))
         if note:
             figure.text(0.01, -0.08 / height, note, ha="left", va="top", fontsize=7.5, color="#8a3b00")
