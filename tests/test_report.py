@@ -309,6 +309,15 @@ def test_a_point_of_a_figure_says_where_its_base_was_computed(tree: Path) -> Non
         assert cells[places[at]["base"]] is places[base]
 
 
+def test_beside_a_small_models_score_no_cell_shows_a_number_of_the_paper(browser, full: Path) -> None:
+    """Which a row that nobody measured keeps, and the panel names."""
+    driver = browser(full)
+    own, theirs = (cell(driver, "table3", row, 2) for row in ("RoBERTa-B + MUPPET", "ELECTRA-L"))
+    assert "87.8" not in own.text and len(own.text) >= 4 and theirs.text == "88.0"
+    own.click()
+    assert "87.8" in driver.find_element("id", "panel").text
+
+
 def test_two_profiles_are_two_views(browser, empty: Path) -> None:
     driver = browser(empty)
     driver.find_element("css selector", "input[value=mini]").find_element("xpath", "..").click()

@@ -33,7 +33,8 @@ function fill(button) {
   const cell = data.cells[button.dataset.cell], released = data.cells[cell.released], mine = ours(cell), side = relation(cell);
   button.className = ["cell", side, SHORT[mine.state] ? mine.state : ""].join(" ");
   const several = button.parentElement.childElementCount > 1, measured = mine.value != null;
-  const parts = [el("span", { className: "p" }, several ? el("small", {}, `${cell.metric} `) : "", cell.paper_text)];
+  const print = measured && !data.comparable.includes(profile) ? "" : cell.paper_text;  // never beside another model's
+  const parts = [el("span", { className: print ? "p" : "p bare" }, several ? el("small", {}, `${cell.metric} `) : "", print)];
   if (cell.shape !== "paper only") {
     const marks = (mine.partial ? " ◔" : "") + (mine.dirty ? " †" : "");
     parts.push(el("span", { className: "r" }, released && percent(ours(released).value)));

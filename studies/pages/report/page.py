@@ -67,6 +67,7 @@ def render(loaded: Sequence[ProfileResults]) -> str:
     template = jinja2.Environment(autoescape=True, trim_blocks=False).from_string(_asset("page.html.j2"))
     data = {
         "cells": ledger.cells,
+        "comparable": [one["name"] for one in ledger.profiles if one["comparable"]],
         "runs": ledger.runs,
         "environments": ledger.environments,
         "titles": {name: study.title for name, study in loaded[0].studies.items()},
