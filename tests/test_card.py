@@ -11,7 +11,7 @@ from huggingface_hub import ModelCard
 
 from muppet.result import Result, Score
 from muppet.runs import Finetune, Recipe, facts, run_id
-from muppet.stages import record
+from muppet.runtime import code
 from muppet.stages.card import card
 from muppet.tasks import get
 
@@ -81,18 +81,31 @@ def test_the_hub_accepts_the_card() -> None:
         pytest.skip(f"the Hub's validation needs a network ({type(error).__name__})")
 
 
-def test_a_table_that_was_rendered_is_no_change_of_the_code(tmp_path, monkeypatch):
-    code, table = tmp_path / "muppet" / "record.py", tmp_path / "paper_tables" / "table3.md"
-    for path in (code, table):
-        path.parent.mkdir()
-        path.write_text("one")
+def commit_all(root: Path) -> str:
+    """Make a repository of what lies in `root` → its commit."""
     who = ("-c", "user.name=nobody", "-c", "user.email=nobody@localhost")
     for command in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "all")):
-        subprocess.run(["git", "-C", str(tmp_path), *command], check=True)
-    monkeypatch.delenv("MUPPET_COMMIT", raising=False)
-    monkeypatch.setattr(record, "__file__", str(code))
-    dirty = []
-    for path in (table, code):
+        subprocess.run(["git", "-C", str(root), *command], check=True)
+    command = ["git", "-C", str(root), "rev-parse", "HEAD"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_a_table_that_was_rendered_is_no_change_of_the_code(tmp_path):
+    source, table = tmp_path / "muppet" / "record.py", tmp_path / "paper_tables" / "table3.md"
+    for path in (source, table):
+        path.parent.mkdir()
+        path.write_text("one")
+    at, seen = commit_all(tmp_path), []
+    for path in (table, source):
         path.write_text("another")
-        dirty.append(record._code()["dirty"])
-    assert dirty == [False, True]
+        seen.append(code.commit(tmp_path))
+    assert seen == [(at, False), (at, True)]
+
+
+def test_code_that_was_unpacked_into_another_repository_is_not_of_its_commit(tmp_path):
+    unpacked = tmp_path / "unpacked"
+    (unpacked / "muppet").mkdir(parents=True)
+    (unpacked / "muppet" / "record.py").write_text("one")
+    commit_all(tmp_path)
+    assert code.commit(unpacked) == (None, False)
+    assert code.commit(unpacked)[0] != commit_all(unpacked) == code.commit(unpacked)[0]

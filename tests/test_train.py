@@ -237,7 +237,7 @@ def test_each_familys_loss_falls_on_an_encoder_decoder(model):
 
 def test_a_result_names_the_code_as_it_was_read(monkeypatch):
     monkeypatch.delenv("MUPPET_COMMIT", raising=False)
-    monkeypatch.setattr(record, "_git", lambda command, *_: {"rev-parse": "abc", "status": " M train.py"}[command])
+    monkeypatch.setattr(record.code, "commit", lambda: ("abc", True))
     assert record._code() == {"commit": "abc", "dirty": True}
     monkeypatch.setenv("MUPPET_COMMIT", "def")
     assert record._code() == {"commit": "def", "dirty": False}

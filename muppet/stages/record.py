@@ -6,7 +6,6 @@ import hashlib
 import os
 import platform
 import resource
-import subprocess
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +17,7 @@ import torch
 
 from muppet.families.encoded import Part
 from muppet.model import MultiTask
+from muppet.runtime import code
 from muppet.runtime.device import Device
 from muppet.runtime.distributed import gather
 from muppet.training.trainer import Trainer
@@ -139,23 +139,12 @@ def _versions() -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-SOURCES = (":/*.py", ":/*.toml")  # what a run depends on; a table that was rendered meanwhile is no other code
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
 def _code() -> dict[str, Any]:
     """The commit of this code, and whether it was changed since."""
     if commit := os.environ.get("MUPPET_COMMIT"):  # a job's snapshot, outside of git: whoever took it says of what
         return {"commit": commit, "dirty": os.environ.get("MUPPET_DIRTY", "0") == "1"}
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", *SOURCES)
-    return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(changed)}
+    commit, dirty = code.commit()
+    return {"commit": commit, "dirty": dirty}
 
 
 CODE = _code()  # as it is when it is read: hours later another commit may be checked out

@@ -79,7 +79,7 @@ def compare(then: Result, now: Result) -> tuple[list[str], bool]:
     moved = [f"{name} {old[name]} then, {new[name]} now" for name in MACHINE if old[name] != new[name]]
     known = ", ".join(f"{name} {value}" for name, value in new.items() if value is not None)
     lines.append(f"  machine: {'; '.join(moved)}" if moved else f"  machine: as then ({known})")
-    before, after = (str(one.environment.get("commit"))[:10] for one in (then, now))
+    before, after = (str(one.environment.get("commit") or "unknown")[:10] for one in (then, now))
     lines.append(f"  code: {before}" + ("" if before == after else f" then, {after} now"))
     where = "" if equal else ", on another class of machine" if moved else ", on the same class of machine"
     return [*lines, ("equal" if equal else "not equal") + where], equal

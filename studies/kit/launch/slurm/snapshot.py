@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from muppet import paths
 from muppet.paths import write_text
+from muppet.runtime import code
 from studies.kit.fetch import needs
 
 PARTS = ("muppet", "studies", "paper_tables/reference")
@@ -58,26 +58,14 @@ def take() -> Path:
     return target
 
 
-def commit() -> tuple[str, bool]:
-    """The code's git commit and whether files differ from it; ("", True) outside of git."""
-    git, said = ("git", "-C", str(paths.ROOT)), []
-    try:
-        for command in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", *PARTS)):
-            done = subprocess.run((*git, *command), capture_output=True, text=True, timeout=30)
-            said.append(done.stdout.strip() if done.returncode == 0 else "")
-    except (OSError, subprocess.TimeoutExpired):
-        return "", True
-    return (said[0], bool(said[1])) if said[0] else ("", True)
-
-
 def environment(snapshot: Path, profile: str, *, sealed: bool) -> dict[str, str]:
     """The variables that a job runs with: ours now, but for secrets, folders absolute, code from the snapshot."""
     travelling = {name: value for name, value in os.environ.items() if name.startswith(TRAVEL) and value}
     exported = {name: value for name, value in travelling.items() if not (SECRET.search(name) or LOGIN.search(value))}
     exported["MUPPET_ARTIFACTS"] = str(paths.artifacts())
     exported |= {name: str(Path(exported[name]).absolute()) for name in FOLDERS if name in exported}
-    head, dirty = commit()
-    exported |= {"MUPPET_COMMIT": head, "MUPPET_DIRTY": str(int(dirty)), "PYTHONUNBUFFERED": "1"}
+    head, dirty = code.commit()
+    exported |= {"MUPPET_COMMIT": head or "", "MUPPET_DIRTY": str(int(dirty)), "PYTHONUNBUFFERED": "1"}
     # the snapshot goes before everything, the folder that the job stands in is not looked into
     path = os.pathsep.join(filter(None, (str(snapshot), os.environ.get("PYTHONPATH"))))
     exported |= {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
