@@ -108,8 +108,8 @@ def read(path: Path, run: Run | None = None) -> Result:
     """Read a result strictly; with `run`, check that it is that run's.
 
     Raises ResultError when the file is truncated, edited, of another schema, holds a score that contradicts itself (see
-    `_check_score`) or is of a task that the run does not score, or when its facts are not those its id (or `run`)
-    stands for; the message names the field.
+    `_check_score`) or is of a task that the run does not score, lacks a score that it does (`due`), or when its facts
+    are not those its id (or `run`) stands for; the message names the field.
     """
     if path.exists() and not path.is_file():
         raise ResultError(f"{path}: no file; move it away and run again")
@@ -143,10 +143,14 @@ def read(path: Path, run: Run | None = None) -> Result:
     try:
         keys = {*scores, *(key for point in curve for key in point.scores)}
         foreign = sorted(keys - _scored(plain["facts"], keys))
+        kept = scores.keys() & curve[-1].scores.keys() if curve else scores.keys()
+        absent = sorted(due(plain["facts"]) - kept)
     except (TypeError, KeyError, AttributeError) as error:
         raise ResultError(f"{path}: field `facts` is not a run's ({error}); run again") from None
     if foreign:
         raise ResultError(f"{path}: score `{foreign[0]}` is of a task that this run does not score; run again")
+    if absent:
+        raise ResultError(f"{path}: score `{absent[0]}` is missing, which this run declares; delete it and run again")
     if run is not None and plain["id"] != run_id(run):
         field_name = _difference(plain["facts"], facts(run))
         raise ResultError(f"{path}: field `{field_name}` is not the declared run's; run again")
@@ -217,10 +221,24 @@ def _check_score(score: Score) -> str:
 
 def _scored(facts_: Mapping[str, Any], keys: Iterable[str]) -> set[str]:
     """Those of `keys` (`task/split/metric`) whose task the run scores, by that task's metrics."""
-    tasks = [facts_.get("task"), *(facts_.get("evaluate_on") or ())]
-    metrics = {task["name"]: task["metrics"] for task in tasks if task}
+    metrics = {task["name"]: task["metrics"] for task in _tasks(facts_)}
     parts = {key: key.split("/", 2) for key in keys}  # a metric of the Hub may have a slash
     return {key for key, part in parts.items() if len(part) == 3 and part[2] in metrics.get(part[0], ())}
+
+
+def due(facts_: Mapping[str, Any]) -> set[str]:
+    """The scores that the run leaves: of each of its tasks every evaluation split by every metric."""
+    return {
+        f"{task['name']}/{split}/{metric}"
+        for task in _tasks(facts_)
+        for split in task["evaluation"]
+        for metric in task["metrics"]
+    }
+
+
+def _tasks(facts_: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What a fine-tuning is scored on; a pre-finetuning is scored on nothing."""
+    return [task for task in (facts_.get("task"), *(facts_.get("evaluate_on") or ())) if task]
 
 
 def _difference(stored: Any, declared: Any, name: str = "facts") -> str:

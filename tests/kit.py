@@ -60,6 +60,7 @@ def finish(
 def result_of(run: Run, value: float | dict[str, float] = 0.5, *, n: int = 200, **more: Any) -> result.Result:
     """The result of `run` as if it had been done: one value for its evaluation score, or values by key."""
     keys = {} if isinstance(run, Prefinetune) else {run.task.key(): value} if isinstance(value, float) else value
+    keys = dict.fromkeys(sorted(result.due(facts(run)) - keys.keys()), 0.5) | keys
     scores = {
         key: result.Score(value=v, n=n, low=max(0.0, v - 0.05), high=min(1.0, v + 0.05)) for key, v in keys.items()
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from muppet.result import Result, Score, write
+from muppet.result import Result, Score, due, write
 from muppet.runs import Finetune, Run, digest, facts, parent, run_id
 from studies.kit import load
 from studies.kit.ledger.folder import result_path
@@ -30,7 +30,9 @@ def made(run: Run, keys: set[str], *, dirty: bool = False) -> Result:
     noise = int(digest(run_id(run))[:6], 16) / 0xFFFFFF
     up = parent(run)
     value = round(0.55 + 0.004 * (len(up.tasks) if up else 0) + 0.04 * noise, 4)
-    scores = {key: Score(value=value, n=200, low=value - 0.03, high=value + 0.03) for key in sorted(keys)}
+    scores = {
+        key: Score(value=value, n=200, low=value - 0.03, high=value + 0.03) for key in sorted(keys | due(facts(run)))
+    }
     task = run.task.name if isinstance(run, Finetune) else run.tasks[0].name
     return Result(
         id=run_id(run),

@@ -9,6 +9,8 @@ import pytest
 
 from muppet import paths, result
 from muppet.runs import run_id
+from studies.kit.launch import status
+from studies.kit.launch.plan import plan
 from studies.kit.ledger import folder as records
 from studies.kit.ledger import results
 from studies.kit.ledger.cells import cells_frame
@@ -149,6 +151,24 @@ def test_a_bad_file_is_refused_by_name_and_the_rest_goes_on(spoil, why: str) -> 
         ((path, message),) = found.refused.items()
         assert path == str(bad) and str(bad) in message and why in message
     assert good.exists()
+
+
+def test_a_result_that_lacks_a_score_is_refused_by_plan_status_and_table_alike(capsys) -> None:
+    """Its checksum is right; it counted as done, while its cell stayed pending."""
+    study, run = small_study(), child()
+    whole = json.loads(finish(run).read_text())
+    for field in ("scores", "curve"):
+        plain = {name: value for name, value in whole.items() if name != "checksum"}
+        plain |= {"scores": {}} if field == "scores" else {"curve": [{"update": 1, "judged": 0.5, "scores": {}}]}
+        path = records.result_path("smoke", run)
+        path.write_text(json.dumps(plain | {"checksum": result.digest(plain)}))
+        why = f"{path}: score `rte/validation/accuracy` is missing, which this run declares; delete it and run again"
+        planned = plan({study.name: study}, "smoke")
+        assert planned.states[run_id(run)] == "refused" and planned.failures[run_id(run)]["error"] == why
+        told = status.look(study.runs(), "smoke").states[run_id(run)]
+        assert (told.state, told.why) == ("failed", why)
+        frame = cells_frame(study, "smoke")
+        assert frame.loc[frame["picked"].map(len) > 0].empty and "refused" in set(frame["state"])
 
 
 def test_a_link_to_nothing_is_no_result() -> None:

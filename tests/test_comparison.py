@@ -144,8 +144,9 @@ def test_the_declared_checkpoints_decide_figure_2_and_the_ablations(tmp_path, mo
                     value = 0.7 + 0.1 * ahead + checkpoint[run.init.seed] + rng.normal(0, 0.001)
                     own[run.init.seed].append(value)
                     score = result.Score(value=value, n=N, low=value - 0.002, high=value + 0.002)
+                    scores = dict.fromkeys((cell.score, cell.judge, *result.due(facts(run))), score)
                     kept = result.Result(
-                        id=run_id(run), facts=facts(run), scores={cell.score: score, cell.judge: score},
+                        id=run_id(run), facts=facts(run), scores=scores,
                         data={}, training={"parameters": 1}, cost={}, environment={},
                     )  # fmt: skip
                     result.write(kept, result_path("paper", run))

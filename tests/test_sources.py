@@ -30,7 +30,7 @@ def keep(run, scores: dict[str, float], parameters: int) -> None:
             cost={},
             environment={},
             training={"parameters": parameters},
-            scores={key: result.Score(value=value, n=200) for key, value in scores.items()},
+            scores={key: result.Score(value=scores.get(key, 0.5), n=200) for key in scores.keys() | result.due(plain)},
         ),
         result_path("smoke", run),
     )

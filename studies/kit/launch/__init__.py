@@ -47,7 +47,7 @@ def bring_up_to_date(names: tuple[str, ...], args: argparse.Namespace) -> int:
     except UserError as error:  # what is there renders all the same
         print(f"error: {error}", file=sys.stderr)
         status = 2
-    for name in sorted(planned.given_up):
-        why = planned.failures.get(name, {}).get("error") or "its result is refused, or its pre-finetuning failed"
+    for name in sorted(name for name in planned.given_up if planned.states[name] != "refused"):  # the page names those
+        why = planned.failures.get(name, {}).get("error") or "its pre-finetuning failed, or its result is refused"
         print(f"not tried again: {name}: {why.splitlines()[0]}", file=sys.stderr)
     return status

@@ -84,13 +84,13 @@ def plan(studies: Mapping[str, Study], profile: str, collected: Collected | None
     """Where every run of `studies` stands; the cost model is calibrated by the profile's finished runs."""
     collected = collected or read_all(profile)
     runs = runs_of(studies.values())
-    refused = {Path(path).stem for path in collected.refused}
+    refused = {Path(path).stem: why for path, why in collected.refused.items()}
     failed = folder.failures(name for name in runs if name not in collected.done)
-    stuck = refused | {name for name, record in failed.items() if record.get("count", 1) >= ATTEMPTS}
+    stuck = refused.keys() | {name for name, record in failed.items() if record.get("count", 1) >= ATTEMPTS}
     above = {run_id(up) for name, run in runs.items() if name not in collected.done | stuck and (up := parent(run))}
     again = frozenset(name for name in above & collected.done if not folder.done(profile, name))
     ended = collected.done - again
-    failed |= folder.failures(again)
+    failed |= folder.failures(again) | {n: {"error": refused[n]} for n in refused.keys() & runs.keys() - collected.done}
     started = folder.begun()
     states: dict[str, State] = {}
     for name in runs:
