@@ -210,8 +210,27 @@ def test_gpus_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> Non
     assert local.gpus() == ["0", "3"] and local.default_jobs(made()) == 16  # tiny models: eight share a GPU
     monkeypatch.setattr(local.cost, "wants_gpu", lambda run: True)
     assert local.default_jobs(made()) == 2
+    monkeypatch.setenv("MUPPET_DEVICE", "cpu")  # nothing is reckoned by a GPU that no run will use
+    assert local.gpus() == [] and local.default_jobs(made()) == 2
+    monkeypatch.delenv("MUPPET_DEVICE")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert local.gpus() == [] and local.default_jobs(made()) == 2
+
+
+@pytest.mark.parametrize(
+    "variables, line",
+    [
+        ({"MUPPET_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": ""}, "names a GPU of this machine"),
+        ({"WORLD_SIZE": "2", "RANK": "0"}, "without torchrun or srun"),
+        ({"WORLD_SIZE": "two"}, "which is no number"),
+    ],
+)
+def test_what_no_worker_could_do_is_known_before_one_starts(monkeypatch, variables: dict[str, str], line: str) -> None:
+    monkeypatch.setattr(local, "Launch", lambda *_: pytest.fail("workers were started"))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=line):
+        local.launch(made(), argparse.Namespace(jobs=None, yes=True, hours=None))
 
 
 def test_a_run_names_itself_as_its_first_cell() -> None:

@@ -13,6 +13,7 @@ import torch
 
 from muppet.errors import UserError
 from muppet.runtime import memory
+from muppet.runtime.asked import asked
 
 # Tokens of one forward on a GPU, at most: packs are a power of two in number, so half of it at least. A forward and
 # backward of RoBERTa-base is launched in 25 to 40 ms of CPU time, and computed on an H100 in some 80 at 44,000 tokens.
@@ -55,17 +56,18 @@ class Device:
         """A GPU where there is one, else the CPU; bf16 where it has instructions for it (on a CPU for models of
         `CPU_BF16_WIDTH` at least), else float32. `$MUPPET_DEVICE` (cpu | cuda) and `$MUPPET_PRECISION` (fp32 | bf16)
         overrule both; on a GPU `$MUPPET_COMPILE` (no | yes) overrules `compiles`. Raises UserError for other values."""
-        kind = _chosen("MUPPET_DEVICE", ("cpu", "cuda")) or ("cuda" if torch.cuda.is_available() else "cpu")
+        kind = asked("MUPPET_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
         if kind == "cuda" and not torch.cuda.is_available():
             raise UserError("MUPPET_DEVICE=cuda, but torch finds no GPU; unset it or install a CUDA build of torch")
         if kind == "cuda":  # No two forwards are equally long: without it the allocator's memory ends up in pieces.
             os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")  # read when CUDA starts: just below
-        precision = _chosen("MUPPET_PRECISION", ("fp32", "bf16"))
-        asked = _chosen("MUPPET_COMPILE", ("no", "yes"))
+        precision = asked("MUPPET_PRECISION")
+        compiled = asked("MUPPET_COMPILE")
         fast = torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda" else cpu_has_bf16()
         bf16 = precision == "bf16" if precision else fast
         if kind == "cuda":
-            return cls(kind="cuda", bf16=bf16, micro_tokens=MICRO_TOKENS, compile=asked == "yes" if asked else None)
+            compile = compiled == "yes" if compiled else None
+            return cls(kind="cuda", bf16=bf16, micro_tokens=MICRO_TOKENS, compile=compile)
         return cls(bf16=bf16, bf16_width=0 if precision else CPU_BF16_WIDTH)
 
     @property
@@ -144,14 +146,6 @@ def cpu_has_bf16() -> bool:
     """Whether this CPU multiplies bf16 in hardware: in tiles (AMX) or by dot products (AVX-512)."""
     has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # not in 2.11
     return bool(has.get("amx_bf16") or has.get("avx512_bf16"))
-
-
-def _chosen(variable: str, values: tuple[str, str]) -> str | None:
-    """What the environment asks for; None: nothing. Raises UserError for what is none of `values`."""
-    asked = os.environ.get(variable) or None
-    if asked not in (None, *values):
-        raise UserError(f"{variable}={asked!r}: choose {values[0]} or {values[1]}")
-    return asked
 
 
 def release_memory() -> None:

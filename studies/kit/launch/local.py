@@ -12,6 +12,8 @@ import time
 
 from muppet import paths
 from muppet.errors import UserError
+from muppet.runtime.asked import asked
+from muppet.runtime.rank import this_process
 from studies.kit import cost
 from studies.kit.decisions import OVERRIDE
 from studies.kit.launch.crew import Launch, Tally
@@ -25,7 +27,19 @@ SHARING = 8  # workers on one GPU whose models are small: each by itself leaves 
 
 
 def gpus() -> list[str]:
-    """The GPUs of this machine that may be used, as CUDA_VISIBLE_DEVICES names them; no torch."""
+    """The GPUs of this machine that runs may use, as CUDA_VISIBLE_DEVICES names them; no torch. Raises UserError where
+    MUPPET_DEVICE=cuda finds none."""
+    device = asked("MUPPET_DEVICE")
+    found = [] if device == "cpu" else _visible()
+    if device == "cuda" and not found:
+        raise UserError(
+            "MUPPET_DEVICE=cuda, but neither CUDA_VISIBLE_DEVICES nor nvidia-smi names a GPU of this machine; unset "
+            "it, or LAUNCHER=slurm sends the runs to a cluster"
+        )
+    return found
+
+
+def _visible() -> list[str]:
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is not None:
         return [name for name in allowed.split(",") if name and name != "-1"]
@@ -59,6 +73,8 @@ def launch(planned: Plan, args: argparse.Namespace) -> int:
     """`make … LAUNCHER=local`: do what is to do, here and now → exit status: 1 when a run failed."""
     if not planned.to_do:
         return 0
+    if this_process().count > 1:
+        raise UserError("workers start by themselves, once: call this without torchrun or srun, or with JOBS=n workers")
     jobs = args.jobs or default_jobs(planned)
     ask(planned, jobs, args.yes or args.hours is not None)
     for place in (paths.artifacts(), RESULTS / planned.profile):
