@@ -39,6 +39,18 @@ COMMANDS = {
     "bench": "benchmarks.__main__:main",
 }
 SEARCHES = ("published", "full")
+RUNNING = (*ARTEFACTS, "all", "retry")
+CHOOSING = (*RUNNING, "feed", "again", "prefetch", "plan", "status", "cancel", "logs")
+READ_BY = {  # option → the commands that heed it; given to another, it is a mistake
+    **dict.fromkeys(("seeds", "search"), CHOOSING),
+    "claim": (*CHOOSING, "claims"),
+    "only": (*CHOOSING, "claims", "bench"),
+    **dict.fromkeys(("hours", "emit_sbatch"), RUNNING),
+    "artefact": tuple(name for name in CHOOSING if name not in (*ARTEFACTS, "all")),
+    "json": ("plan", "status"),
+    "budget": ("plan",),
+    "run": ("logs", "again"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -90,15 +102,25 @@ def parser() -> argparse.ArgumentParser:
 
 def dispatch(args: argparse.Namespace) -> int:
     """Check the arguments that every command shares, then do the command."""
+    from muppet.runtime import asked
     from studies.kit import launch, profiles
 
     args.profile = args.profile or "smoke"
     args.launcher = args.launcher or (None if args.command == "retry" else "local")
     for name in ("only", "run", "artefact", "jobs", "emit_sbatch", "claim", "budget", "seeds", "search", "hours"):
         setattr(args, name, getattr(args, name) or None)
+    if args.command not in (*ARTEFACTS, "all", *COMMANDS):
+        raise unknown("command", args.command, (*ARTEFACTS, "all", *COMMANDS))
     profiles.get(args.profile)
     if args.launcher:
         launch.check(args.launcher)
+    for name, commands in READ_BY.items():
+        if getattr(args, name) and args.command not in commands and (name, args.command) != ("artefact", args.artefact):
+            value = "" if name == "json" else f"={getattr(args, name)}"
+            said = f"--{name}".replace("_", "-") if name in ("json", "emit_sbatch") else name.upper()
+            raise UserError(f"{said}{value} says nothing to `{args.command}`; it is for {', '.join(commands)}")
+    if args.no_run and args.command in ("retry", "feed", "again"):
+        raise UserError(f"RUN=0 runs nothing, and `{args.command}` is for running")
     for name in ("jobs", "seeds"):
         text = getattr(args, name)
         if text is not None:
@@ -111,14 +133,6 @@ def dispatch(args: argparse.Namespace) -> int:
             raise UserError("HOURS is for runs on this machine; on a cluster, cluster.toml limits what a job may take")
     if args.emit_sbatch and args.launcher != "slurm":
         raise UserError("--emit-sbatch writes a cluster's scripts: with --launcher slurm; nothing was run")
-    if args.budget and args.command != "plan":
-        raise UserError("BUDGET is for `make plan`, which says what to run for it; HOURS= limits what runs here")
-    if args.run and args.command not in ("logs", "again"):
-        raise UserError(f"RUN={args.run} is for `make logs` and `make again`; RUN=0 renders what is there")
-    if args.artefact not in (None, args.command) and args.command in (*ARTEFACTS, "all"):
-        raise UserError(
-            f"ARTEFACT={args.artefact} is for `make plan` and the like; `make {args.artefact}` runs that one"
-        )
     if args.search not in (None, *SEARCHES):
         raise unknown("search (SEARCH)", args.search, SEARCHES)
     args.cells = None
@@ -126,14 +140,14 @@ def dispatch(args: argparse.Namespace) -> int:
         from studies.claims import selection
 
         args.cells = selection.any_of(args.claim)
-    if args.budget and args.command == "plan":
+    if args.command in (*RUNNING, "feed", "again", "prefetch") and not args.no_run:
+        asked.check()
+    if args.budget:
         from studies.pages import budget
 
         return budget.main(args)
     if args.command in COMMANDS:
         return function(args.command)(args)
-    if args.command != "all" and args.command not in ARTEFACTS:
-        raise unknown("command", args.command, (*ARTEFACTS, "all", *COMMANDS))
     from studies.kit.ledger import reference
     from studies.pages import render
 

@@ -28,6 +28,18 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
+def test_a_folder_is_no_file_of_settings(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file; copy cluster.example.toml"):
+        cluster.read(tmp_path)
+
+
+@pytest.mark.parametrize("patience", ["soon", "-5", "nan", "inf"])
+def test_patience_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, patience: str) -> None:
+    monkeypatch.setenv("MUPPET_PATIENCE", patience)
+    with pytest.raises(UserError, match="MUPPET_PATIENCE is"):
+        controller.patience()
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

@@ -34,8 +34,9 @@ def test_an_override_takes_effect_and_is_checked(monkeypatch):
         ("squad=v2-f1", "MUPPET_DECIDE: unknown answer to 'squad' 'v2-f1': did you mean 'v2.0-f1'"),
         ("squad", "'squad' is not of the form option=answer"),
         ("squad=v1.1-f1,squad=v1.1-em", "option 'squad' is given twice"),
-        ("scale_order=first", "'scale_order' takes a whole number from 0, not 'first'"),
+        ("scale_order=first", "'scale_order' takes a whole number from 0 to 999999999, not 'first'"),
         ("scale_order=-1", "takes a whole number from 0"),
+        ("scale_order=" + 5000 * "9", "takes a whole number from 0"),
     ],
 )
 def test_a_bad_override_is_one_line(text, message):
@@ -69,6 +70,13 @@ def test_a_bad_file_is_named(tmp_path, text, message):
     path = tmp_path / "decisions.toml"
     path.write_text(text)
     with pytest.raises(UserError, match=message):
+        decisions.load(path)
+
+
+def test_a_file_of_another_encoding_is_named(tmp_path):
+    path = tmp_path / "decisions.toml"
+    path.write_bytes("# café".encode("latin-1"))
+    with pytest.raises(UserError, match=re.escape(str(path))):
         decisions.load(path)
 
 

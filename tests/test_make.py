@@ -66,9 +66,9 @@ def test_help_has_a_line_for_every_target(clone: Path) -> None:
         (["table3", "JOBS=\u00b2"], "JOBS takes a whole number from 1, not '\u00b2'"),
         (["table3", "HOURS=soon"], "HOURS takes a number of hours, as 2.5, not 'soon'"),
         (["table3", "HOURS=2", "LAUNCHER=slurm"], "HOURS is for runs on this machine"),
-        (["table3", "BUDGET=5"], "BUDGET is for `make plan`"),
-        (["table3", "RUN=finetune-x"], "RUN=finetune-x is for `make logs` and `make again`"),
-        (["table3", "ARTEFACT=table4"], "ARTEFACT=table4 is for `make plan` and the like; `make table4` runs that one"),
+        (["table3", "BUDGET=5"], "BUDGET=5 says nothing to `table3`; it is for plan"),
+        (["table3", "RUN=finetune-x"], "RUN=finetune-x says nothing to `table3`; it is for logs, again"),
+        (["table3", "ARTEFACT=table4"], "ARTEFACT=table4 says nothing to `table3`; it is for retry, feed"),
         (["plan", "ARTEFACT=tabel3"], "unknown artefact 'tabel3': did you mean 'table3'?"),
         (["table3", "DECIDE=sqad=v2.0-f1"], "unknown option 'sqad': did you mean 'squad'?"),
         (["table3", "PROFILE=paper"], "YES=1 runs them here, LAUNCHER=slurm on a cluster; RUN=0"),
@@ -87,6 +87,68 @@ def test_scripts_for_a_cluster_are_no_runs_here(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("studies.kit.launch.start", lambda *_: pytest.fail("a run was started here"))
     assert cli.main(["table3", "--emit-sbatch", "scripts"]) == 2
     assert "with --launcher slurm; nothing was run" in capsys.readouterr().err
+
+
+@pytest.fixture
+def unstarted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in which no run may start."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("studies.kit.launch.start", "studies.kit.launch.again.main", "studies.kit.launch.slurm.submit.send"):
+        monkeypatch.setattr(name, lambda *_, **__: pytest.fail("something was started"))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line that a command says of what it cannot do; it leaves nothing."""
+    assert cli.main([*words]) == 2
+    said = capsys.readouterr()
+    assert not said.out and said.err.count("\n") == 1 and list(Path().iterdir()) == []
+    return said.err
+
+
+@pytest.mark.usefixtures("unstarted")
+@pytest.mark.parametrize(
+    "variable, value, line",
+    [
+        ("MUPPET_DEVICE", "gpu", "MUPPET_DEVICE='gpu': choose cpu or cuda"),
+        ("MUPPET_PRECISION", "fp16", "MUPPET_PRECISION='fp16': choose fp32 or bf16"),
+        ("MUPPET_COMPILE", "maybe", "MUPPET_COMPILE='maybe': choose no or yes"),
+        ("MUPPET_HUB", "/nowhere", "MUPPET_HUB is /nowhere, which is no folder"),
+        ("MUPPET_HUB", __file__, "which is no folder"),
+        ("MUPPET_PTB", "/nowhere", "MUPPET_PTB is /nowhere, which is no folder"),
+    ],
+)
+def test_a_variable_that_no_run_could_heed_is_known_before_any_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys, variable: str, value: str, line: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    for words in (["table6"], ["table6", "--launcher", "slurm"], ["retry"], ["feed"], ["again"], ["prefetch"]):
+        assert line in refused(capsys, *words)
+    assert cli.main(["plan", "--artefact", "table6"]) == 0  # which starts nothing
+
+
+@pytest.mark.usefixtures("unstarted")
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["feed", "--launcher", "slurm", "--emit-sbatch", "scripts"], "--emit-sbatch=scripts says nothing to `feed`"),
+        (["retry", "--no-run"], "RUN=0 runs nothing"),
+        (["again", "--hours", "0.1"], "HOURS=0.1 says nothing to `again`"),
+        (["doctor", "--artefact", "nope"], "ARTEFACT=nope says nothing to `doctor`"),
+        (["report", "--only", "*/RTE"], "ONLY=*/RTE says nothing to `report`"),
+        (["table3", "--json"], "--json says nothing to `table3`; it is for plan, status"),
+        (["plan", "--claim", ","], "CLAIM=',' names no claim"),
+        (["claims", "--claim", "C5:authors"], "unknown checkpoint"),
+        (["bench", "--only", "batchin"], "unknown benchmark 'batchin': did you mean 'batching'?"),  # heeded
+    ],
+)
+def test_an_option_that_a_command_would_not_heed_is_refused(capsys, words: list[str], line: str) -> None:
+    assert line in refused(capsys, *words)
+
+
+def test_a_claim_with_one_kind_of_checkpoint_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["claims", "--claim", "C5:released"]) == 0
+    assert "## C5" in capsys.readouterr().out
 
 
 @needs_make

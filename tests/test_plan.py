@@ -186,13 +186,18 @@ def test_no_frame_is_made_to_plan_or_to_watch(command: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_reader_that_goes_away_is_no_failure() -> None:
-    command = [sys.executable, "-m", "studies", "plan", "--profile", "paper", "--json"]  # more than a pipe holds
+@pytest.mark.parametrize(
+    "words, lines",
+    [("plan --profile paper --json", 1), ("plan --artefact table6", 0), ("status --artefact table6", 0)],
+)  # the first is more than a pipe holds; of the others, nothing is read
+def test_a_reader_that_goes_away_is_no_failure(words: str, lines: int) -> None:
+    command = [sys.executable, "-m", "studies", *words.split()]
     with subprocess.Popen(
         command, env=os.environ | {"PYTHONPATH": str(paths.ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None and process.stderr is not None
-        process.stdout.readline()
+        for _ in range(lines):
+            process.stdout.readline()
         process.stdout.close()
         assert process.stderr.read() == b"" and process.wait() == 0
 

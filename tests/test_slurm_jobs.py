@@ -266,6 +266,10 @@ def test_a_script_asks_for_what_the_settings_say(tmp_path: Path, monkeypatch: py
         assert "wckey=muppet\n" in text and "--export=ALL" in text and "--container-image=x" in text
         assert f"apptainer exec image.sif {tmp_path}/scripts/python -m studies" in text
     assert 'exec /opt/python "$@"' in (tmp_path / "scripts/python").read_text()
+    (tmp_path / "file").touch(), (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for taken in ("scripts", "file", "link"):
+        with pytest.raises(UserError, match=f"--emit-sbatch .*/{taken}: there is something already; name a new folder"):
+            emit(plan({"table3": small_study()}, "smoke"), tmp_path / taken, settings)
     emit(plan({"table3": small_study()}, "smoke"), tmp_path / "bare", Cluster())
     bare = (tmp_path / "bare/0.sbatch").read_text()
     assert not re.search("partition|account|wckey|qos|constraint|exclude", bare)  # nothing that no setting names

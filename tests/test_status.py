@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,25 @@ def test_a_damaged_line_of_failures_is_passed_over(look: Look) -> None:
     paths.artifacts().mkdir(parents=True, exist_ok=True)
     (paths.artifacts() / records.FAULTS).write_text("".join(json.dumps(one) + "\n" for one in [*damaged, good]))
     assert records.faults() == [good] and not nodes.faulty()
+
+
+@pytest.mark.parametrize("off", [-3600.0, 3600.0, -1e8, 1e8])
+def test_a_fault_counts_for_a_day_of_any_clock(look: Look, off: float) -> None:
+    """A clock that was years ahead left its node out for years."""
+    look([])
+    lines = [{"node": "n1", "run": f"r{i}", "error": "CUDA error", "when": time.time() + off} for i in range(3)]
+    paths.artifacts().mkdir(parents=True, exist_ok=True)
+    (paths.artifacts() / records.FAULTS).write_text("".join(json.dumps(one) + "\n" for one in lines))
+    assert bool(nodes.faulty()) == (abs(off) < nodes.WITHIN_S)
+
+
+@pytest.mark.parametrize("text", ["null", "3", "[]", '{"arrays": [null]}', "{"])
+def test_a_damaged_record_of_a_submission_is_named(look: Look, text: str) -> None:
+    path = submissions.folder() / "20260101-000000-abcd" / "submission.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(UserError, match=f"{path}: not a submission's record"):
+        submissions.read_all()
 
 
 def test_a_result_is_the_truth_whatever_the_queue_says(look: Look) -> None:

@@ -39,14 +39,22 @@ def cells(claim: str, arm: Arm | None = None) -> Cells:
 
 
 def any_of(claims: str) -> Cells:
-    """The cells that decide one of `claims`, split at spaces or commas; `C5:released` takes one kind of checkpoint."""
-    chosen = []
+    """The cells that decide one of `claims` (`named`); `C5:released` takes one kind of checkpoint."""
+    chosen = [cells(name, arm) for name, arm in named(claims)]
+    if not chosen:
+        raise UserError(f"CLAIM={claims!r} names no claim; as C5, C5:released or C5,C6")
+    return lambda study, cell: any(own(study, cell) for own in chosen)
+
+
+def named(claims: str) -> list[tuple[str, Arm | None]]:
+    """The claims that a text names, split at spaces or commas, and of each whose checkpoint alone is meant."""
+    every: list[tuple[str, Arm | None]] = []
     for name in claims.replace(",", " ").split():
         claim, _, arm = name.partition(":")
         if arm and arm not in ARMS:
             raise unknown("checkpoint (CLAIM=C5:…)", arm, ARMS)
-        chosen.append(cells(claim, cast(Arm, arm) or None))
-    return lambda study, cell: any(own(study, cell) for own in chosen)
+        every.append((get(claim).id, cast(Arm, arm) or None))
+    return every
 
 
 def complete(studies: dict[str, Study], claim: str, arm: Arm) -> dict[str, Study] | None:

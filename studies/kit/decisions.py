@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -98,7 +99,7 @@ def load(path: Path | None = None) -> Decisions:
             plain = tomllib.load(file)
     except FileNotFoundError:
         raise UserError(f"{path}: file is missing; restore it from git") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {error}") from None
     entries = tuple(_decision(f"{path}: [{id}]", id, fields) for id, fields in plain.items())
     names = [option.name for entry in entries for option in entry.options]
@@ -164,7 +165,7 @@ def _answer(option: Option, text: str, where: str) -> Option:
         if text not in option.choices:
             raise UserError(f"{where}: {unknown(f'answer to {option.name!r}', text, option.choices)}")
     else:
-        if not text.isascii() or not text.isdigit():
-            raise UserError(f"{where}: {option.name!r} takes a whole number from 0, not {text!r}")
+        if not re.fullmatch("[0-9]{1,9}", text):
+            raise UserError(f"{where}: {option.name!r} takes a whole number from 0 to 999999999, not {text[:20]!r}")
         take = int(text)
     return Option(name=option.name, take=take, choices=option.choices)

@@ -9,9 +9,10 @@ from pathlib import Path
 from muppet.paths import write_text
 from studies.claims import CLAIMS, calibration, get, sources, worlds
 from studies.claims.claim import Claim, Judgement, Source
+from studies.claims.selection import named
 from studies.kit import decisions as decide
 from studies.kit import profiles
-from studies.kit.show import percent
+from studies.kit.show import percent, terminal
 from studies.pages import COMMITTED, TABLES, grid
 
 PRINT = ("CONSISTENT", "NOT SUPPORTED", "CONTRADICTED", "NOT PRINTED")
@@ -107,7 +108,7 @@ def main(args: argparse.Namespace) -> int:
     to `<profile>/claims.md`. As a part of `make render` it only writes.
     """
     asked = (getattr(args, "claim", None) or args.only) if args.command == "claims" else None
-    chosen = [get(name) for name in (asked or "").replace(",", " ").split()]
+    chosen = [get(name) for name, _ in named(asked or "")]
     judged, path = judge(all_sources(COMMITTED)), TABLES / "claims.md"
     write_text(path, claims_markdown(judged))
     if args.profile not in COMMITTED:
@@ -229,7 +230,6 @@ def decisions_markdown(every: decide.Decisions) -> str:
 
 
 def _print_claims(judged: Judged, path: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -249,7 +249,7 @@ def _print_claims(judged: Judged, path: Path) -> None:
         text.append(f"not measured: {', '.join(absent)}" if absent else "", style="dim")
         text.rstrip()
         table.add_row(claim.id, where(claim), claim.predicate, text)
-    console = Console()
+    console = terminal()
     console.print(table)
     rows = tallies(judged)
     for i, label in enumerate(labels):
@@ -258,7 +258,6 @@ def _print_claims(judged: Judged, path: Path) -> None:
 
 
 def _print_decisions(every: decide.Decisions, path: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=f"{len(every.entries)} decisions; these have an option", title_justify="left")
@@ -267,7 +266,7 @@ def _print_decisions(every: decide.Decisions, path: Path) -> None:
     for entry in every.entries:
         for o in entry.options:
             table.add_row(o.name, str(o.take), o.others, entry.id, entry.decision)
-    console = Console()
+    console = terminal()
     console.print(table)
     console.print(f"all decisions: {path}")
 

@@ -14,7 +14,7 @@ from studies.kit.decisions import option
 from studies.kit.launch.plan import STATES, Plan, plan
 from studies.kit.launch.slurm import arrays, cluster
 from studies.kit.load import chosen
-from studies.kit.show import hours
+from studies.kit.show import hours, terminal
 
 DAYS_S = 20 * 86_400.0  # device-time that is told in days
 SHOWN = 4  # pre-finetunings whose epochs are printed one by one
@@ -136,10 +136,9 @@ def _of_decisions(facts: Mapping[str, Any], device: str) -> list[str]:
 
 def show(planned: Plan, facts: Mapping[str, Any]) -> None:
     """Print the plan for a person."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = terminal()
     table = Table(title=f"plan, profile {planned.profile}", title_justify="left", box=None, padding=(0, 1, 0, 0))
     seen = [state for state in STATES if facts[state]]
     for head in ("artefact", "cells", "runs", "shared", *seen, "to spend"):
@@ -190,7 +189,7 @@ def show(planned: Plan, facts: Mapping[str, Any]) -> None:
     else:
         console.print("nothing to do")
     for name in facts["given_up"]:
-        why = planned.failures.get(name, {}).get("error") or "its result is refused, or its pre-finetuning is stuck"
+        why = planned.failures.get(name, {}).get("error") or "its pre-finetuning is stuck"
         console.print(f"left out: {name}: {why}", highlight=False, markup=False)
     if facts["spent_seconds"]:
         console.print(f"spent so far, all attempts counted: {amount(facts['spent_seconds'], device)}")

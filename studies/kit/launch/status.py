@@ -20,7 +20,7 @@ from studies.kit.ledger.folder import result_path
 from studies.kit.ledger.results import read_all
 from studies.kit.load import chosen
 from studies.kit.load import runs as runs_of
-from studies.kit.show import duration, ordinal
+from studies.kit.show import duration, ordinal, terminal
 from studies.kit.study import Study
 
 Word = Literal["done", "running", "queued", "preempted", "held", "failed", "cancelled", "lost", "unknown", "missing"]
@@ -185,11 +185,10 @@ def show(studies: Iterable[Study], runs: Mapping[str, Run], profile: str, *, as_
         said = {"profile": profile, "unreachable": overview.unreachable, "artefacts": counts, "faulty_nodes": bad}
         print(json.dumps(said | {"runs": listed}, indent=1))
         return 0
-    from rich.console import Console
     from rich.table import Column, Table
     from rich.text import Text
 
-    console = Console()
+    console = terminal()
     if overview.unreachable:
         console.print(Text(overview.unreachable, style="yellow"), soft_wrap=True)
         console.print("results and records are shown, the queue is not", highlight=False)

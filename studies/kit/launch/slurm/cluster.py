@@ -106,8 +106,8 @@ def read(path: Path | None = None) -> Cluster:
     """
     named = path or (Path(os.environ["MUPPET_CLUSTER"]) if os.environ.get("MUPPET_CLUSTER") else None)
     file = named or Path(FILE)
-    if not file.exists():
-        if named:
+    if not file.is_file():
+        if named or file.exists():
             raise UserError(f"{file}: no such file; copy cluster.example.toml there and fill it in")
         return _filled(Cluster())
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import shutil
@@ -119,9 +120,12 @@ def patience() -> float:
     """Seconds for which to try again."""
     asked = os.environ.get("MUPPET_PATIENCE") or ANSWER_S
     try:
-        return float(asked)
+        seconds = float(asked)
     except ValueError:
-        raise UserError(f"MUPPET_PATIENCE is {asked!r}; give a number of seconds") from None
+        seconds = -1.0
+    if not 0 <= seconds < math.inf:
+        raise UserError(f"MUPPET_PATIENCE is {asked!r}; give a number of seconds")
+    return seconds
 
 
 def retrying(action: Callable[[], Answer], say: Callable[[str], None]) -> Answer:

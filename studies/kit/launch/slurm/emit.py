@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -19,10 +20,11 @@ def emit(planned: Plan, target: Path, settings: Cluster) -> list[Path]:
 
     The jobs are known to status and cancel like any others. Raises UserError for what can be known to fail.
     """
-    preflight.check(planned.to_do, profile=planned.profile, settings=settings)
     target = target.absolute()
-    if target.exists() and any(target.iterdir()):
-        raise UserError(f"--emit-sbatch {target}: the folder is not empty; name a new one")
+    if os.path.lexists(target) and (not target.is_dir() or any(target.iterdir())):
+        raise UserError(f"--emit-sbatch {target}: there is something already; name a new folder")
+    preflight.check(planned.to_do, profile=planned.profile, settings=settings)
+    preflight.writable(target)
     fresh, _ = sbatch.to_send(planned.to_do, {}, planned.done)
     packed = arrays.pack(fresh, settings, planned.calibration, done=planned.done)
     split = arrays.arrays(packed, settings.max_array or ARRAY_SIZE)

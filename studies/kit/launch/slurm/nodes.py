@@ -20,7 +20,7 @@ def faulty() -> dict[str, str]:
     """Node → why it is left out; those with the most faults first."""
     runs: dict[str, dict[str, str]] = {}
     for one in folder.faults():
-        if time.time() - one["when"] < WITHIN_S and FAULT.search(one["error"]):
+        if abs(time.time() - one["when"]) < WITHIN_S and FAULT.search(one["error"]):
             runs.setdefault(one["node"], {})[one["run"]] = one["error"]
     worst = sorted(runs.items(), key=lambda pair: -len(pair[1]))
     return {

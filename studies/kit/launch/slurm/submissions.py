@@ -121,7 +121,7 @@ def _read(path: Path) -> Submission:
         return Submission(**(plain | lists | {"arrays": arrays}))
     except PermissionError:
         raise _foreign(path.parent) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise UserError(
             f"{path}: not a submission's record ({error}); move it away (runs in flight may then be sent twice)"
         ) from None
