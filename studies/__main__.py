@@ -131,8 +131,8 @@ def dispatch(args: argparse.Namespace) -> int:
         args.hours = _hours(args.hours)
         if args.launcher == "slurm":
             raise UserError("HOURS is for runs on this machine; on a cluster, cluster.toml limits what a job may take")
-    if args.emit_sbatch and args.launcher != "slurm":
-        raise UserError("--emit-sbatch writes a cluster's scripts: with --launcher slurm; nothing was run")
+    if args.emit_sbatch and (args.launcher != "slurm" or args.no_run):
+        raise UserError("--emit-sbatch writes a cluster's scripts: with --launcher slurm, not RUN=0; nothing was run")
     if args.search not in (None, *SEARCHES):
         raise unknown("search (SEARCH)", args.search, SEARCHES)
     args.cells = None

@@ -217,6 +217,15 @@ def test_gpus_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> Non
     assert local.gpus() == [] and local.default_jobs(made()) == 2
 
 
+def test_a_stop_while_a_worker_is_hired_forgets_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(launch: crew.Launch) -> crew.Worker:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(crew.Launch, "_hire", interrupt)
+    tally = local.run(found := made(), 1)
+    assert tally.interrupted and tally.outcomes == dict.fromkeys(found.to_do, "stopped")
+
+
 @pytest.mark.parametrize(
     "variables, line",
     [

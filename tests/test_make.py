@@ -85,8 +85,9 @@ def test_a_mistake_is_one_line_and_exit_2(clone: Path, words: list[str], line: s
 def test_scripts_for_a_cluster_are_no_runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("studies.kit.launch.start", lambda *_: pytest.fail("a run was started here"))
-    assert cli.main(["table3", "--emit-sbatch", "scripts"]) == 2
-    assert "with --launcher slurm; nothing was run" in capsys.readouterr().err
+    for words in (["table3"], ["all", "--launcher", "slurm", "--no-run"]):
+        assert cli.main([*words, "--emit-sbatch", "scripts"]) == 2
+        assert "with --launcher slurm, not RUN=0; nothing was run" in capsys.readouterr().err
 
 
 @pytest.fixture

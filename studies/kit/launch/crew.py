@@ -124,10 +124,10 @@ class Launch:
             name = next((n for n in self.queue if self._ready(n)), None)
             if name is None:
                 return
-            self.queue.remove(name)
             self.workers = [w for w in self.workers if w.run or w.process.is_alive()]
             free = next((w for w in self.workers if w.run is None), None) or self._hire()
             free.run, free.began = name, time.monotonic()
+            self.queue.remove(name)  # once a worker has it: a Ctrl-C while one is hired loses none from the count
             free.bar = self.progress.add_task(f"  {self.labels[name]}", total=None, note="")
             free.connection.send(name)
 
