@@ -62,6 +62,8 @@ def test_help_has_a_line_for_every_target(clone: Path) -> None:
         (["table3", "LAUNCHER=slrum"], "unknown launcher (LAUNCHER) 'slrum': did you mean 'slurm'?"),
         (["table3", "ONLY=RoBERTa-B/RTEE"], "unknown cell of table3 (ONLY) 'RoBERTa-B/RTEE': did you mean"),
         (["table3", "ONLY=RoBERTa-B/RTEE", "RUN=0"], "did you mean 'RoBERTa-B/RTE'?"),
+        (["table3", "ONLY=RoBERTa-B"], "did you mean 'RoBERTa-B/*'?"),
+        (["plan", "ONLY=rte"], "did you mean 'rte/*' or '*/rte'?"),
         (["table3", "JOBS=two"], "JOBS takes a whole number from 1, not 'two'"),
         (["table3", "JOBS=\u00b2"], "JOBS takes a whole number from 1, not '\u00b2'"),
         (["table3", "HOURS=soon"], "HOURS takes a number of hours, as 2.5, not 'soon'"),

@@ -16,7 +16,7 @@ from studies.kit.decisions import OVERRIDE, option
 from studies.kit.distinct import distinct
 from studies.kit.profiles import Profile, get
 from studies.kit.profiles import published as at_published_point
-from studies.kit.study import Cell, Study, check, matches
+from studies.kit.study import Cell, Study, check, matches, no_cell
 
 ABSENT = "not in this profile"
 
@@ -62,7 +62,7 @@ def cut(
     keys = {name: [cell.key for cell in study.cells] for name, study in studies.items()}
     kept = {name: studies[name].only(glob) for name in studies if any(matches(key, glob) for key in keys[name])}
     if not kept:
-        raise unknown("cell (ONLY)", glob, [key for own in keys.values() for key in own])
+        raise no_cell("cell (ONLY)", glob, [key for own in keys.values() for key in own])
     return kept
 
 

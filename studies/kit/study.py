@@ -84,7 +84,7 @@ class Study:
             return self
         kept = tuple(cell for cell in self.cells if matches(cell.key, glob))
         if not kept:
-            raise unknown(f"cell of {self.name} (ONLY)", glob, [cell.key for cell in self.cells])
+            raise no_cell(f"cell of {self.name} (ONLY)", glob, [cell.key for cell in self.cells])
         return replace(self, cells=kept)
 
     def where(self, cells: Callable[[str, Cell], bool]) -> Study:
@@ -105,6 +105,13 @@ class Study:
 def matches(key: str, glob: str) -> bool:
     """Whether a cell's `row/column` is meant by `glob`, upper or lower case."""
     return fnmatchcase(key.lower(), glob.lower())
+
+
+def no_cell(kind: str, glob: str, keys: list[str]) -> UserError:
+    """The error for a glob that fits none of `keys`; it offers the globs of the row or the column of that name."""
+    near = [whole for whole in (f"{glob}/*", f"*/{glob}") if any(matches(key, whole) for key in keys)]
+    hint = f"unknown {kind} {glob!r}: did you mean {' or '.join(map(repr, near))}?"
+    return UserError(hint) if near else unknown(kind, glob, keys)
 
 
 def check(study: Study) -> None:
