@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import stat
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+
+from muppet.errors import UserError
 
 SHARDED = ".sharded"  # in a folder of many runs: what is new there lies a folder deeper
 ROOT = Path(__file__).resolve().parents[1]  # the checkout, or the folder that the packages are installed in
@@ -78,6 +81,23 @@ def make_folder(path: Path) -> Path:
             with suppress(PermissionError):  # another of the group was quicker: it is that one's
                 path.chmod(path.stat().st_mode | stat.S_IWGRP)
     return path
+
+
+def check_replaceable(folder: Path, name: str = "") -> None:
+    """Raise UserError for a model's folder that holds anything else than what this program wrote: it would be replaced
+    as a whole. `name` is what the message calls it."""
+    name = name or str(folder)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir() or not (folder / "heads.json").is_file():
+        raise UserError(f"{name} exists and is no model folder of this program; give a new folder")
+    try:
+        ours = set(json.loads((folder / "heads.json").read_text(encoding="utf-8"))["files"])
+    except (ValueError, KeyError, TypeError):
+        ours = set()
+    for place in sorted(folder.iterdir()):
+        if place.name not in ours and not re.fullmatch(r"(pre)?finetune-.*\.json", place.name):
+            raise UserError(f"{name} also holds {place.name}, which this program did not write; move it away")
 
 
 def probe(folder: Path) -> None:

@@ -16,11 +16,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import CodeType
 from typing import Any, Literal
 
 from muppet.errors import UserError
 from muppet.tasks.task import Task
-from muppet.values import hash_once
+from muppet.values import check_bounds, check_fields, hash_once
 
 # Part of every run's id. Raise it with any change to the code after which a declared run would end in other weights:
 # what is drawn and in which order, dropout's random stream, a loss, the optimiser, the layout of rows. Rounding alone
@@ -30,6 +31,7 @@ NUMERICS = 3
 
 Order = Literal["heterogeneous", "batch_homogeneous", "dataset_homogeneous"]
 Source = Literal["hub", "twins"]
+SEEDS = 2**32
 TWIN_ROWS = 2000  # rows of a twin's split when no cap shortens it
 
 
@@ -47,8 +49,12 @@ class R3F:
     summaries: R3F | None = None  # how summaries are regularised, when otherwise than the rest (P27)
 
     def __post_init__(self) -> None:
-        if self.eps < 0 or self.weight < 0:
-            raise UserError(f"R3F: `eps` is {self.eps} and `weight` {self.weight}; neither may be below 0")
+        check_fields(self)
+        check_bounds(self, "eps weight", "0 or more", lambda value: value >= 0)
+
+
+COUNTED = "max_tokens max_examples updates epochs max_length sub_batches clip_norm adam_eps"  # of a recipe
+DROPPED = "dropout attention_dropout activation_dropout"
 
 
 @hash_once
@@ -88,9 +94,13 @@ class Recipe:
     r3f: R3F | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_tokens", "max_examples", "updates", "epochs", "max_length", "sub_batches"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise UserError(f"a recipe's `{name}` is {value}; give a number above 0")
+        check_fields(self)
+        check_bounds(self, COUNTED, "a number above 0", lambda value: value > 0)
+        check_bounds(self, "lr warmup_updates weight_decay", "0 or more", lambda value: value >= 0)
+        check_bounds(self, "warmup_share label_smoothing", "a share from 0 to 1", lambda value: 0 <= value <= 1)
+        check_bounds(self, "temperature", "0.1 or more", lambda value: value >= 0.1)  # a power of 10 of sizes, at most
+        check_bounds(self, DROPPED, "a share from 0 to below 1", lambda value: 0 <= value < 1)
+        check_bounds(self, "adam_betas", "two from 0 to below 1", lambda betas: all(0 <= beta < 1 for beta in betas))
         if (self.max_tokens is None) == (self.max_examples is None):
             raise UserError("a recipe takes exactly one of `max_tokens` and `max_examples`")
         if (self.updates is None) == (self.epochs is None):
@@ -99,8 +109,6 @@ class Recipe:
             raise UserError("a recipe takes at most one of `warmup_updates` and `warmup_share`")
         if (self.sampling == "temperature") != (self.temperature is not None):
             raise UserError("`temperature` goes with `sampling='temperature'`")
-        if self.weight_decay < 0:
-            raise UserError(f"a recipe's `weight_decay` is {self.weight_decay}; it may not be below 0")
 
 
 @hash_once
@@ -118,9 +126,6 @@ class Prefinetune:
     model_digest: str | None = None  # of the files, when `model` is a folder: with other files it is another run
 
     stage = "prefinetune"
-
-    def __post_init__(self) -> None:
-        _check_seed(self.seed)
 
     @property
     def label(self) -> str:
@@ -156,18 +161,6 @@ class Finetune:
 
     stage = "finetune"
 
-    def __post_init__(self) -> None:
-        _check_seed(self.seed)
-        for task, weight in self.train_on or ():
-            if weight < 1:
-                raise UserError(
-                    f"{task.name} has weight {weight} in `train_on`; a weight is a whole number of passes, 1 or more"
-                )
-        if self.evaluations is not None and self.evaluations < 1:
-            raise UserError(f"`evaluations` is {self.evaluations}; give 1 or more, of which the last is at the end")
-        if self.recipe.updates is not None:
-            check_evaluations(self, self.recipe.updates)
-
     @property
     def label(self) -> str:
         """The readable part of the id."""
@@ -178,6 +171,36 @@ class Finetune:
 Run = Prefinetune | Finetune
 
 
+def check_run(run: Run) -> None:
+    """Raise UserError for the first field that cannot be. It is asked where a run is done, not where one is declared:
+    studies declare tens of thousands."""
+    check_fields(run)
+    check_bounds(run, "seed", f"a whole number from 0 to {SEEDS - 1:,}", lambda value: 0 <= value < SEEDS)
+    check_bounds(run, "train_rows", "1 or more", lambda value: value > 0)
+    if isinstance(run, Prefinetune):
+        return
+    check_bounds(run, "fraction", "a share above 0, at most 1", lambda value: 0 < value <= 1)
+    check_bounds(run, "held_out", "a share above 0 and below 1", lambda value: 0 < value < 1)
+    check_bounds(run, "draw", "a whole number from 0", lambda value: value >= 0)
+    check_bounds(run, "evaluations evaluation_rows", "1 or more", lambda value: value > 0)
+    for task, weight in run.train_on or ():
+        if weight < 1:
+            raise UserError(
+                f"{task.name} has weight {weight} in `train_on`; a weight is a whole number of passes, 1 or more"
+            )
+    trained, scored = [task for task, _ in run.train_on or ((run.task, 1),)], [run.task, *(run.evaluate_on or ())]
+    places = [f"{task.name}/{split}" for task in scored for split in task.evaluation]
+    for names in ([task.name for task in trained], places):
+        if len(set(names)) < len(names):
+            raise UserError(f"`train_on`, and `task` with `evaluate_on`, name each once, and not {', '.join(names)}")
+    if run.held_out is not None and run.task.name not in [task.name for task in trained]:
+        raise UserError(f"`held_out` is a share of {run.task.name}'s training rows, which `train_on` does not hold")
+    if unscored := [task.name for task in scored if not task.evaluation and (task != run.task or run.held_out is None)]:
+        raise UserError(f"{unscored[0]}: there is nothing to score it on; give it an `evaluation` split")
+    if run.recipe.updates is not None:
+        check_evaluations(run, run.recipe.updates)
+
+
 def check_evaluations(run: Finetune, updates: int) -> None:
     """Raise UserError when a training has fewer updates than evaluations."""
     if (run.evaluations or 1) > updates:
@@ -185,11 +208,6 @@ def check_evaluations(run: Finetune, updates: int) -> None:
             f"{run.task.name}: {run.evaluations} evaluations of a training of {updates} updates;"
             " lower `evaluations`, or train longer"
         )
-
-
-def _check_seed(seed: int) -> None:
-    if seed < 0:
-        raise UserError(f"`seed` is {seed}; give a whole number from 0")
 
 
 def facts(value: Any) -> Any:
@@ -246,10 +264,17 @@ def _function(rows: Any) -> str:
     try:
         text = Path(inspect.getsourcefile(rows) or "").read_bytes()
     except (TypeError, OSError):  # typed in, not read from a file
-        text = marshal.dumps(getattr(rows, "__code__", name))
+        text = marshal.dumps(_unplaced(getattr(rows, "__code__", name)))
     cells = [cell.cell_contents for cell in getattr(rows, "__closure__", None) or ()]
     values = [value for value in (*cells, getattr(rows, "__defaults__", None)) if not callable(value)]
     return f"{name} {hashlib.sha256(text + repr(values).encode()).hexdigest()[:16]}"
+
+
+def _unplaced(code: Any) -> Any:
+    """Code without where it stands: a notebook calls its cells by the number of its process."""
+    if not isinstance(code, CodeType):
+        return code
+    return code.replace(co_filename="", co_firstlineno=1, co_consts=tuple(map(_unplaced, code.co_consts)))
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -13,7 +13,7 @@ from muppet import paths
 from muppet.errors import UserError
 from muppet.model.multitask import MultiTask
 from muppet.result import Point, Score, best, read, write
-from muppet.runs import R3F, Finetune, Prefinetune, Recipe, run_id
+from muppet.runs import R3F, Finetune, Prefinetune, Recipe, check_run, run_id
 from muppet.runtime.device import Device
 from muppet.runtime.distributed import Processes
 from muppet.stages import finetune as stage
@@ -146,22 +146,22 @@ def test_of_equals_the_latest_is_best():
 
 def test_wrong_numbers_are_one_line():
     with pytest.raises(UserError, match="mnli: 7 evaluations of a training of 6 updates"):
-        fine(evaluations=7)
-    with pytest.raises(UserError, match="`evaluations` is 0; give 1 or more"):
-        fine(evaluations=0)
+        check_run(fine(evaluations=7))
+    with pytest.raises(UserError, match="`evaluations` of Finetune is 0; give 1 or more"):
+        check_run(fine(evaluations=0))
     by_epochs = replace(fine(), recipe=recipe(updates=None, epochs=1.0, sub_batches=1, max_examples=40), evaluations=9)
     with pytest.raises(UserError, match="mnli: 9 evaluations of a training of 1 updates"):
         finetune(by_epochs)
-    with pytest.raises(UserError, match="`seed` is -1"):
-        fine(seed=-1)
+    with pytest.raises(UserError, match="`seed` of Finetune is -1"):
+        check_run(fine(seed=-1))
     with pytest.raises(UserError, match="mnli has weight 0 in `train_on`; a weight is a whole number of passes"):
-        fine(train_on=((small("mnli"), 0),))
-    with pytest.raises(UserError, match="`weight` -1"):
+        check_run(fine(train_on=((small("mnli"), 0),)))
+    with pytest.raises(UserError, match="`weight` of R3F is -1"):
         R3F(weight=-1)
-    with pytest.raises(UserError, match="`weight_decay` is -0.1"):
+    with pytest.raises(UserError, match="`weight_decay` of Recipe is -0.1"):
         Recipe(lr=1e-5, max_examples=1, updates=1, weight_decay=-0.1)
-    with pytest.raises(UserError, match="`seed` is -2"):
-        Prefinetune(model="tiny/roberta", tasks=(), recipe=fine().recipe, seed=-2)
+    with pytest.raises(UserError, match="`seed` of Prefinetune is -2"):
+        check_run(Prefinetune(model="tiny/roberta", tasks=(), recipe=fine().recipe, seed=-2))
 
 
 def test_a_point_that_contradicts_itself_is_refused(tmp_path):

@@ -127,6 +127,16 @@ def test_one_head_scores_datasets_with_coarser_classes():
         class_map(spec, tasks.get("sst2"))
 
 
+def test_many_classes_are_mapped_at_once():
+    """Three loops of 3,000 were hours, after the training."""
+    names = tuple(f"c{number}" for number in range(3000))
+    spec = HeadSpec(key="many", family="classification", outputs=3000, classes=names)
+    task = dataclasses.replace(tasks.get("rte"), classes=("c7", *reversed(names[:7]), *names[8:], "not_c9"))
+    place = {name: i for i, name in enumerate(task.classes)}
+    assert class_map(spec, task) == [place[name] for name in names]
+    assert class_map(spec, dataclasses.replace(task, classes=("c7", "not_c7"))) == [int(n != "c7") for n in names]
+
+
 @given(st.integers(1, 200), st.sampled_from([None, 0.1, 0.5]), st.integers(0, 4))
 def test_fractions_are_nested_and_never_touch_what_is_held_out(examples, held_out, draw):
     data = encoded([[5]] * (2 * examples))
@@ -295,3 +305,14 @@ def test_damaged_items_are_named():
         unpack_items(pack_items([0.0, 1.0])[:-6] + "AAAA==")
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
         pack_items([1.5])
+
+
+def test_what_another_put_where_the_model_is_to_go_is_said_first(tmp_path, never_trained):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    for place in (tmp_path / "notes", str(tmp_path / "notes" / "a.txt")):
+        with pytest.raises(UserError, match="exists and is no model folder of this program"):
+            finetune(fine("rte"), save=place)
+    with pytest.raises(UserError, match="exists and is no model folder"):
+        MultiTask.load("tiny/roberta").save(tmp_path / "notes", "")
+    assert (tmp_path / "notes" / "a.txt").read_text() == "mine"

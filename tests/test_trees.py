@@ -321,3 +321,16 @@ def test_baselines_on_the_sample_leave_room_for_a_model() -> None:
         len(r["tokens"]) for r in test
     )
     assert frequent < score("token_accuracy", pos, [row["pos_tags"] for row in test]).value < 0.95
+
+
+def test_a_tree_in_hand_is_scored_as_its_text() -> None:
+    """Functional tags, traces and roots count for nothing, in a Tree of nltk as in a line of text."""
+    gold = "(S (NP (NN a)) (VP (VB b)))"
+    guess = "( (S (NP-SBJ (NN a)) (VP=1 (VB b) (NP (-NONE- *)))))"
+    for sides in ((guess, gold), (Tree.fromstring(guess), gold), (gold, Tree.fromstring(guess))):
+        value = score("bracket_f1", [sides[0]], [sides[1]])
+        assert value.value == 1 and value.settings["errors"] == 0
+    for wrong in (Tree("S", ["a", "dog"]), Tree("S", [Tree("NP", ["a", "dog"]), Tree("VB", ["b"])]), Tree("S", [])):
+        for sides in ((wrong, gold), (gold, wrong)):
+            with pytest.raises(TreeError, match="metric 'bracket_f1'"):
+                score("bracket_f1", [sides[0]], [sides[1]])

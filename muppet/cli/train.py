@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -190,8 +188,7 @@ def export(args: argparse.Namespace) -> int:
 
 
 def _free(out: Path, overwrite: bool) -> None:
-    """Refuse an output folder that cannot be written or replaced as a whole, that exists unless it may be replaced, or
-    that holds anything else than what this program wrote there."""
+    """Refuse an output folder that cannot be written, or replaced as a whole where it may be replaced."""
     if out.parts[:1] and out.parts[0].startswith("~"):
         raise UserError(f"--out {out}: the shell puts no home folder there; write the whole path")
     for what, place in (("working folder", Path.cwd()), ("folder of artifacts", paths.artifacts().resolve())):
@@ -200,20 +197,9 @@ def _free(out: Path, overwrite: bool) -> None:
     if out.is_mount():
         raise UserError(f"--out {out} is a mount point, which cannot be replaced; give a folder in it")
     _writable(f"--out {out}", out.resolve(), "give another folder")
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not out.is_dir() or not (out / "heads.json").is_file():
-        raise UserError(f"--out {out} exists and is no model folder of this program; give a new folder")
-    if not overwrite:
+    paths.check_replaceable(out, f"--out {out}")
+    if not overwrite and (out / "heads.json").exists():
         raise UserError(f"--out {out} exists; give --overwrite to replace the model in it, or a new folder")
-    try:
-        ours = set(json.loads((out / "heads.json").read_text(encoding="utf-8"))["files"])
-    except (ValueError, KeyError, TypeError):
-        ours = set()
-    written = re.compile(r"(pre)?finetune-.*\.json")
-    for place in sorted(out.iterdir()):
-        if place.name not in ours and not written.fullmatch(place.name):
-            raise UserError(f"--out {out} also holds {place.name}, which this program did not write; move it away")
 
 
 def _writable(name: str, folder: Path, instead: str) -> None:

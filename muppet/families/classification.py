@@ -20,6 +20,7 @@ from muppet.tasks.task import FamilyName, Row, Task
 
 Label = TypeVar("Label", bound=Hashable)
 STEPS = 1000  # that float32 has between the least and the largest number to learn, at least
+NOT = ("not_", "non-", "non_")  # before the name of a class: all the others
 MOST = 1e37  # of a number to learn: float32 holds the difference of two
 
 
@@ -166,22 +167,16 @@ def class_map(spec: HeadSpec, task: Task) -> list[int]:
     classes count as. Raises UserError when a class of the head is no class of the task.
     """
     ours, theirs = spec.classes or (), task.classes or ()
+    place = {name: i for i, name in enumerate(theirs)}
+    finer = {*ours}
+    coarse = [(i, name[4:]) for i, name in enumerate(theirs) if name[:4] in NOT and name[4:] in finer]
     counts_as = []
     for name in ours:
-        rest = [
-            i
-            for i, other in enumerate(theirs)
-            for x in ours
-            if x != name and other in (f"not_{x}", f"non-{x}", f"non_{x}")
-        ]
-        if name in theirs:
-            counts_as.append(theirs.index(name))
-        elif rest:
-            counts_as.append(rest[0])
-        else:
-            raise UserError(
-                f"head {spec.key!r} predicts {name!r}, which is no class of {task.name} ({', '.join(theirs)})"
-            )
+        own = place.get(name)
+        rest = own if own is not None else next((i for i, other in coarse if other != name), None)
+        if rest is None:
+            raise UserError(f"head {spec.key!r} predicts {name!r}, which is no class of {task.name} ({some(theirs)})")
+        counts_as.append(rest)
     return counts_as
 
 

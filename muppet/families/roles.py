@@ -41,7 +41,7 @@ def by_role(task: Task, row: Row) -> list[Row]:
         given = task.rows(row)
     except KeyError as error:
         raise _absent(str(error.args[0]), row) from None
-    except Exception as error:  # anyone's code
+    except (Exception, SystemExit) as error:  # anyone's code
         why = str(error) if isinstance(error, (TypeError, AttributeError, ValueError, IndexError)) else repr(error)
         raise BadRow(f"its columns are not of the types that {name} reads ({why}); row: {short(row)}") from None
     if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):

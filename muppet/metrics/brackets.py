@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from muppet.metrics.value import Value, f1_of, from_counts
-from muppet.trees import ROOTS, constituents, normalise, preterminals, read
+from muppet.trees import ROOTS, constituents, normalise, one_line, preterminals, read
 
 if TYPE_CHECKING:
     from nltk.tree import Tree
@@ -41,7 +41,7 @@ def bracket_f1(predictions: Sequence[Tree | str], references: Sequence[Tree | st
 
 
 def _tree(tree: Tree | str, where: str) -> Tree:
-    return normalise(read(tree, where), where) if isinstance(tree, str) else tree
+    return normalise(read(tree if isinstance(tree, str) else one_line(tree), where), where)
 
 
 def _brackets(tree: Tree, skip: Sequence[bool]) -> Counter[tuple[str, int, int]]:

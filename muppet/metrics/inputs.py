@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ class Input:
 
 
 def _is_class(value: Any) -> bool:
-    return isinstance(value, (int, np.integer, np.bool_)) and -(2**63) <= value < 2**63
+    return isinstance(value, (int, np.integer, np.bool_)) and -(2**63) <= int(value) < 2**63
 
 
 def _is_number(value: Any) -> bool:
@@ -63,7 +63,13 @@ def _is_spans(value: Any) -> bool:
 
 
 def _is_option(value: Any) -> bool:
-    return _is_pair(value) and isinstance(value[0], Hashable) and _is_class(value[1])
+    if not (_is_pair(value) and _is_class(value[1])):
+        return False
+    try:
+        hash(value[0])
+    except TypeError:
+        return False
+    return True
 
 
 _SCORED = "(the best span's text, no-answer score - that span's score), a score above the threshold meaning no answer"
@@ -92,7 +98,7 @@ ANNOTATORS = Input(
 )
 TAGS = Input(about="the list of a sentence's tags", fits=_is_texts, stored=["string"])
 TREE = Input(
-    about="a tree in normal form (muppet.trees), or bracketed text",
+    about="a tree of nltk, or bracketed text",
     fits=lambda value: _is_text(value) or hasattr(value, "leaves"),
     stored="string",
 )

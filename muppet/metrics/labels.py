@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,15 @@ def _classes(metric: str, *sides: Sequence[int], binary: bool = False) -> list[n
 
 
 def _numbers(metric: str, *sides: Sequence[float]) -> list[np.ndarray]:
-    """Predicted and gold numbers as float64 [n], all finite."""
+    """Predicted and gold numbers as float64 [n], all finite; each side by the power of two that brings it below 1, so
+    that no square of it is out of range."""
     arrays = [np.asarray(values, dtype=np.float64) for values in sides]
     for side, array in zip(("predictions", "references"), arrays, strict=True):
         if len(wrong := np.flatnonzero(~np.isfinite(array))):
             raise UserError(
                 f"metric {metric!r}: example {wrong[0]} of the {side} is {array[wrong[0]]}; did training diverge?"
             )
-    return arrays
+    return [np.ldexp(array, -int(np.frexp(np.abs(array).max())[1])) for array in arrays]
 
 
 def accuracy(predictions: Sequence[int], references: Sequence[int]) -> Value:
@@ -55,16 +56,12 @@ def macro_f1(predictions: Sequence[int], references: Sequence[int]) -> Value:
     from sklearn.metrics import f1_score
 
     guess, gold = _classes("macro_f1", predictions, references)
-    counts = _one_hot(guess, gold)
 
-    def formula(sums: np.ndarray) -> float:
-        correct, predicted, true = sums.reshape(3, -1)
+    def formula(correct: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> float:
         seen = predicted + true > 0
         return float(np.mean(2 * correct[seen] / (predicted + true)[seen]))
 
-    return from_counts(
-        counts.reshape(len(gold), -1), formula, value=f1_score(gold, guess, average="macro", zero_division=0)
-    )
+    return _by_class(guess, gold, formula, f1_score(gold, guess, average="macro", zero_division=0))
 
 
 def matthews(predictions: Sequence[int], references: Sequence[int]) -> Value:
@@ -73,22 +70,25 @@ def matthews(predictions: Sequence[int], references: Sequence[int]) -> Value:
 
     guess, gold = _classes("matthews", predictions, references)
 
-    def formula(sums: np.ndarray) -> float:
-        correct, predicted, true = sums.reshape(3, -1)
+    def formula(correct: np.ndarray, predicted: np.ndarray, true: np.ndarray) -> float:
         n = true.sum()
         spread = (n * n - predicted @ predicted) * (n * n - true @ true)
         return float((correct.sum() * n - predicted @ true) / np.sqrt(spread)) if spread > 0 else 0.0
 
-    counts = _one_hot(guess, gold)
-    value = matthews_corrcoef(gold, guess) if counts.shape[2] > 1 else 0.0
-    return from_counts(counts.reshape(len(gold), -1), formula, value=value)
+    several = bool((guess != guess[0]).any() or (gold != guess[0]).any())
+    return _by_class(guess, gold, formula, matthews_corrcoef(gold, guess) if several else 0.0)
 
 
-def _one_hot(guess: np.ndarray, gold: np.ndarray) -> np.ndarray:
-    """Per example (correct, predicted, gold) of each class that occurs: [n, 3, classes]."""
-    classes = np.union1d(guess, gold)
-    predicted, true = guess[:, None] == classes, gold[:, None] == classes
-    return np.stack([predicted & true, predicted, true], 1)
+def _by_class(guess: np.ndarray, gold: np.ndarray, formula: Callable[..., float], value: float) -> Value:
+    """The metric of this `value` that is `formula` of each class's sums: correct, predicted, gold, each [classes]."""
+    classes, places = np.unique(np.concatenate([guess, gold]), return_inverse=True)
+    guess, gold = np.split(places, 2)
+
+    def weighted(w: np.ndarray) -> float:
+        counted = ((gold, w * (guess == gold)), (guess, w), (gold, w))
+        return formula(*(np.bincount(which, weights=each, minlength=len(classes)) for which, each in counted))
+
+    return Value(value=float(value), n=len(gold), weighted=weighted)
 
 
 def pearson(predictions: Sequence[float], references: Sequence[float]) -> Value:

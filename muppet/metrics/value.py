@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,7 +51,10 @@ def f1_of(sums: np.ndarray) -> float:
 
 
 def paired(metric: str, predictions: Sequence[Any], references: Sequence[Any]) -> None:
-    """Raise UserError unless there is one prediction per reference, and at least one."""
+    """Raise UserError unless both are lists or the like, with one prediction per reference, and at least one."""
+    for side, values in (("predictions", predictions), ("references", references)):
+        if isinstance(values, (str, bytes, Mapping, Set)) or not hasattr(values, "__len__"):
+            raise UserError(f"metric {metric!r}: the {side} are one {type(values).__name__}; give a list of them")
     if len(predictions) != len(references):
         raise UserError(f"metric {metric!r}: {len(predictions)} predictions for {len(references)} references")
     if not len(references):

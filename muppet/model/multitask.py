@@ -28,7 +28,7 @@ from muppet.model.heads import Head, OutputLayer, make_head
 from muppet.model.losses import Losses
 from muppet.model.pretrained import open_pretrained, quiet
 from muppet.model.r3f import all_noised
-from muppet.paths import disk_errors, folder_digest
+from muppet.paths import check_replaceable, disk_errors, folder_digest
 from muppet.runs import R3F
 from muppet.runtime.device import UNPACKED, Device
 from muppet.tasks.task import Generation
@@ -109,7 +109,11 @@ class MultiTask(Encoder):
         return self.heads[spec.key] if spec.has_weights else self.output_layer  # type: ignore[return-value]
 
     def save(self, folder: Path, card: str) -> None:
-        """Write what `AutoModel.from_pretrained` loads, tokenizer, heads and card; the folder is whole or absent."""
+        """Write what `AutoModel.from_pretrained` loads, tokenizer, heads and card; the folder is whole or absent.
+
+        Raises UserError for a folder that holds anything else than such a model.
+        """
+        check_replaceable(folder)
         temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)

@@ -14,6 +14,7 @@ import torch
 from muppet.errors import UserError
 from muppet.runtime import memory
 from muppet.runtime.asked import asked
+from muppet.values import check_bounds, check_fields
 
 # Tokens of one forward on a GPU, at most: packs are a power of two in number, so half of it at least. A forward and
 # backward of RoBERTa-base is launched in 25 to 40 ms of CPU time, and computed on an H100 in some 80 at 44,000 tokens.
@@ -42,7 +43,7 @@ class OutOfMemory(UserError):
 class Device:
     """Choices of the machine. `detect()` gives the defaults; a study never sets them."""
 
-    kind: str = "cpu"  # cpu, cuda
+    kind: Literal["cpu", "cuda"] = "cpu"
     bf16: bool = False  # matrix products (autocast); weights, losses and optimiser stay float32
     bf16_width: int = 0  # narrower models stay in float32 all the same
     micro_tokens: int = 4096  # padded tokens of one forward (R3F doubles them); an update takes several
@@ -50,6 +51,10 @@ class Device:
     compile: bool | None = None  # the layers of the encoder; None: where it pays (`compiles`)
     gradient_checkpointing: bool | None = None  # None: where one example would not fit into memory without
     checkpoint_seconds: float = 300.0  # between two checkpoints
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_bounds(self, "micro_tokens", "a number above 0", lambda value: value > 0)
 
     @classmethod
     def detect(cls) -> Device:

@@ -16,7 +16,7 @@ from muppet.families.spec import HeadSpec
 from muppet.model import MultiTask
 from muppet.paths import write_text
 from muppet.result import Point, Result, best, without_items
-from muppet.runs import Finetune, check_evaluations, facts, run_id
+from muppet.runs import Finetune, check_evaluations, check_run, facts, run_id
 from muppet.runtime import distributed
 from muppet.runtime.device import Device
 from muppet.runtime.distributed import together
@@ -32,7 +32,7 @@ from muppet.training.trainer import Trainer
 
 
 def finetune(
-    run: Finetune, *, progress: Progress | None = None, device: Device | None = None, save: Path | None = None
+    run: Finetune, *, progress: Progress | None = None, device: Device | None = None, save: Path | str | None = None
 ) -> Result:
     """Train on `run.task`, score all its evaluation splits (and `held_out`, and the tasks of `run.evaluate_on`).
 
@@ -40,11 +40,14 @@ def finetune(
     Predictions go to `predictions.jsonl` in the run's folder; with `save` the model and its head go to that folder.
     Raises UserError for what the user can correct, `Stopped` after a signal.
     """
+    check_run(run)
+    if save is not None:
+        paths.check_replaceable(save := Path(save))
     started, device, name = time.monotonic(), device or Device.detect(), run_id(run)
     folder = paths.run_dir(name)
     processes = distributed.join(device.kind)
     with together(processes):
-        opening.check_tasks((run.task, *(run.evaluate_on or ())))
+        opening.check_tasks((run.task, *(run.evaluate_on or ()), *(task for task, _ in run.train_on or ())))
         for task in (run.task, *(run.evaluate_on or ())):
             check_metrics(task)
         model = opening.load(_start(run), run.recipe, run.seed)
@@ -166,8 +169,6 @@ def _parts(run: Finetune, model: MultiTask, processes: Processes) -> tuple[list[
         parts.append(opening.training_part(encoded, units, weight))
         if share is not None:
             held_out = Part(encoded=encoded, units=away)
-    if run.held_out is not None and held_out is None:
-        raise UserError(f"`held_out` is a share of {run.task.name}'s training rows, which `train_on` does not hold")
     for task in run.evaluate_on or ():
         if task.family != run.task.family:
             raise UserError(

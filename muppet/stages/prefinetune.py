@@ -8,7 +8,7 @@ from collections import Counter
 from muppet import paths
 from muppet.errors import UserError
 from muppet.result import Result
-from muppet.runs import Prefinetune, facts, run_id
+from muppet.runs import Prefinetune, check_run, facts, run_id
 from muppet.runtime import distributed
 from muppet.runtime.device import Device
 from muppet.runtime.distributed import together
@@ -24,6 +24,8 @@ def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: D
     Returns the result without scores (the heads are scored by fine-tuning). Raises UserError for what the user can
     correct, `Stopped` after a signal: the same call goes on from the checkpoint.
     """
+    check_run(run)
+    paths.check_replaceable(paths.model_dir(run_id(run)))
     started, device, name = time.monotonic(), device or Device.detect(), run_id(run)
     twice = [task for task, count in Counter(task.name for task in run.tasks).items() if count > 1]
     if twice or not run.tasks:
