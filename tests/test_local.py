@@ -217,6 +217,19 @@ def test_gpus_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> Non
     assert local.gpus() == [] and local.default_jobs(made()) == 2
 
 
+def test_a_gpu_without_its_tools_is_seen_by_its_device(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(local, "DEV", tmp_path)
+    monkeypatch.setattr(local.shutil, "which", lambda _: None)
+    (tmp_path / "kfd").touch()
+    assert local.gpus() == []  # a screen's, which torch may not know
+    monkeypatch.setenv("MUPPET_DEVICE", "cuda")
+    assert local.gpus() == ["0"]
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert local.gpus() == ["0", "1"]
+
+
 def test_a_stop_while_a_worker_is_hired_forgets_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(launch: crew.Launch) -> crew.Worker:
         raise KeyboardInterrupt

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from muppet import paths
 from muppet.errors import UserError
@@ -22,6 +23,7 @@ from studies.kit.ledger.folder import RESULTS
 from studies.kit.show import hours
 
 RUNNER = "studies.kit.launch.worker:execute"  # (profile, ids, progress) → outcome by id
+DEV = Path("/dev")
 ASK_ABOVE_S = 3 * 3600.0  # estimated wall time above which YES=1 is asked for
 SHARING = 8  # workers on one GPU whose models are small: each by itself leaves it idle while kernels are launched
 
@@ -29,22 +31,23 @@ SHARING = 8  # workers on one GPU whose models are small: each by itself leaves 
 def gpus() -> list[str]:
     """The GPUs of this machine that runs may use, as CUDA_VISIBLE_DEVICES names them; no torch. Raises UserError where
     MUPPET_DEVICE=cuda finds none."""
-    device = asked("MUPPET_DEVICE")
-    found = [] if device == "cpu" else _visible()
-    if device == "cuda" and not found:
-        raise UserError(
-            "MUPPET_DEVICE=cuda, but neither CUDA_VISIBLE_DEVICES nor nvidia-smi names a GPU of this machine; unset "
-            "it, or LAUNCHER=slurm sends the runs to a cluster"
-        )
-    return found
-
-
-def _visible() -> list[str]:
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if allowed is not None:
-        return [name for name in allowed.split(",") if name and name != "-1"]
-    if not shutil.which("nvidia-smi"):
+    device, allowed = asked("MUPPET_DEVICE"), os.environ.get("CUDA_VISIBLE_DEVICES")
+    if device == "cpu":
         return []
+    found = _present() if allowed is None else [name for name in allowed.split(",") if name and name != "-1"]
+    if found or device is None:
+        return found
+    if allowed is None and any((DEV / node).exists() for node in ("kfd", "dxg")):
+        return ["0"]  # AMD's, or one under Windows, which torch calls cuda too
+    raise UserError(
+        "MUPPET_DEVICE=cuda, but neither CUDA_VISIBLE_DEVICES nor nvidia-smi nor /dev names a GPU of this machine;"
+        " unset it, or LAUNCHER=slurm sends the runs to a cluster"
+    )
+
+
+def _present() -> list[str]:
+    if not shutil.which("nvidia-smi"):  # as in a container that has a GPU and none of its tools
+        return [str(i) for i in range(len([*DEV.glob("nvidia[0-9]*")]))]
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60)
     return [str(i) for i, line in enumerate(listed.stdout.splitlines()) if line.startswith("GPU ")]
 
