@@ -31,7 +31,7 @@ NUMERICS = 3
 
 Order = Literal["heterogeneous", "batch_homogeneous", "dataset_homogeneous"]
 Source = Literal["hub", "twins"]
-SEEDS = 2**32
+SEEDS = 2**32  # a seed is below: products of it stay within 64 bits
 TWIN_ROWS = 2000  # rows of a twin's split when no cap shortens it
 
 

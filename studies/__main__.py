@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Callable
 
-from muppet.errors import UserError, show_all, unknown
+from muppet.errors import UserError, one_line, show_all, unknown
 from studies import ARTEFACTS
 
 COMMANDS = {
@@ -60,13 +60,16 @@ def main(argv: list[str] | None = None) -> int:
         args = parser().parse_args(argv)
         return dispatch(args)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # nobody reads on, as in `make status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        print(f"error: {error}; make room or repair the folder, then give the same command again", file=sys.stderr)
+        print(
+            f"error: {one_line(str(error))}; make room or repair the folder, then give the same command again",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         return 130

@@ -11,17 +11,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from muppet import paths
 from muppet.data.files import KINDS
 from muppet.errors import UserError
+from muppet.runtime import asked
 from muppet.tasks.task import Task
 
 
 def folder(path: str) -> Path | None:
     """The mirror's folder of the dataset `path`, if there is a mirror and it has one, or `path` itself."""
-    root = paths.mirror()
-    if root is not None and not root.is_dir():
-        raise UserError(f"MUPPET_HUB is {root}, which is no folder; point it at a mirror or unset it")
+    root = asked.folder("MUPPET_HUB")
     places = [root / path] if root is not None else []
     return next((place for place in (*places, Path(path)) if place.is_dir()), None)
 

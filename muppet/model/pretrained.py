@@ -18,8 +18,8 @@ from muppet.synthetic import models
 
 HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "mlp_dropout", "embedding_dropout")
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
-NUMBER = re.compile(r"\.\d+\.")  # of a layer, in the name of a weight
 ACTIVATION_DROPOUT = ("activation_dropout",)
+LAYER = re.compile(r"\.\d+\.")  # its number, in the name of a weight
 # Weights that checkpoints leave out: no head reads the pooler, and sinusoidal positions are a formula.
 LEFT_OUT = ("pooler", "embed_positions")
 
@@ -93,9 +93,9 @@ def open_pretrained(
             raise UserError(_not_loaded(name, error)) from None
     _agree(name, model, tokenizer)
     missing = sorted(key for key in info["missing_keys"] if not any(part in key for part in LEFT_OUT))
-    layers = {NUMBER.sub(".", key) for key in model.state_dict()}
+    layers = {LAYER.sub(".", key) for key in model.state_dict()}
     unread = sorted(key.removeprefix(f"{model.base_model_prefix}.") for key in info["unexpected_keys"])
-    further = [key for key in unread if NUMBER.sub(".", key) in layers]
+    further = [key for key in unread if LAYER.sub(".", key) in layers]
     if further:
         raise UserError(
             f"model {name!r}: its config.json has no place for {len(further)} weights such as {further[0]!r}; give the"

@@ -23,11 +23,17 @@ def asked(variable: str) -> str | None:
     return value
 
 
+def folder(variable: str) -> Path | None:
+    """The folder that one of FOLDERS names; None: it is not set. Raises UserError for what is no folder."""
+    value = os.environ.get(variable)
+    if value and not Path(value).is_dir():
+        raise UserError(f"{variable} is {value}, which is no folder; point it at one or unset it")
+    return Path(value) if value else None
+
+
 def check() -> None:
     """Raise UserError for a variable whose value is none of its choices, or names no folder."""
     for variable in CHOICES:
         asked(variable)
     for variable in FOLDERS:
-        folder = os.environ.get(variable)
-        if folder and not Path(folder).is_dir():
-            raise UserError(f"{variable} is {folder}, which is no folder; point it at one or unset it")
+        folder(variable)

@@ -217,6 +217,7 @@ def c27(source: Source) -> Judgement:
     effects, reached = [], []
     for dataset, scales in _maps(source).items():
         whole = next((n for n in scales.get(0, []) if n.x and n.x > 0.999), None)
+        spread = _spread(source, dataset, whole.metric) if whole else None
         for scale in FULL_SCALES:
             curve = scales.get(scale, [])
             shares = [_share(n, whole) for n in curve] if whole else []
@@ -224,7 +225,7 @@ def c27(source: Source) -> Judgement:
             if whole is None or not half:
                 continue
             name, pair = f"{dataset}, {_held(scale, curve):g} sets", Pair(base=whole, muppet=half[-1])
-            effects.append(effect(source, [pair], name, spread=_spread(source, dataset, whole.metric)))
+            effects.append(effect(source, [pair], name, spread=spread))
             least = stats.data_efficiency(shares, [n.value for n in curve], whole.value)
             said = f"with {percent(least)} % of the data" if least else "never"
             reached.append(f"{name} reach {whole.shown} {said}")
