@@ -142,7 +142,7 @@ def dispatch(args: argparse.Namespace) -> int:
     if args.claim and args.command != "claims":  # which shows them, and runs nothing
         from studies.claims import selection
 
-        args.cells = selection.any_of(args.claim)
+        args.cells = selection.any_of(args.claim, args.profile)
     if args.command in (*RUNNING, "feed", "again", "prefetch") and not args.no_run:
         asked.check()
     if args.budget:

@@ -88,6 +88,21 @@ def test_a_mean_over_datasets_is_no_surer_of_the_checkpoints_that_they_share():
     assert inside / trials == pytest.approx(0.95, abs=0.035)
 
 
+def test_a_mean_over_tasks_on_the_same_examples_is_no_surer_of_these_than_one():
+    source = Source(name="ours", label="ours", numbers={})
+
+    def error(*examples: str) -> float:
+        pairs = []
+        for i, rows in enumerate(examples):
+            ends = (number((study, "row", str(i)), [0.7] * 5, n=400, item_error=0.02) for study in "ab")
+            pairs.append((Pair(**dict(zip(("base", "muppet"), (replace(end, examples=rows) for end in ends)))),))
+        return Case(name="mean", datasets=tuple(pairs)).effect(source).estimate.error
+
+    alone = error("treebank")
+    assert error("treebank", "treebank") == pytest.approx(alone)
+    assert error("treebank", "other") == error("", "") == pytest.approx(alone / 2**0.5)
+
+
 def test_folds_are_compared_one_by_one_and_hold_their_items():
     folds = np.random.default_rng(1).normal(0.8, 0.05, 10)  # some are hard, for both arms
     steps = np.resize([0.02, 0.03], 10)

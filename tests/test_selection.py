@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -92,6 +93,14 @@ def test_what_a_profile_lacks_is_not_complete() -> None:
     assert complete(base, "C6", "ours") is None  # needs the large model
     assert complete(PAPER, "C2", "released") is None  # there is no released BART
     assert complete(PAPER, "C23", "released") is None  # nor a released curve
+
+
+def test_one_stage_is_run_for_the_base_model_where_the_profile_has_no_large_one() -> None:
+    own = complete(load_studies("mini"), "C32", "ours", "mini")
+    assert own and {cell.row.partition(" + ")[0] for study in own.values() for cell in study.cells} == {"RoBERTa-B"}
+    found = get("C32").check(replace(measured(own.values()), comparable=False))
+    assert "datasets above one MNLI stage: 2 " in found.text and "of 2 measured" not in found.text
+    assert {key.partition(" + ")[0] for _, key in picked("C32")} == {"RoBERTa-L"}
 
 
 def test_claim_selects_for_make_plan_and_status(folder, capsys) -> None:

@@ -18,6 +18,7 @@ Kind = Literal["claim", "reviewer", "identity", "reading"]
 Key = tuple[str, str, str, str]  # study, row, column, metric
 
 MODELS = ("RoBERTa-B", "RoBERTa-L", "BART")
+OURS_B, OURS_L, OURS_BART = (f"{model} + MUPPET" for model in MODELS)
 ROUGE = ("R1", "R2", "RL")
 
 
@@ -43,6 +44,7 @@ class Number:
     item_error: float | None = None  # standard error of the mean over evaluation examples
     trivial: float | None = None  # the score of an answer without learning
     score: str = ""  # the name of the metric as it is computed, when measured
+    examples: str = ""  # which rows it was evaluated on, when measured: two tasks may share theirs
 
     @property
     def where(self) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from statistics import fmean
 
-from studies.claims.claim import Check, Judgement, Number, Pair, Source, not_measured, not_printed, not_testable
+from studies.claims.claim import OURS_B, Check, Judgement, Number, Pair, Source, not_measured, not_printed, not_testable
 from studies.claims.effects import Effect, arm, effect, with_checkpoints
 from studies.claims.verdicts import LEVEL, Case, decided, universal, weighed
 from studies.kit.ledger import stats
@@ -14,7 +14,6 @@ from studies.kit.ledger.intervals import FEWEST, Estimate, contrast, of_runs, wi
 from studies.kit.show import between, p_text, percent, points
 
 NO_NUMBERS = "the paper plots this and prints no numbers"
-OURS = "RoBERTa-B + MUPPET"
 HETEROGENEOUS, BATCH, DATASET = "Batch Heterogeneous", "Batch Homogeneous", "Dataset Homogeneous"
 SETS = 5  # datasets of Figures 1 and 2
 SCALES = 7  # points of Figure 1 after the base model
@@ -62,7 +61,7 @@ def _spread(source: Source, dataset: str, metric: str) -> Estimate | None:
         n.seeds: of_runs(n.seeds, n.checkpoints)  # the same runs may stand in several places
         for n in source.numbers.values()
         if (n.row if n.study == "figure1" else n.column, n.metric) == (dataset, metric)
-        and (n.study == "figure1" or n.row in (OURS, HETEROGENEOUS))
+        and (n.study == "figure1" or n.row in (OURS_B, HETEROGENEOUS))
         and len(set(n.checkpoints)) >= FEWEST
     }
     known = [one for one in arms.values() if one is not None]

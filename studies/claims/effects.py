@@ -117,13 +117,18 @@ def average(effects: Sequence[Effect], name: str, size: float = 0.0) -> Effect:
     """The mean of the effects in several datasets, each counted once.
 
     Fine-tunings of all of them start from the same checkpoints, so an arm that has several is averaged over the
-    datasets checkpoint by checkpoint; other runs, and the evaluation examples, are independent.
+    datasets checkpoint by checkpoint; other runs are independent. So are evaluation examples, but for datasets that
+    share them, such as tagging and parsing of one treebank: their errors are added, as if they went together wholly.
     """
     gain = fmean(each.gain for each in effects)
     estimate = None
     if all(each.estimate is not None for each in effects):
         upper, lower = (_together(numbers) for numbers in zip(*(each.arms for each in effects), strict=True))
-        over_items = math.hypot(*(each.items or 0.0 for each in effects)) / len(effects)
+        errors: dict[Hashable, float] = {}
+        for i, each in enumerate(effects):
+            examples = each.arms[0].examples or i
+            errors[examples] = errors.get(examples, 0.0) + (each.items or 0.0)
+        over_items = math.hypot(*errors.values()) / len(effects)
         estimate = replace(with_items(contrast((1, -1), (upper, lower)), over_items), value=gain)
     idle = [each.uninformative for each in effects if each.uninformative]
     shown = f"mean {points(gain)}" + (_interval(estimate) if estimate else "")

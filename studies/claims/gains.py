@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from statistics import fmean, median
 
-from studies.claims.claim import MODELS, Check, Judgement, Pair, Source, not_measured, not_testable
+from studies.claims.claim import MODELS, OURS_B, Check, Judgement, Pair, Source, not_measured, not_testable
+from studies.claims.prints import ROUNDS
 from studies.claims.sources import paper
 from studies.claims.verdicts import LEVEL, Case, single, universal, within
 from studies.kit.ledger import reference, stats
@@ -19,7 +20,7 @@ WIDER = (*TABLES, "beyond")  # with the datasets of a source that the paper has 
 FEWEST_X = 4  # distinct sizes below which a correlation with size says nothing
 SMALL, LARGE = 10_000, 39_000  # training rows
 CAPPED = "the profile caps training rows or takes another model, so that no set is small or large"
-ROUNDS = ("A1", "A2", "A3")  # their total is made of them, and does not count again
+CONCLUSION = ("MNLI", "SQuAD", "BoolQ", "CQA")  # columns that §6 names
 
 
 def _everywhere(source: Source, models: Sequence[str], tables: Sequence[str]) -> Judgement:
@@ -56,7 +57,7 @@ def c5(source: Source) -> Judgement:
 
 
 def c6(source: Source) -> Judgement:
-    ours, large = source.get("table3", "RoBERTa-B + MUPPET", "RTE"), source.get("table3", "RoBERTa-L", "RTE")
+    ours, large = source.get("table3", OURS_B, "RTE"), source.get("table3", "RoBERTa-L", "RTE")
     if not ours or not large:
         return not_measured("needs table3 RTE of RoBERTa-B + MUPPET and of RoBERTa-L")
     public = next(c for c in reference.public() if c.key == (3, "RoBERTa-L", "RTE", "accuracy"))
@@ -134,25 +135,32 @@ def c10(source: Source) -> Judgement:
     return universal(source, cases, len(_small(paper())), "small datasets up a point", "; ".join(notes))
 
 
-def c14(source: Source) -> Judgement:
-    cases, below = [], []
+def mixtures(source: Source) -> list[Pair]:
+    """Table 6's cells of MUPPET with their base, on each mixture of training data."""
+    pairs = []
     for base in source.numbers.values():
-        if base.study != "table6" or not base.row.startswith("RoBERTa |") or base.column not in ROUNDS:
-            continue
-        ours = source.get("table6", base.row.replace("RoBERTa", "RoBERTa-MUPPET", 1), base.column)
-        if ours:
-            cases.append(single([Pair(base=base, muppet=ours)]))
-            if max(base.value, ours.value) < 1 / 3:
-                below.append(f"{base.column} {base.row.split('| ')[1]} {base.shown} → {ours.shown}")
+        muppet = source.get("table6", base.row.replace("RoBERTa |", "RoBERTa-MUPPET |", 1), base.column)
+        if muppet and base.study == "table6" and base.row.startswith("RoBERTa |"):
+            pairs.append(Pair(base=base, muppet=muppet))
+    return pairs
+
+
+def c14(source: Source) -> Judgement:
+    """Round by round: their total is made of them, and does not count again."""
+    pairs = [pair for pair in mixtures(source) if pair.base.column in ROUNDS]
+    cases = [single([pair]) for pair in pairs]
+    below = [
+        f"{pair.base.column} {pair.base.row.split('| ')[1]} {pair.base.shown} → {pair.muppet.shown}"
+        for pair in pairs
+        if max(pair.base.value, pair.muppet.value) < 1 / 3
+    ]
     note = f"Both below chance (33.3): {'; '.join(below)}" if below else ""
     return universal(source, cases, 5 * len(ROUNDS), "rounds up", note)
 
 
 def c17(source: Source) -> Judgement:
-    columns = ("MNLI", "SQuAD", "BoolQ", "CQA")
-
     def cases(of: Source) -> list[Case]:
-        return [single(pairs) for pairs in of.datasets(MODELS, TABLES) if pairs[0].base.column in columns]
+        return [single(pairs) for pairs in of.datasets(MODELS, TABLES) if pairs[0].base.column in CONCLUSION]
 
     return universal(source, cases(source), len(cases(paper())), "gains of MNLI, SQuAD, BoolQ and CQA up")
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from statistics import correlation, fmean, linear_regression, stdev
 
 from studies.claims.claim import MODELS, Pair
-from studies.claims.prints import ROUNDS
+from studies.claims.gains import TABLES, mixtures
+from studies.claims.prints import from_rounds
 from studies.claims.sources import independent, paper
 from studies.kit.ledger import stats
 from studies.kit.ledger.intervals import Estimate, Interval
 from studies.kit.ledger.meta import Pooled, pooled
 from studies.kit.show import p_text, points
 
-TABLES = ("table3", "table4", "table5")
 PROMISED = {"cola": "CoLA", "stsb": "STS-B", "wnli": "WNLI"}  # of GLUE, announced for Table 3 and not printed (P10)
 
 
@@ -35,13 +35,7 @@ def analyses() -> list[Analysis]:
 
 def printed() -> list[Pair]:
     """Every MUPPET cell of Tables 3 to 6 with its base."""
-    pairs = paper().pairs(MODELS, TABLES)
-    for base in paper().numbers.values():
-        if base.study == "table6" and base.row.startswith("RoBERTa |"):
-            muppet = paper().get("table6", base.row.replace("RoBERTa", "RoBERTa-MUPPET", 1), base.column)
-            assert muppet
-            pairs.append(Pair(base=base, muppet=muppet))
-    return pairs
+    return [*paper().pairs(MODELS, TABLES), *mixtures(paper())]
 
 
 def accuracies() -> list[Pair]:
@@ -136,14 +130,10 @@ def headroom() -> Analysis:
 
 def totals() -> Analysis:
     rows = []
-    for pair in printed():
-        if pair.base.study == "table6" and pair.base.column == "ANLI":
-            means = []
-            for end in (pair.base, pair.muppet):
-                rounds = [paper().get("table6", end.row, column) for column in ROUNDS]
-                means.append(stats.weighted_mean([n.value for n in rounds if n], list(ROUNDS.values())))
-            name = pair.base.row.partition("| ")[2]
-            rows.append((name, points(pair.gain), points(means[1] - means[0])))
+    for pair in mixtures(paper()):
+        if pair.base.column == "ANLI":
+            gain = from_rounds(paper(), pair.muppet.row) - from_rounds(paper(), pair.base.row)
+            rows.append((pair.base.row.partition("| ")[2], points(pair.gain), points(gain)))
     text = (
         f"Table 6's totals are not all the means of their rounds (C15). Recomputed, the gain with all the training "
         f"data is {rows[-1][2]} points, not {rows[-1][1]}."

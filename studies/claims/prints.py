@@ -11,15 +11,18 @@ ROUNDS = {"A1": 1000, "A2": 1000, "A3": 1200}  # evaluation examples of each rou
 OF_PRINT = "a question to the paper's printed numbers"
 
 
+def from_rounds(source: Source, row: str) -> float:
+    """The total of a row of Table 6: the mean of its rounds weighted by size, a fraction of 1."""
+    rounds = [source.numbers["table6", row, column, "accuracy"].value for column in ROUNDS]
+    return stats.weighted_mean(rounds, list(ROUNDS.values()))
+
+
 def c15(source: Source) -> Judgement:
     if source.name != "paper":
         return not_testable(OF_PRINT + "; a total is computed from its rounds here")
     wrong, rows = [], dict.fromkeys(n.row for n in source.numbers.values() if n.study == "table6")
     for row in rows:
-        rounds = [source.get("table6", row, column) for column in ROUNDS]
-        total = source.get("table6", row, "ANLI")
-        assert total and all(rounds)
-        mean = stats.weighted_mean([n.value for n in rounds if n], list(ROUNDS.values()))
+        total, mean = source.numbers["table6", row, "ANLI", "accuracy"], from_rounds(source, row)
         if abs(total.value - mean) > 0.001 + 1e-9:
             wrong.append(
                 f"{row}: {total.shown} printed, {100 * mean:.2f} from its rounds ({points(total.value - mean)})"

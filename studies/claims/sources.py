@@ -134,6 +134,7 @@ def measured(profile: str) -> tuple[Source, Source]:
 
 def number_of(place: str, cell: Cell, line: Any) -> Number:
     """A measured cell as a number. line: its row of a `cells_frame`, by attribute."""
+    task, split = task_of(cell), cell.score.split("/")[1]
     return Number(
         study=place,
         row=line.row,
@@ -152,6 +153,7 @@ def number_of(place: str, cell: Cell, line: Any) -> Number:
         item_error=_known(line.item_error),
         trivial=_known(line.trivial),
         score=cell.score,
+        examples=f"{task.path} {task.config} {split}",
     )
 
 

@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> int:
     options: dict[tuple[str, Arm], frozenset[str]] = {}
     for claim in CELLS:
         for arm in ARMS:
-            own = complete(studies, claim, arm)
+            own = complete(studies, claim, arm, args.profile)
             if own and (claim not in OVER_CHECKPOINTS or all(map(_repeated, own.values()))):
                 options[claim, arm] = frozenset(runs_of(own.values()))
     seconds = planned.seconds_of
