@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from muppet.errors import UserError
 from muppet.runs import parent
 from muppet.tasks import COPIES
 from studies.kit.load import load_studies
@@ -70,6 +70,11 @@ def frame(study: Study, measured: int | None = None) -> pd.DataFrame:
 STEPS = {"low": -0.03, "high": 0.03}
 
 
+def drawn(study: Study, profile: str, cells: pd.DataFrame) -> Figure:
+    points = figures.plotted(study, cells)
+    return figures.draw(study, profile, points, figures.note(study, profile, points))
+
+
 @pytest.mark.parametrize("study", [CURVE, BARS, HEATMAP], ids=lambda study: study.kind)
 @pytest.mark.parametrize("measured", [0, 1, None])
 def test_every_kind_renders_with_none_one_some_and_all_points(
@@ -116,7 +121,7 @@ def test_what_is_missing_is_named_by_state() -> None:
 
 
 def test_the_figure_shows_the_measured_values_and_the_base(tmp_path: Path) -> None:
-    figure = figures.draw(CURVE, "smoke", figures.plotted(CURVE, frame(CURVE)))
+    figure = drawn(CURVE, "smoke", frame(CURVE))
     panel = figure.axes[1]
     curve = next(line for line in panel.lines if len(line.get_xdata()) == len(SCALES))
     assert list(curve.get_xdata()) == list(SCALES) and list(curve.get_ydata()) == pytest.approx([54, 55, 56, 57])
@@ -127,7 +132,7 @@ def test_nothing_is_drawn_through_a_point_that_is_not_measured_and_what_the_prof
     cells = frame(CURVE)
     cells.loc[1, ["state", "value", "low", "high"]] = ["pending", None, None, None]
     cells.loc[2, ["state", "value", "low", "high"]] = ["not in this profile", None, None, None]
-    panel = figures.draw(CURVE, "smoke", figures.plotted(CURVE, cells)).axes[0]
+    panel = drawn(CURVE, "smoke", cells).axes[0]
     line = next(one for one in panel.lines if len(one.get_xdata()) == 3)
     assert list(line.get_xdata()) == [0, 10, 40] and [math.isnan(y) for y in line.get_ydata()] == [False, True, False]
     assert [text.get_text() for text in panel.get_xticklabels()] == ["0", "10", "40"]
@@ -146,24 +151,22 @@ def test_a_point_is_labelled_by_the_datasets_that_it_holds_and_no_whisker_leaves
         held = {COPIES.get(task.name, task.name) for task in start.tasks} if start else set()
         assert line["sets"] == len(held) or not cell.runs
     cells.loc[[not cell.runs for cell in study.cells], "state"] = "not in this profile"
-    panel = figures.draw(study, "mini", figures.plotted(study, cells)).axes[0]
+    panel = drawn(study, "mini", cells).axes[0]
     labels = [text.get_text() for text in panel.get_yticklabels()]
     assert labels == [f"{sets:g}" for sets in dict.fromkeys(points["sets"].dropna())]
     whole = load_studies("smoke", ["figure3"])["figure3"]  # 40 entries and 38 are the same number of datasets
-    panel = figures.draw(whole, "smoke", figures.plotted(whole, frame(whole))).axes[0]
+    panel = drawn(whole, "smoke", frame(whole)).axes[0]
     assert [text.get_text() for text in panel.get_yticklabels()][-2:] == ["38", "38 (each once)"]
 
 
 def test_bars_state_why_they_are_absent() -> None:
-    texts = {
-        text.get_text() for text in figures.draw(BARS, "smoke", figures.plotted(BARS, frame(BARS, 4))).axes[0].texts
-    }
+    texts = {text.get_text() for text in drawn(BARS, "smoke", frame(BARS, 4)).axes[0].texts}
     assert texts == {"pending"}
 
 
 @pytest.mark.parametrize("profile, said", [("mini", True), ("paper", False)])
 def test_a_figure_of_another_model_names_it(profile: str, said: bool) -> None:
-    notes = [text.get_text() for text in figures.draw(BARS, profile, figures.plotted(BARS, frame(BARS))).texts]
+    notes = [text.get_text() for text in drawn(BARS, profile, frame(BARS)).texts]
     assert ("all-MiniLM-L6-v2 in RoBERTa-base's place" in " ".join(notes).replace("\n", " ")) == said
 
 
@@ -172,12 +175,6 @@ def test_shares_of_the_data_that_a_training_is_too_short_for_are_named() -> None
     said = figures.exhausted(load_studies("mini", ["figure3"])["figure3"])
     assert said == "A training on QNLI ends after 2,400 rows, which 55\u00a0% of the data has: larger shares add none."
     assert figures.exhausted(load_studies("paper", ["figure3"])["figure3"]) == ""  # epochs
-
-
-def test_a_table_is_no_figure() -> None:
-    table = Study(name="table9", title="t", kind="table", cells=(Cell(row="a", column="b"),))
-    with pytest.raises(UserError, match="table9 is a table"):
-        figures.draw(table, "smoke", figures.plotted(table, frame(table)))
 
 
 def test_a_figure_is_drawn_again_when_what_it_shows_has_changed_and_only_then(tmp_path, monkeypatch):
@@ -193,6 +190,9 @@ def test_a_figure_is_drawn_again_when_what_it_shows_has_changed_and_only_then(tm
     paths[0].write_bytes(b"%PDF cut off")
     figures.render(BARS, "smoke", frame(BARS), root=tmp_path)
     assert len(drawn) == 3 and [path.read_bytes() for path in paths] == first
+    monkeypatch.setattr(figures, "note", lambda *_: "the profile is now captioned otherwise")
+    figures.render(BARS, "smoke", frame(BARS), root=tmp_path)
+    assert len(drawn) == 4 and [path.read_bytes() for path in paths] != first
 
 
 def test_two_may_draw_one_figure_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,11 @@ def marked(study: Study, frame: pd.DataFrame, of: str = "value") -> dict[tuple[s
 
 
 def surely_above(upper: pd.Series, lower: pd.Series) -> bool:
-    """Whether the 95 % interval of the difference of two measured cells lies above zero; never below three runs."""
+    """Whether the 95 % interval of the difference of two measured cells lies above zero; never below three runs.
+
+    Neither examples nor folds are paired: what is hard for both cells counts as noise of each, so that a mark is sooner
+    withheld than given. Claims and statistics pair both (`claims.effects.effect`).
+    """
     ends = [of_runs(cell["seeds"], _checkpoints(cell), folds=cell["folds"]) for cell in (upper, lower)]
     if ends[0] is None or ends[1] is None:
         return False

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from muppet import paths
-from muppet.errors import UserError
 from muppet.paths import write_text
 from muppet.runs import Finetune
 from studies.kit import cost, distinct, profiles
@@ -44,22 +43,15 @@ def render(study: Study, profile: str, frame: pd.DataFrame, root: Path = Path("f
     stem = root / profile / study.name
     pdf, png, csv = (stem.with_suffix(ending) for ending in (".pdf", ".png", ".csv"))
     table = points.to_csv(index=False, columns=list(CSV_COLUMNS), lineterminator="\n")
-    mark = paths.cache() / f"drawn-{profile}-{study.name}.txt"
-    inputs = (
-        profile,
-        study.title,
-        study.kind,
-        shrunk(study, points),
-        exhausted(study),
-        table,
-        *(Path(code).read_text(encoding="utf-8") for code in (__file__, drawing.__file__)),
-    )
+    mark, said = paths.cache() / f"drawn-{profile}-{study.name}.txt", note(study, profile, points)
+    code = (Path(file).read_text(encoding="utf-8") for file in (__file__, drawing.__file__))
+    inputs = (profile, study.title, study.kind, said, table, *code)
     try:
         drawn = mark.read_text(encoding="utf-8")
     except OSError:
         drawn = ""
     if drawn != _stamp(inputs, pdf, png):  # drawing takes seconds
-        figure = draw(study, profile, points)
+        figure = draw(study, profile, points, said)
         for path in (pdf, png):
             paths.write_bytes(path, drawing.as_bytes(figure, path.suffix[1:]))
         with contextlib.suppress(OSError):  # a place where it cannot be written only costs time
@@ -68,9 +60,9 @@ def render(study: Study, profile: str, frame: pd.DataFrame, root: Path = Path("f
     return [pdf, png, csv]
 
 
-def png(study: Study, profile: str, frame: pd.DataFrame) -> bytes:
+def png(study: Study, profile: str, points: pd.DataFrame) -> bytes:
     """The figure as PNG, for the report page."""
-    return drawing.as_bytes(draw(study, profile, plotted(study, frame)), "png", dpi=144)
+    return drawing.as_bytes(draw(study, profile, points, note(study, profile, points)), "png", dpi=144)
 
 
 def plotted(study: Study, frame: pd.DataFrame) -> pd.DataFrame:
@@ -140,10 +132,8 @@ def exhausted(study: Study) -> str:
     """Which shares of the data a heat-map's trainings are too short to tell apart; empty when none."""
     seen: dict[str, dict[str, float]] = {}
     for cell in study.cells if study.kind == "heatmap" else ():
-        if cell.runs and isinstance(cell.runs[0], Finetune):
-            seen.setdefault(cell.row.partition(" | ")[0], {})[cell.column.replace(" ", NO_BREAK)] = cost.seen(
-                cell.runs[0]
-            )
+        if cell.runs and isinstance(run := cell.runs[0], Finetune):
+            seen.setdefault(cell.row.partition(" | ")[0], {})[cell.column.replace(" ", NO_BREAK)] = cost.seen(run)
     alike = {name: [share for share, n in rows.items() if n == max(rows.values())] for name, rows in seen.items()}
     said = [
         f"{name} ends after {max(seen[name].values()):,.0f} rows, which {shares[0]} of the data has"
@@ -153,13 +143,19 @@ def exhausted(study: Study) -> str:
     return f"A training on {'; on '.join(said)}: larger shares add none." if said else ""
 
 
-def draw(study: Study, profile: str, points: pd.DataFrame) -> Figure:
-    """A matplotlib figure of `points`; its kind is the study's."""
+def note(study: Study, profile: str, points: pd.DataFrame) -> str:
+    """What stands below the figure: what it lacks, what was measured, and how to read it."""
+    one = profiles.get(profile)
+    what = "" if one.comparable else f"Measured: {one.caption.partition('.')[0]}."
+    key = WHISKERS if study.kind != "heatmap" and points["low"].notna().any() else ""
+    return " ".join(filter(None, (missing(points), what, shrunk(study, points), exhausted(study), key)))
+
+
+def draw(study: Study, profile: str, points: pd.DataFrame, said: str) -> Figure:
+    """A matplotlib figure of `points`, with what is `said` below it; its kind is the study's."""
     import seaborn
     from matplotlib.figure import Figure
 
-    if study.kind not in drawing.KINDS:
-        raise UserError(f"{study.name} is a {study.kind}, not a figure; draw one of: figure1, figure2, figure3")
     with drawing.style():
         figure = Figure()
         if points["value"].notna().any():
@@ -179,13 +175,9 @@ def draw(study: Study, profile: str, points: pd.DataFrame) -> Figure:
             fontweight="bold",
             y=1 + 0.12 / height,
         )
-        key = WHISKERS if study.kind != "heatmap" and points["low"].notna().any() else ""
-        one = profiles.get(profile)
-        what = "" if one.comparable else f"Measured: {one.caption.partition('.')[0]}."
-        text = " ".join(filter(None, (missing(points), what, shrunk(study, points), exhausted(study), key)))
-        note = "\n".join(textwrap.wrap(text, int(figure.get_size_inches()[0] * 15)))
-        if note:
-            figure.text(0.01, -0.08 / height, note, ha="left", va="top", fontsize=7.5, color="#8a3b00")
+        if said:
+            text = "\n".join(textwrap.wrap(said, int(figure.get_size_inches()[0] * 15)))
+            figure.text(0.01, -0.08 / height, text, ha="left", va="top", fontsize=7.5, color="#8a3b00")
     return figure
 
 

@@ -118,11 +118,10 @@ def drawn(one: ProfileResults) -> list[dict[str, Any]]:
     for name, study in one.studies.items():
         if study.kind == "table":
             continue
-        frame = one.frame(name)
-        image = figures.png(study, one.name, frame)
+        points = figures.plotted(study, one.frame(name))
+        image = figures.png(study, one.name, points)
         width, height = struct.unpack(">II", image[16:24])
-        missing = figures.missing(figures.plotted(study, frame))
-        shown = {"study": study, "profile": one.name, "alt": f"{study.title}. {missing}".strip()}
+        shown = {"study": study, "profile": one.name, "alt": f"{study.title}. {figures.missing(points)}".strip()}
         size = {"width": width * 2 // 3, "height": height * 2 // 3}
         images.append(shown | size | {"png": base64.b64encode(image).decode()})
     return images
