@@ -195,7 +195,6 @@ class Theirs:
         )
         self.stopping = False
         theirs = Trainer(model=TheirModel(model, mixed), args=arguments, train_dataset=Rows(), callbacks=[Turns()])
-
         theirs.remove_callback(transformers.trainer_callback.PrinterCallback)
 
         def run() -> None:
@@ -226,6 +225,11 @@ class Theirs:
         self.go.release()
         self.thread.join()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+Variant = tuple[
+    Ours | Theirs, Drawn, np.ndarray, float
+]  # what takes turns, its batches, their FLOPs, the real tokens' share
 
 
 def _arrow(mixed: Mixture) -> list[Any]:
@@ -266,44 +270,34 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
             Drawn(mixed, policy, recipe)
             for policy in (policies.buckets, policies.fairseq, policies.grouped, policies.fixed)
         )
-        single, longest = (
-            Drawn(mixed, policies.fixed, recipe, count=1),
-            recipe.max_length,
-        )  # all its batches cost the same
-        real, padded = buckets.flops(model, packed=True), buckets.flops(model, packed=False)
-        way = partial(Ours, model, mixed, recipe=recipe)
+        single = Drawn(mixed, policies.fixed, recipe, count=1)  # all its batches cost the same
         plain = copy.deepcopy(model)  # without what a CPU does faster than its modules: theirs
         wide = roberta((layers, *SHAPES["base"][1:]), "cpu")
         opening.add_missing_heads(wide, mixed.specs, 0)
-        wide_flops = buckets.flops(wide, packed=True)
-        variants: dict[str, tuple[Ours | Theirs, Drawn, np.ndarray, float]] = {
-            OURS: (way(buckets, Device(packed=True)), buckets, real, 1.0),
-            "this project, padded": (way(buckets, Device(packed=False)), buckets, padded, buckets.share()),
-            "fairseq's batches": (
-                way(fairseq, Device(packed=False)),
-                fairseq,
-                fairseq.flops(model, False),
-                fairseq.share(),
-            ),
-            "Trainer, by length": (
-                Theirs(plain, mixed, grouped),
-                grouped,
-                grouped.flops(model, False),
-                grouped.share(),
-            ),
-            "Trainer, per task": (Theirs(plain, mixed, fixed), fixed, fixed.flops(model, False), fixed.share()),
-            "Trainer, to 512": (
-                Theirs(plain, mixed, single, longest),
-                single,
-                single.flops(model, False, longest),
-                single.share(longest),
-            ),
-            WIDE: (Ours(wide, mixed, buckets, Device(packed=True), recipe), buckets, wide_flops, 1.0),
+
+        def packed(own: MultiTask, **more: Any) -> Variant:
+            way = Ours(own, mixed, buckets, Device(packed=True, **more), recipe)
+            return way, buckets, buckets.flops(own, packed=True), 1.0
+
+        def padded(drawn: Drawn) -> Variant:
+            way = Ours(model, mixed, drawn, Device(packed=False), recipe)
+            return way, drawn, drawn.flops(model, packed=False), drawn.share()
+
+        def theirs(drawn: Drawn, longest: int | None = None, bf16: bool = False) -> Variant:
+            way = Theirs(plain, mixed, drawn, longest, bf16)
+            return way, drawn, drawn.flops(model, False, longest), drawn.share(longest)
+
+        variants = {
+            OURS: packed(model),
+            "this project, padded": padded(buckets),
+            "fairseq's batches": padded(fairseq),
+            "Trainer, by length": theirs(grouped),
+            "Trainer, per task": theirs(fixed),
+            "Trainer, to 512": theirs(single, recipe.max_length),
+            WIDE: packed(wide),
         }
         if cpu_has_bf16():
-            variants[BF16] = (way(buckets, Device(packed=True, bf16=True)), buckets, real, 1.0)
-            theirs = Theirs(plain, mixed, fixed, bf16=True)
-            variants[THEIR_BF16] = (theirs, fixed, fixed.flops(model, False), fixed.share())
+            variants |= {BF16: packed(model, bf16=True), THEIR_BF16: theirs(fixed, bf16=True)}
         cpu: dict[str, list[float]] = {name: [] for name in variants}
         wall: dict[str, list[float]] = {name: [] for name in variants}
         shares: dict[str, list[float]] = {OURS: [], WIDE: []}
@@ -325,21 +319,21 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
     ours = cpu[OURS]
     rows: list[dict[str, Any]] = []
     for name, (*_, share) in variants.items():
+        ratio = median([b / a for a, b in zip(ours, cpu[name], strict=True)])
         rows.append(
             {
                 "variant": name,
                 "real tokens / CPU s": 1 / median(cpu[name]),
                 "real tokens / s": 1 / median(wall[name]),
                 "real share of tokens": share,
-                "× CPU time of this project": None
-                if name == WIDE
-                else median([b / a for a, b in zip(ours, cpu[name], strict=True)]),
+                "× CPU time of this project": ratio if name != WIDE else None,
                 "share of the GEMM peak": median(shares[name]) if name in shares else None,
             }
         )
     times = {row["variant"]: row["× CPU time of this project"] for row in rows}
     over = {name: times[name] / times[BF16] if BF16 in times else None for name in ("Trainer, per task", THEIR_BF16)}
     why = "" if BF16 in times else "this CPU has no bf16 instructions"
+    each, peak = "Trainer per task over this project", "real tokens' share of the GEMM peak"
     return Report(
         name="batching",
         rows=rows,
@@ -353,21 +347,12 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
             "mean_row": round(float(sum(buckets.mass * [batch.length for batch in buckets.batches])), 1),
         },
         bars=[
-            Bar(
-                what="Trainer per task over this project, bf16 here and fp32 there",
-                bar=9.0,
-                measured=over["Trainer, per task"],
-                why=why,
-            ),
-            Bar(what="Trainer per task over this project, both bf16", bar=4.0, measured=over[THEIR_BF16], why=why),
-            Bar(what="Trainer per task over this project, both fp32", bar=1.3, measured=times["Trainer, per task"]),
+            Bar(what=f"{each}, bf16 here and fp32 there", bar=9.0, measured=over["Trainer, per task"], why=why),
+            Bar(what=f"{each}, both bf16", bar=4.0, measured=over[THEIR_BF16], why=why),
+            Bar(what=f"{each}, both fp32", bar=1.3, measured=times["Trainer, per task"]),
             Bar(what="Trainer padded to 512 over this project, both fp32", bar=4.0, measured=times["Trainer, to 512"]),
-            Bar(
-                what="real tokens' share of the GEMM peak, RoBERTa-base's width",
-                bar=0.85,
-                measured=median(shares[WIDE]),
-            ),
-            Bar(what="real tokens' share of the GEMM peak, MiniLM's width", bar=0.85, measured=median(shares[OURS])),
+            Bar(what=f"{peak}, RoBERTa-base's width", bar=0.85, measured=median(shares[WIDE])),
+            Bar(what=f"{peak}, MiniLM's width", bar=0.85, measured=median(shares[OURS])),
         ],
         notes=[mixed.note, tasknet],
     )

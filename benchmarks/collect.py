@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import chdir, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -35,12 +36,8 @@ def make(count: int, start: int = 0) -> None:
             )
             items = (random.permutation(ITEMS) < 0.7 * ITEMS).astype(float).tolist()
             score = Score(value=0.7, n=ITEMS, low=0.67, high=0.73)
-            scores = {
-                "rte/validation/accuracy": Score(
-                    value=0.7, n=ITEMS, low=0.67, high=0.73, items=result.pack_items(items)
-                ),
-                "rte/held_out/accuracy": score,
-            }
+            whole = replace(score, items=result.pack_items(items))
+            scores = {"rte/validation/accuracy": whole, "rte/held_out/accuracy": score}
             result.write(
                 Result(
                     id=run_id(run),
@@ -118,17 +115,12 @@ def measure(rounds: int = ROUNDS, counts: Sequence[int] = COUNTS) -> Report:
         settings={"bytes_per_result": size, "items": ITEMS, "rounds": rounds},
         bars=[
             Bar(
-                what=f"CPU seconds for {most:,} results, cold",
-                bar=3.0,
+                what=f"CPU seconds for {most:,} results, {state}",
+                bar=bar,
                 at_least=False,
-                measured=float(cpu[most, "cold"]),
-            ),
-            Bar(
-                what=f"CPU seconds for {most:,} results, warm",
-                bar=1.0,
-                at_least=False,
-                measured=float(cpu[most, "warm"]),
-            ),
+                measured=float(cpu[most, state]),
+            )
+            for state, bar in (("cold", 3.0), ("warm", 1.0))
         ],
         notes=["`one more`: the cache knows all files but one"],
     )

@@ -28,7 +28,7 @@ from muppet.tasks.task import Task
 
 CPU = torch.device("cpu")
 BATCH = 32
-CALLS = 200  # batches collated in one turn
+CALLS, THEIR_CALLS = 200, 20  # batches collated in one turn
 
 
 def texts(task: Task, rows: int) -> tuple[list[str], list[str]]:
@@ -94,11 +94,11 @@ def collators(model: MultiTask, task: Task, rows: int) -> tuple[dict[str, Callab
             make_batch([part], [spec], [(0, units)], model.pad, CPU, packed)
 
     def theirs() -> None:
-        for units in chosen[:20]:
+        for units in chosen[:THEIR_CALLS]:
             collate([raw[int(unit)] for unit in units])
 
     def fly() -> None:
-        for units in chosen[:20]:
+        for units in chosen[:THEIR_CALLS]:
             rows = [int(unit) for unit in units]
             model.tokenizer(
                 [first[i] for i in rows],
@@ -148,7 +148,7 @@ def measure(rounds: int = ROUNDS, name: str = "mnli", rows: int = 2000) -> Repor
                 "× this project": ratio(ours, clocks),
             }
         )
-    calls = {way: CALLS if "project" in way else 20 for way in collating}
+    calls = {way: CALLS if "project" in way else THEIR_CALLS for way in collating}
     best = [c.cpu / CALLS for c in collating["this project, padded"]]
     for way, clocks in collating.items():
         each = [c.cpu / calls[way] for c in clocks]

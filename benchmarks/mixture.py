@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,24 +118,35 @@ def recorded(task: Task, rows: int, max_length: int, vocabulary: int) -> Encoded
     size = np.diff(offsets)
     classes = len(task.classes or ()) or int(counts.min())
     regression = task.family == "regression"
+    return of_lengths(
+        task,
+        np.concatenate([[0], np.cumsum(counts)]),
+        offsets,
+        tokens=random.integers(vocabulary // 2, vocabulary, int(offsets[-1])).astype(np.uint16),
+        second=(size // 2).astype(np.int32),
+        labels=random.random(rows, dtype=np.float32) if regression else random.integers(0, classes, rows),
+        context=np.stack([size // 3, size - 1], axis=1).astype(np.int32) if task.family == "span" else None,
+        spans=np.stack([size // 3, size // 3], axis=1).astype(np.int32) if task.family == "span" else None,
+    )
+
+
+def of_lengths(task: Task, unit_rows: np.ndarray, offsets: np.ndarray, **more: Any) -> Encoded:
+    """A dataset whose units are an example each, of rows that end at `offsets`; `more`: its other arrays."""
+    count = len(unit_rows) - 1
     return Encoded(
         task=task,
         split="train",
         fingerprint="lengths",
         found="lengths",
-        total=rows,
+        total=count,
         dropped={},
         notes={},
-        n_examples=rows,
+        n_examples=count,
         folder=LENGTHS.parent,
-        tokens=random.integers(vocabulary // 2, vocabulary, int(offsets[-1])).astype(np.uint16),
         offsets=offsets,
-        second=(size // 2).astype(np.int32),
-        unit_rows=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        unit_example=np.arange(rows, dtype=np.int32),
-        labels=random.random(rows, dtype=np.float32) if regression else random.integers(0, classes, rows),
-        context=np.stack([size // 3, size - 1], axis=1).astype(np.int32) if task.family == "span" else None,
-        spans=np.stack([size // 3, size // 3], axis=1).astype(np.int32) if task.family == "span" else None,
+        unit_rows=unit_rows,
+        unit_example=np.arange(count, dtype=np.int32),
+        **more,
     )
 
 

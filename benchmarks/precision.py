@@ -21,19 +21,12 @@ from muppet.model.multitask import MultiTask
 from muppet.runs import Finetune, Recipe
 from muppet.runtime.device import Device
 from muppet.stages.finetune import finetune
+from studies.kit.ledger.intervals import Estimate
 
 SETS = ("sst2", "stsb", "conll2000")  # one label, one number, a tag per word
 SEEDS = 3
-RECIPE = Recipe(
-    lr=1e-4,
-    updates=120,
-    warmup_updates=10,
-    max_length=128,
-    max_examples=16,
-    sub_batches=1,
-)
+RECIPE = Recipe(lr=1e-4, updates=120, warmup_updates=10, max_length=128, max_examples=16, sub_batches=1)
 ROWS, SCORED = 3000, 400  # rows to train on and to score
-STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}  # t of a 95 % interval, by the number of seeds
 NAMES = ("sst2", "mnli", "stsb", "commonsense_qa")  # whose rows are timed
 NO_CHECKPOINT = 1e9  # seconds: both precisions have one id, and must not go on from one another
 
@@ -95,7 +88,7 @@ def scores(sets: Sequence[str], seeds: int, recipe: Recipe, model: str = MINILM)
                 **means,
                 "CPU": spent["bf16"] / spent["fp32"],
                 "apart": abs(means["fp32"] - means["bf16"]),
-                "± over seeds": STUDENT[seeds] * spread / seeds**0.5,
+                "± over seeds": Estimate(value=0.0, error=spread / seeds**0.5, df=seeds - 1).interval().high,
             }
         )
     return rows

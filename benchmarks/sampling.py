@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
 from benchmarks.common import Bar, Report, clocked, median
-from benchmarks.mixture import lengths
-from muppet.families.encoded import Encoded, Part
+from benchmarks.mixture import lengths, of_lengths
+from muppet.families.encoded import Part
 from muppet.runs import Prefinetune
 from muppet.tasks.task import Task
 from muppet.training.batching import Sampler
@@ -43,22 +42,7 @@ def full_size(task: Task, max_length: int) -> Part:
     repeats = -(-count // len(kept))
     unit_rows = np.concatenate([[0], np.cumsum(np.tile(rows, repeats)[:count])])
     offsets = np.concatenate([[0], np.cumsum(np.tile(tokens, repeats)[: unit_rows[-1]])])
-    encoded = Encoded(
-        task=task,
-        split="train",
-        fingerprint="lengths",
-        found="lengths",
-        total=count,
-        dropped={},
-        notes={},
-        n_examples=count,
-        folder=Path("."),
-        tokens=np.zeros(0, np.uint16),
-        offsets=offsets,
-        second=np.zeros(0, np.int32),
-        unit_rows=unit_rows,
-        unit_example=np.arange(count, dtype=np.int32),
-    )
+    encoded = of_lengths(task, unit_rows, offsets, tokens=np.zeros(0, np.uint16), second=np.zeros(0, np.int32))
     return Part(encoded=encoded, units=np.arange(count))
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +130,6 @@ def enlarged(part: Part, examples: int) -> Part:
         if getattr(encoded, name) is not None:
             values = np.asarray(getattr(encoded, name))
             keep(name, np.tile(values, (times,) + (1,) * (values.ndim - 1)))
-    from dataclasses import replace
-
     larger = replace(
         encoded, n_examples=encoded.n_examples * times, total=encoded.n_examples * times, folder=folder, **arrays
     )
@@ -180,16 +179,16 @@ def measure(rounds: int = 5, smaller: bool = False) -> Report:
             hint(rows[-1]["case"])
         names = short if smaller else forty()
         full = base | {"layers": None, "updates": 1, "sub_batches": 2}
+        budget = full | {"max_tokens": 4400, "max_length": 256}
+        many = budget | {"datasets": names}
         cases = {
             "8 datasets, 512 tokens": full,
-            "8 datasets, 4400 tokens": full | {"max_tokens": 4400, "max_length": 256},
-            "8 datasets, 4400 tokens, recomputing": full
-            | {"max_tokens": 4400, "max_length": 256, "checkpointing": True},
-            f"{len(names)} datasets, 4400 tokens": full | {"datasets": names, "max_tokens": 4400, "max_length": 256},
-            f"{len(names)} datasets, 4400 tokens, full size": full
-            | {"datasets": names, "max_tokens": 4400, "max_length": 256, "examples": 20_000 if smaller else FULL},
+            "8 datasets, 4400 tokens": budget,
+            "8 datasets, 4400 tokens, recomputing": budget | {"checkpointing": True},
+            f"{len(names)} datasets, 4400 tokens": many,
+            f"{len(names)} datasets, 4400 tokens, full size": many | {"examples": 20_000 if smaller else FULL},
         }
-        notes, peaks = [], {}
+        peaks = {}
         for case, task in cases.items():
             (only,) = launch(task)
             peaks[case] = only["peak"]
@@ -203,7 +202,6 @@ def measure(rounds: int = 5, smaller: bool = False) -> Report:
                     "examples": only["examples"],
                 }
             )
-            notes = [f"{case}: {only['found']}"]
             hint(case)
     worst = max(peak for case, peak in peaks.items() if case.startswith(f"{len(names)} datasets"))
     same = abs(digests[0] - digests[1]) / digests[0]
@@ -222,7 +220,7 @@ def measure(rounds: int = 5, smaller: bool = False) -> Report:
             Bar(what="CPU speed-up of 2 processes", bar=1.9, measured=float(rows[1]["CPU speed-up"])),  # type: ignore[arg-type]
         ],
         notes=[
-            *notes,
+            f"{case}: {only['found']}",
             f"weights after the updates differ by {same:.0e} between 1 and 2 processes",
             "peak memory counts pages of the memory-mapped token cache that were touched",
         ],

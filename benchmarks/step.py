@@ -100,17 +100,14 @@ def measure(rounds: int = ROUNDS, layers: int = 2, recipe: Recipe = RECIPE, name
             "real_tokens": int(made["one update, packed"].meter.counts["real_tokens"] / (rounds + 1)),
         },
         bars=[
-            Bar(
-                what="R3F over the plain step, packed",
-                bar=2.1,
-                at_least=False,
-                measured=ratio(plain, clocks["packed, with R3F"]),
-            ),
-            Bar(
-                what="R3F over the plain step, padded",
-                bar=2.1,
-                at_least=False,
-                measured=ratio(clocks["one update, padded"], clocks["padded, with R3F"]),
+            *(
+                Bar(
+                    what=f"R3F over the plain step, {way}",
+                    bar=2.1,
+                    at_least=False,
+                    measured=ratio(clocks[f"one update, {way}"], clocks[f"{way}, with R3F"]),
+                )
+                for way in ("packed", "padded")
             ),
             Bar(
                 what="packed gradient's distance from separate passes",

@@ -130,10 +130,11 @@ def dispatch(args: argparse.Namespace) -> int:
             if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
                 raise UserError(f"{name.upper()} takes a whole number from 1, not {text!r}")
             setattr(args, name, int(text))
-    if args.hours is not None:
-        args.hours = _hours(args.hours)
-        if args.launcher == "slurm":
-            raise UserError("HOURS is for runs on this machine; on a cluster, cluster.toml limits what a job may take")
+    for name in ("hours", "budget"):
+        if (text := getattr(args, name)) is not None:
+            setattr(args, name, _hours(name.upper(), text))
+    if args.hours is not None and args.launcher == "slurm":
+        raise UserError("HOURS is for runs on this machine; on a cluster, cluster.toml limits what a job may take")
     if args.emit_sbatch and (args.launcher != "slurm" or args.no_run):
         raise UserError("--emit-sbatch writes a cluster's scripts: with --launcher slurm, not RUN=0; nothing was run")
     if args.search not in (None, *SEARCHES):
@@ -145,7 +146,7 @@ def dispatch(args: argparse.Namespace) -> int:
         args.cells = selection.any_of(args.claim, args.profile)
     if args.command in (*RUNNING, "feed", "again", "prefetch") and not args.no_run:
         asked.check()
-    if args.budget:
+    if args.budget is not None:
         from studies.pages import budget
 
         return budget.main(args)
@@ -161,13 +162,13 @@ def dispatch(args: argparse.Namespace) -> int:
     return render.artefact(args.command, args) or status
 
 
-def _hours(text: str) -> float:
+def _hours(name: str, text: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise UserError(f"HOURS takes a number of hours, as 2.5, not {text!r}")
+        value = -1.0
+    if not 0 <= value < math.inf or (name == "HOURS" and not value):  # no hours buy nothing, and no run ends in them
+        raise UserError(f"{name} takes a number of hours, as 2.5, not {text!r}")
     return value
 
 

@@ -25,6 +25,7 @@ from muppet.tasks.task import Generation, Task
 settings.register_profile("core", deadline=None)  # the first example pays for imports
 settings.load_profile("core")
 ROWS = 40  # of each twin dataset
+SMALL = Recipe(lr=1e-4, max_tokens=330, updates=100, max_length=64, sub_batches=4)  # of the benchmarks
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def made(
 ) -> Source:
     """A source of our own: (study, row, column) → score, or one score a run."""
     every = [number(key, value, x=(x or {}).get(key), **more) for key, value in cells.items()]
-    return Source(name="ours", label="ours", numbers={(n.study, n.row, n.column, n.metric): n for n in every})
+    return Source(name="ours", numbers={(n.study, n.row, n.column, n.metric): n for n in every})
 
 
 def curve(scores: dict[str, list[float]], study: str = "figure1") -> Source:

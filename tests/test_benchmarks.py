@@ -32,13 +32,11 @@ from muppet.errors import UserError
 from muppet.families.encoded import Part
 from muppet.model.batch import make_batch
 from muppet.model.multitask import MultiTask
-from muppet.runs import Recipe
 from muppet.runtime.rank import Processes
 from muppet.training.forwards import unit_weights
-from tests.core import artifacts, encoded, shared_artifacts  # noqa: F401
+from tests.core import SMALL, artifacts, encoded, shared_artifacts  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = Recipe(lr=1e-4, max_tokens=330, updates=100, max_length=64, sub_batches=4)
 NAMES = ("sst2", "commonsense_qa", "squad")
 
 

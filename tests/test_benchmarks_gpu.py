@@ -16,12 +16,10 @@ import torch
 
 from benchmarks import __main__ as command
 from benchmarks import gpu, launches
-from muppet.runs import Recipe
 from muppet.training.trainer import Trainer
-from tests.core import artifacts, shared_artifacts  # noqa: F401
+from tests.core import SMALL, artifacts, shared_artifacts  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = Recipe(lr=1e-4, max_tokens=330, updates=100, max_length=64, sub_batches=4)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here, and measuring takes minutes")

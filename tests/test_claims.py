@@ -124,7 +124,7 @@ def test_the_outside_replication_has_one_run_an_arm_and_no_interval():
 
 
 def test_an_empty_source_measures_nothing():
-    empty = Source(name="ours", label="ours", numbers={})
+    empty = Source(name="ours", numbers={})
     verdicts = {claim.id: claim.check(empty).verdict for claim in CLAIMS}
     about_print = dict.fromkeys("C15 C18 C20 C21 C31".split(), "NOT TESTABLE")
     assert verdicts == dict.fromkeys(verdicts, "NOT MEASURED") | about_print

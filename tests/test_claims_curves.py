@@ -208,9 +208,7 @@ def test_ablations_need_a_size_all_columns_and_checkpoints():
 
 def test_superset_and_parameters_are_read_from_what_is_declared():
     sets = {k: {f"t{i}" for i in range(k)} for k in SCALES[1:]}
-    source = Source(
-        name="ours", label="ours", numbers={}, declared={"scale_sets": sets, "parameters": {"RTE": (10, 10)}}
-    )
+    source = Source(name="ours", numbers={}, declared={"scale_sets": sets, "parameters": {"RTE": (10, 10)}})
     assert get("C29").check(source).verdict == "SUPPORTED"
     assert get("C22").check(source).verdict == "SUPPORTED"
     broken = replace(source, declared={"scale_sets": sets | {16: {"other"}}, "parameters": {"RTE": (10, 12)}})

@@ -78,7 +78,7 @@ def test_a_known_difference(table3, tmp_path):
 def test_without_items_the_examples_are_not_paired(table3):
     collected = results.read_all("mini")
     frame = cells_frame(table3, "mini", collected)
-    plain = Source(name="ours", label="ours", numbers={})
+    plain = Source(name="ours", numbers={})
     (alone,) = statistics.gains(table3, frame, plain)
     (paired,) = statistics.gains(table3, frame, replace(plain, paired_error=paired_error(collected)))
     assert alone.effect.gain == paired.effect.gain == pytest.approx(0.15)
@@ -101,7 +101,7 @@ def test_examples_are_paired_by_the_weights_that_the_protocol_reads(table3, monk
             result.write(replace(best, curve=points), path)
     collected = results.read_all("mini")
     frame = cells_frame(table3, "mini", collected)
-    source = Source(name="ours", label="ours", numbers={}, paired_error=paired_error(collected))
+    source = Source(name="ours", numbers={}, paired_error=paired_error(collected))
     (gain,) = statistics.gains(table3, frame, source)
     assert gain.effect.gain == pytest.approx(gained / N)
     if protocol != "paper":  # runs that end alike have no spread: the error is the examples' alone

@@ -18,7 +18,7 @@ ROBERTA = ("RoBERTa-B", "RoBERTa-L")
 
 
 def shown(upper: Number, lower: Number, source: Source | None = None) -> Effect:
-    return effect(source or Source(name="ours", label="ours", numbers={}), [Pair(base=lower, muppet=upper)], "RTE")
+    return effect(source or Source(name="ours", numbers={}), [Pair(base=lower, muppet=upper)], "RTE")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_mean_over_datasets_is_no_surer_of_the_checkpoints_that_they_share():
     """Of simulated means without a difference 95 % of the intervals hold zero; with a checkpoint for each dataset
     counted as another, 60 % did."""
     rng, columns, trials, inside = np.random.default_rng(0), 5, 400, 0
-    source = Source(name="ours", label="ours", numbers={})
+    source = Source(name="ours", numbers={})
     for _ in range(trials):
         datasets = []
         own = rng.normal(0, 0.01, (2, 3))  # of each arm's three checkpoints, in every dataset
@@ -89,7 +89,7 @@ def test_a_mean_over_datasets_is_no_surer_of_the_checkpoints_that_they_share():
 
 
 def test_a_mean_over_tasks_on_the_same_examples_is_no_surer_of_these_than_one():
-    source = Source(name="ours", label="ours", numbers={})
+    source = Source(name="ours", numbers={})
 
     def error(*examples: str) -> float:
         pairs = []
@@ -127,7 +127,7 @@ def test_the_metrics_of_one_dataset_count_once():
     for metric, gain in (("R1", 0.02), ("R2", 0.01), ("RL", 0.03)):
         upper, lower = number(ROW, 0.4 + gain), number(BASE, 0.4)
         pairs.append(Pair(base=replace(lower, metric=metric), muppet=replace(upper, metric=metric)))
-    found = effect(Source(name="ours", label="ours", numbers={}), pairs, "a triple")
+    found = effect(Source(name="ours", numbers={}), pairs, "a triple")
     assert found.gain == pytest.approx(0.02) and found.estimate.error > 0
 
 
@@ -187,7 +187,7 @@ def test_a_verdict_is_positive_only_when_every_expected_effect_is(gains, more):
 def test_a_stated_size_needs_the_interval_to_reach_it():
     def judged(gain: float, error: float, low: float = 0.08, high: float = 0.10, **more: object) -> str:
         pair = Pair(base=number(BASE, 0.7), muppet=number(ROW, 0.7 + gain))
-        source = Source(name="ours", label="ours", numbers={}, paired_error=lambda a, b: error, **more)  # type: ignore[arg-type]
+        source = Source(name="ours", numbers={}, paired_error=lambda a, b: error, **more)  # type: ignore[arg-type]
         return within(source, pair, low, high, "RTE").verdict
 
     assert judged(0.09, 0.01) == "SUPPORTED"

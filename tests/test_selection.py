@@ -41,7 +41,7 @@ def measured(studies: Iterable[Study]) -> Source:
                 study=study.name, row=cell.row, column=cell.column, metric=cell.metric, value=score, shown="60.0",
                 n=1_000, x=cell.x, seeds=tuple(score + step for step in (-0.02, -0.01, 0, 0.01, 0.02)),
             )  # fmt: skip
-    return Source(name="ours", label="ours", numbers=numbers, families=families(), train_rows=train_rows())
+    return Source(name="ours", numbers=numbers, families=families(), train_rows=train_rows())
 
 
 def test_a_claim_of_one_cell_has_its_base_and_both_checkpoints() -> None:
@@ -131,7 +131,7 @@ def test_a_budget_buys_the_cheapest_decisions_first_and_pays_a_run_once(folder, 
     assert re.search(r"0\.\d\d GPU-hours \(\+0\.\d\d, 6 runs\): C5 released", out)
     assert "CLAIM=C5:released" in out and "the next step would cost" in out
     assert cli.main(["plan", "--budget", "much"]) == 2
-    assert "BUDGET takes a number of hours, not 'much'" in capsys.readouterr().err
+    assert "BUDGET takes a number of hours, as 2.5, not 'much'" in capsys.readouterr().err
 
 
 def test_claims_over_checkpoints_can_be_bought_where_a_profile_declares_several(folder, capsys) -> None:

@@ -89,13 +89,18 @@ class Source:
     """
 
     name: str
-    label: str
     numbers: Mapping[Key, Number]
+    profile: str = ""  # whose runs these are; empty for what others print
     families: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (study, column) → family
     train_rows: Mapping[tuple[str, str], int] = field(default_factory=dict)
     declared: Mapping[str, object] = field(default_factory=dict)  # facts of the declared runs, for claims about those
     comparable: bool = True  # the paper's models on whole data; else effects have a direction and no size
     paired_error: Callable[[Number, Number], float | None] | None = None  # of a difference over the same examples
+
+    @property
+    def label(self) -> str:
+        """As `ours`, or `ours (mini)` at another profile than the paper's."""
+        return self.name if self.profile in ("", "paper") else f"{self.name} ({self.profile})"
 
     def get(self, study: str, row: str, column: str, metric: str | None = None) -> Number | None:
         """The cell, or None; without a metric, the cell's first."""

@@ -65,7 +65,7 @@ def gain() -> Analysis:
     text = (
         f"The mean printed gain is {_shown(whole.mean)} points over {whole.n} comparisons of {whole.clusters} "
         f"datasets. Accuracies alone, weighted by what their evaluation sets can tell, give {_shown(narrow.mean)} over "
-        f"{narrow.n} of {narrow.clusters}. Comparisons on one dataset count as one cluster. A further dataset's gain "
+        f"{narrow.n} comparisons of {narrow.clusters}. Those on one dataset are one cluster. A further dataset's gain "
         f"would lie in {_range(whole.prediction)} and {_range(narrow.prediction)} (95 % prediction intervals). The "
         f"mean is told from zero over {' and over '.join(told) or 'neither'}, and promises nothing of the next dataset."
     )

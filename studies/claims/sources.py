@@ -42,7 +42,7 @@ FAMILIES = {  # a task's family → that of a column of Tables 3 to 5
 def paper() -> Source:
     """The paper's own cells of Tables 3 to 6."""
     numbers = by_key(as_number(cell) for k in (3, 4, 5, 6) for cell in reference.table(k))
-    return Source(name="paper", label="paper", numbers=numbers, families=families(), train_rows=train_rows())
+    return Source(name="paper", numbers=numbers, families=families(), train_rows=train_rows())
 
 
 def as_number(cell: reference.Printed) -> Number:
@@ -76,7 +76,7 @@ def independent() -> Source:
                     study=study, row=row, column=column, metric=metric, value=value, shown=f"{100 * value:.2f}"
                 )
                 numbers.append(replace(printed, half=0.00005, n=line.evaluation_rows))
-    return Source(name="independent", label="independent", numbers=by_key(numbers), families=kinds, train_rows=rows)
+    return Source(name="independent", numbers=by_key(numbers), families=kinds, train_rows=rows)
 
 
 def measured(profile: str) -> tuple[Source, Source]:
@@ -84,16 +84,15 @@ def measured(profile: str) -> tuple[Source, Source]:
 
     A column that the paper does not print stands in the study `beyond`, one metric a dataset.
     """
-    suffix = "" if profile == "paper" else f" ({profile})"
     empty = Source(
         name="released",
-        label=f"released{suffix}",
         numbers={},
+        profile=profile,
         families=families(),
         train_rows=train_rows(),
         comparable=profiles.get(profile).comparable,
     )
-    ours = replace(empty, name="ours", label=f"ours{suffix}", declared=_declared())
+    ours = replace(empty, name="ours", declared=_declared())
     if not any((RESULTS / profile).rglob("*.json")):
         return empty, ours
     from studies.kit.load import load_studies

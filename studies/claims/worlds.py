@@ -62,7 +62,7 @@ def _number(
 
 
 def _source(numbers: Iterable[Number]) -> Source:
-    return Source(name="ours", label="ours", numbers=by_key(numbers), families=families(), train_rows=train_rows())
+    return Source(name="ours", numbers=by_key(numbers), families=families(), train_rows=train_rows())
 
 
 # ---------------------------------------------------------------- worlds of tables

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from muppet.errors import UserError
 from muppet.runs import parent, run_id
 from studies.claims import calibration
 from studies.claims.selection import ARMS, CELLS, Arm, complete
@@ -32,7 +31,6 @@ class Step:
 
 def main(args: argparse.Namespace) -> int:
     """Print the order of purchases up to BUDGET hours, and what they decide."""
-    budget = _hours(args.budget)
     studies = chosen(args)
     planned = plan(studies, args.profile)
     options: dict[tuple[str, Arm], frozenset[str]] = {}
@@ -45,10 +43,10 @@ def main(args: argparse.Namespace) -> int:
     steps, rates = order(options, seconds), calibration.read()
     chances = {r.claim: f"{100 * r.true_supported:.0f} and {100 * r.false_contradicted:.0f} %" for r in rates}
     unit = "GPU-hours" if planned.wants_gpu else "core-hours"
-    print(f"profile {args.profile}: what to run first for {budget:g} {unit}, cheapest decision first")
+    print(f"profile {args.profile}: what to run first for {args.budget:g} {unit}, cheapest decision first")
     decided: list[str] = []
     for step in steps:
-        if step.total > budget:
+        if step.total > args.budget:
             print(f"the next step would cost {step.hours:,.2f} more: {_named(step, chances)}")
             break
         decided += [claim for claim, _ in step.claims]
@@ -56,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
         names = ",".join(f"{claim}:{arm}" for claim, arm in step.claims)
         print(f"{'':10}make all PROFILE={args.profile} CLAIM={names}")
     missing = sorted(set(CELLS) - {claim for claim, _ in options}, key=lambda claim: int(claim[1:]))
-    spent = max((step.total for step in steps if step.total <= budget), default=0.0)
+    spent = max((step.total for step in steps if step.total <= args.budget), default=0.0)
     print(f"measured for {spent:,.2f} {unit}: {', '.join(dict.fromkeys(decided)) or 'none'}")
     if missing:
         print(f"not to be decided at this profile: {', '.join(missing)} (other models, or replicate checkpoints)")
@@ -96,13 +94,3 @@ def _claims(options: Options, runs: frozenset[str]) -> int:
 def _named(step: Step, chances: Mapping[str, str]) -> str:
     names = [f"{claim} {arm}" + (f" [{chances[claim]}]" if claim in chances else "") for claim, arm in step.claims]
     return ", ".join(names)
-
-
-def _hours(text: str) -> float:
-    try:
-        budget = float(text)
-    except ValueError:
-        budget = -1.0
-    if not 0 <= budget < float("inf"):
-        raise UserError(f"BUDGET takes a number of hours, not {text!r}")
-    return budget

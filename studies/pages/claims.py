@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from studies.pages import COMMITTED, TABLES, grid
 
 PRINT = ("CONSISTENT", "NOT SUPPORTED", "CONTRADICTED", "NOT PRINTED")
 EVIDENCE = ("SUPPORTED", "CONTRADICTED", "MIXED", "INCONCLUSIVE", "NOT TESTABLE", "NOT MEASURED")
+VERDICTS = tuple(dict.fromkeys((*PRINT, *EVIDENCE)))
 STYLE = dict(CONSISTENT="green", SUPPORTED="green", CONTRADICTED="red", MIXED="yellow") | {"NOT SUPPORTED": "yellow"}
 KINDS = {"claim": "", "reviewer": "reviewer's", "identity": "identity", "reading": "a reading"}
 GROUPS = {  # first letter of a decision's id → heading
@@ -51,7 +53,8 @@ CLAIMS_HEAD = (
     "* Datasets are counted, not columns: a ROUGE triple, a total of its parts, EM and F1 count once. Differences are "
     "in points, MUPPET minus its base. Intervals hold for the checkpoint that was fine-tuned, where there is one. C23, "
     "C24, C25 and C27 are about every such checkpoint: theirs also hold how far checkpoints lie apart, where an arm of "
-    "the dataset starts from three.",
+    "the dataset starts from three. A mean over datasets that are scored on the same examples, as POS and Parsing "
+    "are, takes their errors over these to go together wholly.",
     "* Not the paper's sentences: *reviewer's* (a question to its numbers), *identity* (true by definition), *a "
     "reading* (our interpretation).",
     "",
@@ -113,7 +116,7 @@ def main(args: argparse.Namespace) -> int:
     write_text(path, claims_markdown(judged))
     if args.profile not in COMMITTED:
         mine = all_sources((args.profile,))
-        if any(source.label.endswith(f"({args.profile})") for source in mine):
+        if any(source.profile == args.profile for source in mine):
             own = TABLES / args.profile / "claims.md"
             write_text(own, claims_markdown(judge(mine)))
             print(f"wrote {own}")
@@ -146,7 +149,10 @@ def claims_markdown(judged: Judged) -> str:
         [f"[{claim.id}](#{claim.id.lower()})", where(claim), _cell(claim.predicate), *(f.verdict for _, f in findings)]
         for claim, findings in judged
     ]
-    counts = [[verdict, *tally] for verdict, tally in tallies(judged).items()]
+    columns = [(PRINT if source.name == "paper" else EVIDENCE, tally) for source, tally in tallies(judged)]
+    counts = [
+        [verdict, *(tally[verdict] if verdict in axis else "" for axis, tally in columns)] for verdict in VERDICTS
+    ]
     lines = [
         *CLAIMS_HEAD,
         grid(counts, ["", "print", *labels[1:]], numbers=True),
@@ -182,16 +188,10 @@ def calibrate(args: argparse.Namespace) -> int:
     return 0
 
 
-def tallies(judged: Judged) -> dict[str, list[str]]:
-    """Verdict → how many claims have it from each source; empty where the source's axis has no such verdict."""
-    rows: dict[str, list[str]] = {}
-    for verdict in dict.fromkeys((*PRINT, *EVIDENCE)):
-        rows[verdict] = []
-        for i, (source, _) in enumerate(judged[0][1]):
-            axis: tuple[str, ...] = PRINT if source.name == "paper" else EVIDENCE
-            count = sum(findings[i][1].verdict == verdict for _, findings in judged)
-            rows[verdict].append(str(count) if verdict in axis else "")
-    return rows
+def tallies(judged: Judged) -> list[tuple[Source, Counter[str]]]:
+    """Each source with how many claims have which verdict from it."""
+    sources_ = [source for source, _ in judged[0][1]]
+    return [(source, Counter(each[i][1].verdict for _, each in judged)) for i, source in enumerate(sources_)]
 
 
 def where(claim: Claim) -> str:
@@ -233,7 +233,6 @@ def _print_claims(judged: Judged, path: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    labels = [source.label for source, _ in judged[0][1]]
     table = Table(title="The paper's claims", show_lines=True, title_justify="left")
     for name, width in (("", 3), ("Where", 8), ("What is checked", 28)):
         table.add_column(name, width=width)
@@ -251,9 +250,8 @@ def _print_claims(judged: Judged, path: Path) -> None:
         table.add_row(claim.id, where(claim), claim.predicate, text)
     console = terminal()
     console.print(table)
-    rows = tallies(judged)
-    for i, label in enumerate(labels):
-        console.print(f"{label}: " + ", ".join(f"{tally[i]} {verdict}" for verdict, tally in rows.items() if tally[i]))
+    for source, tally in tallies(judged):
+        console.print(f"{source.label}: " + ", ".join(f"{tally[name]} {name}" for name in VERDICTS if tally[name]))
     console.print(f"all numbers: {path}")
 
 

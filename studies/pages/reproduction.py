@@ -144,7 +144,7 @@ def _method(opened: Sequence[ProfileResults]) -> list[str]:
     stages = Counter(isinstance(run, Prefinetune) for run in full.runs.values())
     idle = cost.calibrate([])
     hours = sum(cost.seconds(run, idle, "gpu") for run in full.runs.values()) / 3600
-    points = len(recipes.EPSILONS) * len(recipes.DROPOUTS)
+    searched = len(recipes.SEARCH["roberta"]) * len(recipes.EPSILONS) * len(recipes.DROPOUTS)
     return [
         "### 2.1 Models\n\nRoBERTa-base, RoBERTa-large and BART-large, plain and pre-finetuned, and the released "
         "`facebook/muppet-roberta-base` and `-large`. Commonsense ranking and span prediction share one head each, "
@@ -159,7 +159,7 @@ def _method(opened: Sequence[ProfileResults]) -> list[str]:
         )
         + f"\n\nFine-tuning: learning rates {_list(recipes.SEARCH['roberta'])} (RoBERTa) or "
         f"{_list(recipes.SEARCH['bart'])} (BART), Adam ε {_list(recipes.EPSILONS)}, "
-        f"dropout {_list(recipes.DROPOUTS)}: {points * 3} points, "
+        f"dropout {_list(recipes.DROPOUTS)}: {searched} points, "
         f"{len(recipes.SEEDS)} seeds each. The paper gives no grid (P37).",
         f"### 2.4 Set-up and cost\n\nThe paper's experiments are {stages[True]} pre-finetunings and {stages[False]:,} "
         f"fine-tunings, runs that artefacts share counted once: by the FLOP model about {hours:,.0f} GPU-hours at "
@@ -230,16 +230,7 @@ def _discussion(judged: Judged) -> list[str]:
         "### 4.2 Deviations and choices\n\nWhere the paper is silent one reading was taken; each can be flipped with "
         "`DECIDE=name=answer`, which changes the ids of exactly the runs that it touches.\n\n"
         + grid(
-            [
-                [
-                    entry.id,
-                    o.name,
-                    o.take,
-                    o.others,
-                    entry.decision,
-                ]
-                for entry, o in taken
-            ],
+            [[entry.id, o.name, o.take, o.others, entry.decision] for entry, o in taken],
             ["", "option", "taken", "else", "decision"],
             "github",
         ),

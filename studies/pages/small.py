@@ -112,8 +112,7 @@ def brief(found: Judgement) -> str:
 
 def source_of(one: ProfileResults, judged: Judged) -> Source | None:
     """Our runs at the profile, if it has measured something."""
-    label = "ours" if one.name == "paper" else f"ours ({one.name})"
-    return next((source for source, _ in judged[0][1] if source.label == label), None)
+    return next((source for source, _ in judged[0][1] if (source.name, source.profile) == ("ours", one.name)), None)
 
 
 def comparisons(source: Source | None) -> list[tuple[Sequence[Pair], Effect, Direction]]:
@@ -136,7 +135,7 @@ def _whole(one: ProfileResults) -> Source:
         for name, c in cells
     )
     comparable = profiles.get(one.name).comparable
-    return Source(name="ours", label="", numbers=by_key(numbers), train_rows=train_rows(), comparable=comparable)
+    return Source(name="ours", numbers=by_key(numbers), train_rows=train_rows(), comparable=comparable)
 
 
 def _told(found: Judgement) -> bool:
@@ -196,7 +195,7 @@ def _on_average(compared: Sequence[tuple[Sequence[Pair], Effect, Direction]]) ->
 def _machines(one: ProfileResults) -> str:
     """In what precision and on what device it was computed, and where an arm and its control differ in that."""
     counts: Counter[str] = Counter()
-    apart: dict[tuple[str, str], list[str]] = {}  # (artefact, its machines) → cells
+    apart: dict[str, Counter[str]] = {}  # a machine and its control's → cells by artefact
     for name, study in one.studies.items():
         frame = one.frame(name)
         seen = {(row, column): machine for row, column, machine in zip(frame["row"], frame["column"], frame["machine"])}
@@ -204,13 +203,13 @@ def _machines(one: ProfileResults) -> str:
         for (row, column), machine in seen.items():
             control = seen.get(study.control(row, column))
             if machine and control and control != machine:
-                apart.setdefault((name, f"({machine}; its base {control})"), []).append(f"{row} / {column}")
+                apart.setdefault(f"{machine} against {control}", Counter())[name] += 1
     said = "; ".join(f"{machine} ({count} cells)" for machine, count in counts.most_common()) or "not recorded"
     those = "; ".join(
-        f"{name} {cells[0] if len(cells) == 1 else f'in {len(cells)} cells'} {where}"
-        for (name, where), cells in apart.items()
+        f"{pair} in {cells.total()} cells ({', '.join(f'{name} {count}' for name, count in cells.items())})"
+        for pair, cells in apart.items()
     )
-    rest = f"In another one than their control: {those}." if those else "An arm and its control agree in both."
+    rest = f"Otherwise than their control: {those}." if those else "An arm and its control agree in both."
     return f"Precision and device: {said}. {rest}{_other_starts(one)}"
 
 

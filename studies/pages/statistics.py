@@ -94,7 +94,7 @@ def markdown(
 
 def write(studies: Mapping[str, Study], profile: str, collected: Collected, root: Path = TABLES) -> Path:
     """Write `<root>/<profile>/statistics.md` from the results of `profile`; returns where."""
-    source = Source(name="ours", label="ours", numbers={}, paired_error=paired_error(collected))
+    source = Source(name="ours", numbers={}, paired_error=paired_error(collected))
     compared = {name: study for name, study in studies.items() if study.kind == "table" and study.base}
     both = {name: cells_frame(study, profile, collected, PROTOCOLS) for name, study in compared.items()}
     frames = {} if collected.frame.empty else {name: cells_frame(s, profile, collected) for name, s in compared.items()}

@@ -10,8 +10,7 @@ import argparse
 import base64
 import json
 import struct
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,13 @@ from studies.kit.decisions import option
 from studies.kit.ledger.profile import ProfileResults, open_profile
 from studies.kit.study import Study
 from studies.pages import COMMITTED, TABLES, figures, small
-from studies.pages.claims import Judged, all_sources, judge, where
+from studies.pages.claims import Judged, all_sources, judge, tallies, where
 from studies.pages.report import content
 from studies.pages.report.content import Ledger
 from studies.pages.tables import PROTOCOL
 
 SOURCES = ("paper", "independent", "released", "ours")
+TALLIED = {"paper": "in the paper’s own print", "independent": "by the outside replication", "ours": "by our runs"}
 SIGNS = {  # verdict → sign and colour
     **dict.fromkeys(("CONSISTENT", "SUPPORTED"), ("✓", "holds")),
     "CONTRADICTED": ("✗", "fails"),
@@ -84,7 +84,8 @@ def render(loaded: Sequence[ProfileResults]) -> str:
         small=small,
         study=small.section(one, judged) if (one := small.studied(loaded)) else None,
         claims=claims,
-        tally=tally(claims),
+        tallies=[(source, counts) for source, counts in tallies(judged) if source.name in TALLIED],
+        tallied=TALLIED,
         analyses=analyses(),
         tables=[table(ledger, study) for study in loaded[0].studies.values() if study.kind == "table"],
         figures=[figure for one in loaded for figure in drawn(one)],
@@ -133,23 +134,11 @@ def claims_shown(judged: Judged) -> list[dict[str, Any]]:
     for claim, findings in judged:
         verdicts: list[dict[str, Any]] = []
         for source, finding in findings:
-            ran = source.label.partition("(")[2].rstrip(")") or "paper"
-            profile = ran if source.name in ("released", "ours") else None
             sign, css = SIGNS[finding.verdict]
-            verdicts.append({"source": source.name, "profile": profile, "finding": finding, "sign": sign, "css": css})
+            verdicts.append({"source": source, "finding": finding, "sign": sign, "css": css})
         words = " ".join(finding.verdict for _, finding in findings)
         shown.append({"claim": claim, "section": where(claim), "verdicts": verdicts, "words": words})
     return shown
-
-
-def tally(claims: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
-    """How many claims have which verdict on the sources that no run of ours changes."""
-    counts: dict[str, Counter[str]] = {"paper": Counter(), "independent": Counter()}
-    for claim in claims:
-        for verdict in claim["verdicts"]:
-            if verdict["source"] in counts:
-                counts[verdict["source"]][verdict["finding"].verdict] += 1
-    return {source: dict(count) for source, count in counts.items()}
 
 
 def counted() -> dict[str, Any]:
