@@ -34,7 +34,8 @@ def examples(part: Part) -> int:
 
 
 def _chunks(part: Part, order: np.ndarray) -> list[SubBatch]:
-    return cut(part, [order[i : i + examples(part)] for i in range(0, len(order), examples(part))])
+    size = examples(part)
+    return cut(part, [order[i : i + size] for i in range(0, len(order), size)])
 
 
 def fixed(part: Part, recipe: Recipe) -> list[SubBatch]:

@@ -130,6 +130,11 @@ def test_a_budget_buys_the_cheapest_decisions_first_and_pays_a_run_once(folder, 
     out = capsys.readouterr().out
     assert re.search(r"0\.\d\d GPU-hours \(\+0\.\d\d, 6 runs\): C5 released", out)
     assert "CLAIM=C5:released" in out and "the next step would cost" in out
+    assert cli.main(["plan", "--profile", "base", "--budget", "1", "--claim", "C5:released C6"]) == 0
+    out = capsys.readouterr().out  # C5's cells are C1's too, which are not all that C1 is about
+    assert set(re.findall(r"C\d+ \w+", out)) == {"C5 released"} and "not to be decided at this profile: C6 (" in out
+    assert cli.main(["plan", "--budget", "1", "--only", "*/RTE"]) == 2
+    assert "not with ONLY or ARTEFACT" in capsys.readouterr().err
     assert cli.main(["plan", "--budget", "much"]) == 2
     assert "BUDGET takes a number of hours, as 2.5, not 'much'" in capsys.readouterr().err
 

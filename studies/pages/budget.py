@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
-from muppet.runs import parent, run_id
+from muppet.errors import UserError
+from muppet.runs import Finetune, Run, parent, run_id
 from studies.claims import calibration
-from studies.claims.selection import ARMS, CELLS, Arm, complete
+from studies.claims.selection import ARMS, CELLS, Arm, complete, named
 from studies.kit.launch.plan import plan
 from studies.kit.ledger.intervals import FEWEST
 from studies.kit.load import chosen
@@ -30,16 +31,20 @@ class Step:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the order of purchases up to BUDGET hours, and what they decide."""
+    """Print the order of purchases up to BUDGET hours, and what they decide: of CLAIM, or of all claims."""
+    if args.only or args.artefact:
+        raise UserError("BUDGET buys what decides a claim, whole: it goes with CLAIM, not with ONLY or ARTEFACT")
+    asked = named(args.claim) if args.claim else [(claim, None) for claim in CELLS]
+    args.cells = None  # whether a claim has all its cells is asked of all cells
     studies = chosen(args)
     planned = plan(studies, args.profile)
+    seconds = planned.seconds_of
     options: dict[tuple[str, Arm], frozenset[str]] = {}
-    for claim in CELLS:
-        for arm in ARMS:
+    for claim, one in asked:
+        for arm in (one,) if one else ARMS:
             own = complete(studies, claim, arm, args.profile)
             if own and (claim not in OVER_CHECKPOINTS or all(map(_repeated, own.values()))):
-                options[claim, arm] = frozenset(runs_of(own.values()))
-    seconds = planned.seconds_of
+                options[claim, arm] = _needed(runs_of(own.values()), seconds)
     steps, rates = order(options, seconds), calibration.read()
     chances = {r.claim: f"{100 * r.true_supported:.0f} and {100 * r.false_contradicted:.0f} %" for r in rates}
     unit = "GPU-hours" if planned.wants_gpu else "core-hours"
@@ -53,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"{step.total:9,.2f} {unit} (+{step.hours:,.2f}, {len(step.runs)} runs): {_named(step, chances)}")
         names = ",".join(f"{claim}:{arm}" for claim, arm in step.claims)
         print(f"{'':10}make all PROFILE={args.profile} CLAIM={names}")
-    missing = sorted(set(CELLS) - {claim for claim, _ in options}, key=lambda claim: int(claim[1:]))
+    missing = sorted({claim for claim, _ in asked} - {claim for claim, _ in options}, key=lambda claim: int(claim[1:]))
     spent = max((step.total for step in steps if step.total <= args.budget), default=0.0)
     print(f"measured for {spent:,.2f} {unit}: {', '.join(dict.fromkeys(decided)) or 'none'}")
     if missing:
@@ -74,6 +79,12 @@ def order(options: Options, seconds: Mapping[str, float]) -> list[Step]:
         steps.append(Step(claims=tuple(gained), runs=added, hours=hours, total=total))
         left = {key: runs for key, runs in left.items() if key not in gained}
     return steps
+
+
+def _needed(runs: Mapping[str, Run], to_do: Container[str]) -> frozenset[str]:
+    """`runs` but the pre-finetunings that none of them is left to start from: one may be planned again for others."""
+    starts = {run_id(init) for name, run in runs.items() if name in to_do and (init := parent(run))}
+    return frozenset(name for name, run in runs.items() if name in starts or isinstance(run, Finetune))
 
 
 def _repeated(study: Study) -> bool:

@@ -44,9 +44,9 @@ CLAIMS_HEAD = (
     "numbers.",
     "",
     "* An *effect* is a difference with its 95 % interval over runs and evaluation items: UP (above zero, or above the "
-    "size that the claim states), DOWN, EQUIVALENT (the 90 % interval within half a point), UNDECIDED, or, before "
-    "that, UNINFORMATIVE: neither arm is above the answer without learning, or the arm is its own control. One or two "
-    "runs an arm have scores and no interval.",
+    "size that the claim states), DOWN (below it), EQUIVALENT (the 90 % interval within half a point), UNDECIDED, or, "
+    "before that, UNINFORMATIVE: neither arm is above the answer without learning, or the arm is its own control. One "
+    "or two runs an arm have scores and no interval.",
     "* SUPPORTED: every expected effect is there and UP, after Holm. CONTRADICTED: one is DOWN after Holm. MIXED: all "
     "are there and decided, none DOWN, not all UP. INCONCLUSIVE: neither, with the difference that could have been "
     "told (80 % power). NOT TESTABLE: what is there cannot tell. NOT MEASURED: nothing is there.",

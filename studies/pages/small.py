@@ -206,7 +206,7 @@ def _machines(one: ProfileResults) -> str:
                 apart.setdefault(f"{machine} against {control}", Counter())[name] += 1
     said = "; ".join(f"{machine} ({count} cells)" for machine, count in counts.most_common()) or "not recorded"
     those = "; ".join(
-        f"{pair} in {cells.total()} cells ({', '.join(f'{name} {count}' for name, count in cells.items())})"
+        f"{pair} in {cells.total()} cell{'s' * (cells.total() > 1)} ({', '.join(f'{name} {count}' for name, count in cells.items())})"
         for pair, cells in apart.items()
     )
     rest = f"Otherwise than their control: {those}." if those else "An arm and its control agree in both."

@@ -15,6 +15,7 @@ from muppet.paths import write_text
 from studies.claims.claim import Number, Pair, Source
 from studies.claims.effects import Effect, effect
 from studies.claims.sources import FAMILIES, number_of, paired_error, task_of
+from studies.kit.decisions import option
 from studies.kit.ledger import stats
 from studies.kit.ledger.cells import PROTOCOLS, cells_frame
 from studies.kit.ledger.intervals import FEWEST
@@ -30,10 +31,6 @@ from studies.pages.cells import METRICS
 class Gain:
     """One cell of a MUPPET row against the same cell of its base row; scores are fractions of 1."""
 
-    study: str
-    row: str
-    column: str
-    metric: str
     family: str
     dataset: str
     base: Number
@@ -47,27 +44,16 @@ def gains(study: Study, frame: pd.DataFrame, source: Source) -> list[Gain]:
     cells = {(cell.row, cell.column, cell.metric): cell for cell in study.cells}
     lines = frame[frame["state"] == "measured"]
     measured = {(line.row, line.column, line.metric): line for line in lines.itertuples(index=False)}
-    pairs, seen = [], set()
+    found, seen = [], set()
     for (row, column, metric), line in measured.items():
         base, cell = measured.get((study.base.get(row, ""), column, metric)), cells[row, column, metric]
         if base is None or (row, cell.score, cell.runs) in seen:
             continue
         seen.add((row, cell.score, cell.runs))
         upper, lower = (number_of(study.name, cell, one) for one in (line, base))
-        pairs.append(
-            Gain(
-                study=study.name,
-                row=row,
-                column=column,
-                metric=metric,
-                family=FAMILIES[task_of(cell).family],
-                dataset=task_of(cell).name,
-                base=lower,
-                muppet=upper,
-                effect=effect(source, [Pair(base=lower, muppet=upper)], f"{column} of {row}"),
-            )
-        )
-    return pairs
+        task, shown = task_of(cell), effect(source, [Pair(base=lower, muppet=upper)], f"{column} of {row}")
+        found.append(Gain(family=FAMILIES[task.family], dataset=task.name, base=lower, muppet=upper, effect=shown))
+    return found
 
 
 def markdown(
@@ -97,7 +83,7 @@ def write(studies: Mapping[str, Study], profile: str, collected: Collected, root
     source = Source(name="ours", numbers={}, paired_error=paired_error(collected))
     compared = {name: study for name, study in studies.items() if study.kind == "table" and study.base}
     both = {name: cells_frame(study, profile, collected, PROTOCOLS) for name, study in compared.items()}
-    frames = {} if collected.frame.empty else {name: cells_frame(s, profile, collected) for name, s in compared.items()}
+    frames = {name: frame[frame["protocol"] == str(option("protocol"))] for name, frame in both.items()}
     extra = optimism.section(compared, both, collected)
     path = root / profile / "statistics.md"
     write_text(path, markdown(studies, frames, source, get(profile).caption, extra))
@@ -122,13 +108,13 @@ HEAD = (
 
 
 def _row(gain: Gain, adjusted: float | None) -> list[str]:
-    shown = gain.effect
-    metric = "" if gain.metric in ("accuracy", "unspecified") else METRICS.get(gain.metric, gain.metric)
+    shown, ours = gain.effect, gain.muppet
+    metric = "" if ours.metric in ("accuracy", "unspecified") else METRICS.get(ours.metric, ours.metric)
     bold = "**" if shown.direction in ("UP", "DOWN") else ""
-    scores = " against ".join(" ".join(map(percent, side.seeds)) for side in (gain.muppet, gain.base))
+    scores = " against ".join(" ".join(map(percent, side.seeds)) for side in (ours, gain.base))
     return [
-        gain.row,
-        gain.column if metric in gain.column else f"{gain.column} {metric}",
+        ours.row,
+        ours.column if metric in ours.column else f"{ours.column} {metric}",
         f"{bold}{points(shown.gain)}{bold}",
         between(wide.low, wide.high) if shown.estimate and (wide := shown.estimate.interval()) else scores,
         shown.direction,
@@ -139,8 +125,8 @@ def _row(gain: Gain, adjusted: float | None) -> list[str]:
 def _families(every: Sequence[Gain]) -> list[list[str]]:
     groups: dict[tuple[str, str], dict[str, Gain]] = {}
     for gain in every:  # a dataset once, by its first metric, whichever artefacts show it
-        if gain.study.startswith("table"):
-            groups.setdefault((gain.family, gain.row), {}).setdefault(gain.dataset, gain)
+        if gain.muppet.study.startswith("table"):
+            groups.setdefault((gain.family, gain.muppet.row), {}).setdefault(gain.dataset, gain)
     rows = []
     for (family, row), cells in groups.items():
         ours, base = [g.muppet.seeds for g in cells.values()], [g.base.seeds for g in cells.values()]
