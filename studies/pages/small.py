@@ -206,10 +206,9 @@ def _machines(one: ProfileResults) -> str:
                 apart.setdefault(f"{machine} against {control}", Counter())[name] += 1
     said = "; ".join(f"{machine} ({count} cells)" for machine, count in counts.most_common()) or "not recorded"
     those = "; ".join(
-        f"{pair} in {cells.total()} cell{'s' * (cells.total() > 1)} ({', '.join(f'{name} {count}' for name, count in cells.items())})"
-        for pair, cells in apart.items()
+        f"{pair} ({', '.join(f'{name} {count}' for name, count in cells.items())})" for pair, cells in apart.items()
     )
-    rest = f"Otherwise than their control: {those}." if those else "An arm and its control agree in both."
+    rest = f"Cells with a control on another: {those}." if those else "An arm and its control agree in both."
     return f"Precision and device: {said}. {rest}{_other_starts(one)}"
 
 
