@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 from muppet.errors import UserError
 from muppet.paths import write_text
+from studies.pages import grid
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "pandas")
@@ -48,15 +49,13 @@ class Report:
     rows: Sequence[Mapping[str, Any]]
     settings: Mapping[str, Any]
     bars: Sequence[Bar] = ()
-    notes: Sequence[str] = field(default=())
+    notes: Sequence[str] = ()
 
     def text(self) -> str:
         """The table, the notes, and each bar with its verdict."""
-        from tabulate import tabulate
-
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         cells = [[shown(row.get(name)) for name in columns] for row in self.rows]
-        lines = [tabulate(cells, columns, tablefmt="simple", disable_numparse=True)]
+        lines = [grid(cells, columns, "simple")]
         lines += [f"note: {note}" for note in self.notes]
         for bar in self.bars:
             wanted = f"{'≥' if bar.at_least else '≤'} {bar.bar:g}"

@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks.common import RESULTS, shown, verdict
 from muppet.errors import UserError
 from muppet.paths import write_text
+from studies.pages import grid
 
 PAGE = Path(__file__).with_name("README.md")
 REGION = re.compile(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", re.DOTALL)
@@ -35,7 +36,7 @@ def table(name: str, kept: Mapping[str, Any] | None) -> str:
         return f"Not measured yet; `make bench ONLY={name}` does."
     columns = list(dict.fromkeys(column for row in kept["rows"] for column in row))
     cells = [[shown(row.get(column)) for column in columns] for row in kept["rows"]]
-    lines = [_pipes(columns, cells), ""]
+    lines = [grid(cells, columns), ""]
     settings = ", ".join(f"{key.replace('_', ' ')} {shown(value)}" for key, value in kept["settings"].items())
     notes = "; ".join(kept["notes"])
     said = f"{settings}. {notes}." if notes else f"{settings}."
@@ -52,13 +53,7 @@ def bars(found: Mapping[str, Any]) -> str:
             rows.append([name, bar["what"], wanted, shown(bar["measured"]), said])
     if not rows:
         raise UserError(f"no results in {RESULTS}; measure some with `make bench`")
-    return _pipes(["benchmark", "bar", "wanted", "measured", "verdict"], rows)
-
-
-def _pipes(columns: list[str], rows: list[list[str]]) -> str:
-    from tabulate import tabulate
-
-    return tabulate(rows, columns, tablefmt="pipe", disable_numparse=True)
+    return grid(rows, ["benchmark", "bar", "wanted", "measured", "verdict"])
 
 
 def _measured(kept: Mapping[str, Any]) -> str:

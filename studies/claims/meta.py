@@ -20,12 +20,12 @@ PROMISED = {"cola": "CoLA", "stsb": "STS-B", "wnli": "WNLI"}  # of GLUE, announc
 
 @dataclass(frozen=True, kw_only=True)
 class Analysis:
-    """One analysis: a sentence or two with its numbers, and the table behind them (may be empty)."""
+    """One analysis: a sentence or two with its numbers, and the table behind them."""
 
     title: str
     text: str
-    heads: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 def analyses() -> list[Analysis]:

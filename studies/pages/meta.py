@@ -28,7 +28,5 @@ def markdown(every: list[Analysis]) -> str:
     """The page."""
     lines = [*HEAD]
     for each in every:
-        lines += [f"## {each.title}", "", each.text, ""]
-        if each.rows:
-            lines += [grid(each.rows, each.heads), ""]
+        lines += [f"## {each.title}", "", each.text, "", grid(each.rows, each.heads), ""]
     return "\n".join(lines)
