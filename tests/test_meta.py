@@ -76,7 +76,7 @@ def test_the_mean_interval_covers_with_clusters() -> None:
 @pytest.mark.parametrize(
     ("title", "parts"),
     [
-        ("Mean gain", ["+2.0 [+1.4, +2.7] points over 82 comparisons", "+0.6 [-0.1, +1.3] over 30 of 10"]),
+        ("Mean gain", ["+2.0 [+1.4, +2.7] points over 82 comparisons", "+0.6 [-0.1, +1.3] over 30 comparisons of 10."]),
         ("Mean gain", ["told from zero over all cells, and promises nothing"]),  # of accuracies the interval has zero
         ("Outside replication", ["+1.5 [-0.2, +3.2] points on average over 35", "r = 0.98, and without RTE by 0.59"]),
         ("Printed against promised columns", ["6 printed GLUE columns gain +2.53", "3 unprinted ones -5.34"]),
