@@ -5,18 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
-from studies.claims.claim import (
-    MODELS,
-    OURS_BART,
-    OURS_L,
-    ROUGE,
-    Check,
-    Judgement,
-    Number,
-    Pair,
-    Source,
-    not_testable,
-)
+from studies.claims.claim import MODELS, OURS_BART, OURS_L, ROUGE, Check, Judgement, Number, Pair, Source, not_testable
 from studies.claims.sources import as_number, paper
 from studies.claims.verdicts import Case, universal
 from studies.kit.ledger import reference, stats

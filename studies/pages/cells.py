@@ -60,6 +60,11 @@ def column_heads(study: Study, columns: Sequence[str]) -> list[tuple[str, str]]:
     return [(column, "" if (m := "/".join(metrics.get(column, ()))) in column else m) for column in columns]
 
 
+def printed(group: pd.DataFrame) -> str:
+    """What the paper prints in a cell, as `44.16/21.28/40.90`; empty when nothing."""
+    return "/".join(text for text in group["printed"] if isinstance(text, str))
+
+
 def spread_of(cell: pd.Series) -> str:
     """The interval, or the scores of two runs, which have none."""
     if pd.notna(cell["low"]):

@@ -19,6 +19,7 @@ from studies.pages.cells import (
     percent,
     places,
     points,
+    printed,
     shown,
     spread_of,
 )
@@ -82,10 +83,6 @@ def _style(mark: Mark | None) -> str:
     return "textbf:--rwrap;" * mark.bold + "underline:--rwrap;" * mark.underline
 
 
-def _latex_paper(group: pd.DataFrame) -> str:
-    return "/".join(text for text in group["printed"] if isinstance(text, str))
-
-
 def _when_measured(write: Callable[[pd.Series], str], between: str = "/") -> Callable[[pd.DataFrame], str]:
     def each(group: pd.DataFrame) -> str:
         if group["state"].iloc[0] != "measured":
@@ -103,7 +100,7 @@ def _latex_ours(group: pd.DataFrame) -> str:
 
 
 LATEX_LINES: Mapping[str, Callable[[pd.DataFrame], str]] = {
-    "paper": _latex_paper,
+    "paper": printed,
     "ours": _latex_ours,
     "difference": _when_measured(lambda cell: points(cell["difference"]) if pd.notna(cell["difference"]) else ""),
     "95 %": _when_measured(spread_of, " "),

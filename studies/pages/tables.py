@@ -26,6 +26,7 @@ from studies.pages.cells import (
     percent,
     places,
     points,
+    printed,
     shown,
     spread_of,
 )
@@ -134,16 +135,16 @@ def _whole_row(frame: pd.DataFrame, row: str) -> str:
 def _lines(group: pd.DataFrame, marks: Mapping[tuple[str, str], Mark], *, bold: str, underline: str) -> list[str]:
     """The lines of one cell."""
     first = group.iloc[0]
-    printed = "/".join(text for text in group["printed"] if isinstance(text, str))
+    paper = printed(group)
     if first["state"] != "measured":
-        word = "" if first["state"] == "paper only" or (first["state"] in SILENT and printed) else first["state"]
-        return [line for line in (f"{printed} → {word}" if printed and word else printed or word,) if line]
+        word = "" if first["state"] == "paper only" or (first["state"] in SILENT and paper) else first["state"]
+        return [line] if (line := " → ".join(filter(None, (paper, word)))) else []
     mark = marks.get((first["row"], first["column"]), Mark())
     ours = "/".join(map(percent, group["value"])) + ("†" if first["dirty"] else "")
     ours = underline.format(ours) if mark.underline else ours
     ours = bold.format(ours) if mark.bold else ours
     compared = pd.notna(first["difference"])
-    lines = [f"{printed} → {ours} ({'/'.join(map(points, group['difference'].dropna()))})" if compared else ours]
+    lines = [f"{paper} → {ours} ({'/'.join(map(points, group['difference'].dropna()))})" if compared else ours]
     lines += [spread] if (spread := " ".join(spread_of(one) for _, one in group.iterrows())).strip() else []
     lines.append(f"n={first['n']}, {counted(first)}")
     if first["machine"]:
