@@ -96,7 +96,8 @@ def check_replaceable(folder: Path, name: str = "") -> None:
     except (ValueError, KeyError, TypeError):
         ours = set()
     for place in sorted(folder.iterdir()):
-        if place.name not in ours and not re.fullmatch(r"(pre)?finetune-.*\.json", place.name):
+        result = re.fullmatch(r"(pre)?finetune-.*\.json|\.(pre)?finetune-.*\.json\.\w+", place.name)  # or half of one
+        if place.name not in ours and not result:
             raise UserError(f"{name} also holds {place.name}, which this program did not write; move it away")
 
 
@@ -114,18 +115,20 @@ def probe(folder: Path) -> None:
 
 
 @contextmanager
-def disk_errors() -> Iterator[None]:
-    """Inside, what torch and safetensors raise of a file that cannot be written is an OSError, as Python's own is."""
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Inside, what torch and safetensors raise of a file that cannot be written is an OSError, as Python's own is; one
+    that names no file, as of a full disk, names `folder`."""
     try:
         yield
-    except OSError:
-        raise
     except Exception as error:
-        if isinstance(error.__context__, OSError):  # torch goes on to close its archive, and says that alone
-            raise error.__context__ from None
+        # torch goes on to close its archive, and says that alone
+        found = error if isinstance(error, OSError) else error.__context__
         if number := re.search(r"\(os error (\d+)\)", str(error)):
-            raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
-        raise
+            found = OSError(int(number[1]), os.strerror(int(number[1])))
+        if not isinstance(found, OSError):
+            raise
+        found.filename = found.filename or str(folder)
+        raise found from None
 
 
 def write_text(path: Path, text: str) -> None:

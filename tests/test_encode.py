@@ -16,13 +16,15 @@ from muppet.data.cache import encode, encode_rows
 from muppet.data.sources import Rows
 from muppet.errors import UserError
 from muppet.families import FAMILIES
-from muppet.families.encoded import Encoded
+from muppet.families.encoded import Encoded, Part
 from muppet.families.segments import Segmenter
 from muppet.families.span import null_counted
 from muppet.families.tagging import _first_tokens
 from muppet.stages.opening import make_spec, training_part
 from muppet.tasks import ALL, get
+from muppet.training.batching import Deck
 from tests.core import encoded as in_memory
+from tests.core import recipe
 from tests.tokenized import twin
 
 pytestmark = pytest.mark.usefixtures("token_artifacts")
@@ -129,6 +131,11 @@ def test_an_answer_of_characters_that_the_tokenizer_drops_is_left_out_of_trainin
     fields = FAMILIES["span"].fields(encoded, part.units, make_spec(get(task), encoded, "shared"))
     low, high = np.tile(encoded.context[part.units], (2, 1)).T
     assert np.all((fields["targets"] >= low) & (fields["targets"] < high))
+    nothing = Part(encoded=encoded, units=part.units[:0])
+    with pytest.raises(
+        UserError, match=r"no training example is left \(3 answers in no window\); .* the length of rows"
+    ):
+        Deck(nothing, recipe(), 0)
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=6), st.data())

@@ -21,7 +21,7 @@ from muppet.runs import Finetune, Prefinetune
 from muppet.stages.finetune import finetune
 from muppet.synthetic import models
 from muppet.tasks.task import Generation
-from tests.core import artifacts, finish, launch, recipe, shared_artifacts  # noqa: F401
+from tests.core import artifacts, files_of_at_most, finish, launch, recipe, shared_artifacts  # noqa: F401
 from tests.own_files import SMALL, one_error
 
 pytestmark = pytest.mark.usefixtures("artifacts")
@@ -186,6 +186,25 @@ def test_what_another_put_into_a_folder_stays(tmp_path, capsys):
     assert main(["export", str(out), "--out", str(tmp_path / "link"), "--overwrite"]) == 0
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "copy" / "config.json").read_text() == (out / "config.json").read_text()
+
+
+def test_a_result_that_was_half_written_when_its_run_was_killed_is_no_obstacle(tmp_path):
+    model = MultiTask.load("tiny/roberta")
+    model.save(tmp_path / "m", "first")
+    (tmp_path / "m" / ".prefinetune-roberta-rte-0123456789ab.json.x1_y2z3w").write_text("{")
+    model.save(tmp_path / "m", "second")
+    assert not list((tmp_path / "m").glob(".*"))
+    (tmp_path / "m" / ".notes.json").write_text("mine")
+    with pytest.raises(UserError, match="also holds .notes.json"):
+        model.save(tmp_path / "m", "third")
+
+
+def test_a_copy_that_the_disk_does_not_hold_is_one_line(tmp_path, capsys):
+    MultiTask.load("tiny/roberta").save(tmp_path / "m", "")
+    with files_of_at_most(30_000):
+        assert main(["export", str(tmp_path / "m"), "--out", str(tmp_path / "copy")]) == 2
+    assert re.fullmatch(r"error: \[Errno 27\] File too large: '\S+'( -> '\S+')?; .*", one_error(capsys))
+    assert [place.name for place in tmp_path.iterdir()] == ["m"]
 
 
 def test_what_is_put_into_out_while_a_model_is_trained_stays(tmp_path, monkeypatch, capsys):

@@ -185,7 +185,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_line(tmp_path, capsys, damag
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, size):
     checkpoint.save(tmp_path, "a", 1, small_state())
     large = small_state() | {"large": torch.zeros(100_000)}
-    with files_of_at_most(size), pytest.raises(OSError, match="File too large"):
+    with files_of_at_most(size), pytest.raises(OSError, match=f"File too large: '{tmp_path}'"):
         checkpoint.save(tmp_path, "a", 2, large)
     assert [place.name for place in tmp_path.iterdir()] == ["step-00000001"]
     assert checkpoint.load(tmp_path, "a")[0] == 1

@@ -220,6 +220,8 @@ def _copy(source: Path, out: Path) -> None:
         shutil.copytree(source, temporary)
         shutil.rmtree(out, ignore_errors=True)
         temporary.rename(out)
+    except shutil.Error as error:  # of all files that failed; the first says why
+        raise OSError(error.args[0][0][2]) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -162,6 +162,12 @@ def _end(window: Window) -> int:
     return int(window.offsets[:, 1].max())
 
 
+def types_texts(tokenizer: Any) -> bool:
+    """Whether the second text of a pair has a token type of its own, as in BERT's scheme. In RoBERTa's it has none,
+    whatever room the model's configuration, by default, leaves for one."""
+    return getattr(tokenizer, "is_fast", False) and 1 in tokenizer.backend_tokenizer.encode("", "").type_ids
+
+
 def tokenizer_identity(tokenizer: Any) -> str:
     """A hash of what the tokenizer does: its serialised pipeline, or a Python tokenizer's class and vocabulary."""
     if tokenizer not in _identities:

@@ -20,6 +20,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from muppet.errors import UserError
 from muppet.families import summarization
+from muppet.families.segments import types_texts
 from muppet.families.spec import HeadSpec, RowFormat
 from muppet.families.summarization import IGNORED
 from muppet.model.batch import Batch
@@ -40,6 +41,7 @@ class MultiTask(Encoder):
     def __init__(self, backbone: Any, tokenizer: Any, origin: str, own: dict[str, float]) -> None:
         config = backbone.config
         super().__init__(backbone, int(config.pad_token_id), origin)
+        self.typed = self.typed and types_texts(tokenizer)
         self.tokenizer = tokenizer
         self.row_formats: dict[str, RowFormat] = {}  # by the key of a head
         self.content = folder_digest(Path(origin)) if Path(origin).is_dir() else None
@@ -122,18 +124,19 @@ class MultiTask(Encoder):
         try:
             for name, value in self._own_dropout.items():  # the recipe's dropout is the run's, not the model's
                 setattr(config, name, value)
-            with quiet(), disk_errors():
+            with quiet(), disk_errors(folder):
                 self.backbone.save_pretrained(temporary)
                 self.tokenizer.save_pretrained(temporary)
                 heads = {key: value.contiguous() for key, value in self.heads.state_dict().items()}
                 save_file(heads, temporary / "heads.safetensors")
-            (temporary / "README.md").write_text(card, encoding="utf-8")
-            plain = {
-                "heads": [asdict(spec) for spec in self.specs().values()],
-                "rows": {key: asdict(one) for key, one in self.row_formats.items()},
-                "files": sorted({"heads.json", *(file.name for file in temporary.iterdir())}),  # what may be replaced
-            }
-            (temporary / "heads.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+                (temporary / "README.md").write_text(card, encoding="utf-8")
+                plain = {
+                    "heads": [asdict(spec) for spec in self.specs().values()],
+                    "rows": {key: asdict(one) for key, one in self.row_formats.items()},
+                    # what may be replaced
+                    "files": sorted({"heads.json", *(file.name for file in temporary.iterdir())}),
+                }
+                (temporary / "heads.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(temporary, folder)
         except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from safetensors import SafetensorError
 
 from muppet.errors import UserError
 from muppet.paths import MINILM, mirror
+from muppet.runtime.rank import is_first
 from muppet.synthetic import models
 
-HIDDEN_DROPOUT = ("hidden_dropout_prob", "dropout", "dropout_rate", "mlp_dropout", "embedding_dropout")
+HIDDEN_DROPOUT = tuple("hidden_dropout_prob hidden_dropout dropout dropout_rate mlp_dropout embedding_dropout".split())
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 ACTIVATION_DROPOUT = ("activation_dropout",)
 LAYER = re.compile(r"\.\d+\.")  # its number, in the name of a weight
+# Convolutions, a Fourier transform, pooling and hashes, which reach into the padding behind a row.
+READS_PADDING = ("convbert", "fnet", "funnel", "nystromformer", "reformer", "yoso")
 # Weights that checkpoints leave out: no head reads the pooler, and sinusoidal positions are a formula.
 LEFT_OUT = ("pooler", "embed_positions")
 
@@ -103,13 +107,24 @@ def open_pretrained(
         )
     if missing:
         raise UserError(f"model {name!r}: {len(missing)} weights such as {missing[0]!r} are not in {origin}")
+    if config.model_type in READS_PADDING and is_first():
+        print(
+            f"model {name!r}: {config.model_type} reads the padding, too: what it says of a row, and so a score,"
+            " depends on which rows stand beside it",
+            file=sys.stderr,
+        )
     return model, tokenizer, origin, own
 
 
 def _agree(name: str, model: Any, tokenizer: Any) -> None:
     """Raise UserError for a tokenizer without words (a folder without its files gives one) or of another model, and for
     a token that the model is told to use and does not have."""
-    words, rows = tokenizer.get_vocab(), model.get_input_embeddings().num_embeddings
+    words, table = tokenizer.get_vocab(), getattr(model.get_input_embeddings(), "weight", None)
+    width = "d_model" if model.config.is_encoder_decoder else "hidden_size"
+    if table is None or not hasattr(model.config, width):
+        lacks = "table of tokens" if table is None else f"`{width}` in its config.json"
+        raise UserError(f"model {name!r} ({model.config.model_type}) has no {lacks}; give an encoder such as BERT")
+    rows = len(table)
     if len(words) <= len(tokenizer.all_special_tokens):
         raise UserError(
             f"model {name!r}: no tokenizer is saved with it; put the files of its tokenizer into its folder"

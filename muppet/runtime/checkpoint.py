@@ -27,16 +27,17 @@ def save(folder: Path, run: str, step: int, state: dict[str, Any]) -> None:
     temporary = folder / f".writing.{os.getpid()}"
     temporary.mkdir()
     try:
-        with disk_errors(), open(temporary / "state.pt", "wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        with open(temporary / "state.pt", "rb") as file:
-            checksum = hashlib.file_digest(file, "blake2b").hexdigest()
-        with open(temporary / "meta.json", "w", encoding="utf-8") as file:
-            json.dump({"run": run, "step": step, "blake2b": checksum}, file)
-            file.flush()
-            os.fsync(file.fileno())
+        with disk_errors(folder):
+            with open(temporary / "state.pt", "wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+            with open(temporary / "state.pt", "rb") as file:
+                checksum = hashlib.file_digest(file, "blake2b").hexdigest()
+            with open(temporary / "meta.json", "w", encoding="utf-8") as file:
+                json.dump({"run": run, "step": step, "blake2b": checksum}, file)
+                file.flush()
+                os.fsync(file.fileno())
         place = folder / f"step-{step:08d}"
         if place.exists():
             shutil.rmtree(place)

@@ -65,7 +65,7 @@ def _build(name: str, place: Path) -> None:
         torch.manual_seed(zlib.crc32(name.encode()))
         model = MAKERS[kind](tokenizer, *SHAPES[name])
     model.should_save_on_this_rank = lambda _: True  # else transformers writes in a run's first process alone
-    with paths.disk_errors():
+    with paths.disk_errors(place):
         model.save_pretrained(place)
     assert (place / "config.json").is_file() and (place / "model.safetensors").is_file()
     tokenizer.save_pretrained(place)

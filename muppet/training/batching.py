@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from muppet.errors import UserError
-from muppet.families.encoded import Part
+from muppet.families.encoded import Part, told
 from muppet.runs import Recipe
 
 GRAIN = 2**31  # shares that are no whole numbers are rounded to this fraction
@@ -66,7 +66,11 @@ class Deck:
 
     def __init__(self, part: Part, recipe: Recipe, seed: int) -> None:
         if not len(part.units):
-            raise UserError(f"{part.name}: no training example is left; check its `train` split, caps and fraction")
+            why = told(part.encoded.notes)
+            raise UserError(
+                f"{part.name}: no training example is left{f' ({why})' * bool(why)}; check its `train` split, caps,"
+                " fraction and the length of rows"
+            )
         length, rows = part.encoded.cost()
         if part.encoded.target_offsets is not None:  # a summary longer than its source is what is padded to
             length = np.maximum(length, np.diff(part.encoded.target_offsets))
