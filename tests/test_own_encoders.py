@@ -67,6 +67,22 @@ def test_a_second_text_has_a_type_of_its_own_where_the_tokenizer_gives_it_one(tm
         assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(found, expected, strict=True)), pack
 
 
+@pytest.mark.parametrize("kind", ["Roberta", "XLMRoberta", "Camembert", "Bert", "Electra"])
+def test_a_text_that_holds_the_token_of_padding_has_the_same_states_packed(tmp_path, kind):
+    """As where it says "<pad>", or where a tokenizer's unknown word has the number that a configuration pads with."""
+    place = small(kind, tmp_path / "m", "tiny/roberta", type_vocab_size=1, max_position_embeddings=80)
+    plain, model = transformers.AutoModel.from_pretrained(place).eval(), MultiTask.load(place).eval()
+    pairs = [("a man <pad> walks", "<pad><pad> the dog"), ("<pad>", "so"), ("it was", "good <pad>"), ("so", "no")]
+    encoded = [model.tokenizer(*pair, return_tensors="pt") for pair in pairs]
+    assert sum(int((one["input_ids"] == model.pad).sum()) for one in encoded) == 5
+    with torch.no_grad():
+        expected = [plain(**one).last_hidden_state[0] for one in encoded]
+    assert enable(model)
+    for pack in (False, True):
+        found = states(model, pairs, pack)
+        assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(found, expected, strict=True)), pack
+
+
 @pytest.mark.parametrize(("kind", "more", "reads"), [
     ("ConvBert", {"head_ratio": 1, "conv_kernel_size": 3, "embedding_size": 32}, True),
     ("FNet", {}, True),

@@ -100,8 +100,10 @@ class Encoder(nn.Module):
                 f"{self.origin}: attention {config._attn_implementation!r} would attend across packed rows;"
                 " call muppet.model.encoder.enable(model) first"
             )
-        first = 0 if config.model_type in POSITIONS_FROM_0 else self.pad + 1
-        inputs = {"input_ids": batch.ids, "position_ids": packing.positions + first}
+        positions = packing.positions
+        if config.model_type not in POSITIONS_FROM_0:
+            positions = positions_after_pad(batch.ids, positions, self.pad)
+        inputs = {"input_ids": batch.ids, "position_ids": positions}
         if self.typed:
             inputs["token_type_ids"] = packing.types
         inputs = {name: value.expand(copies, -1) for name, value in inputs.items()}
@@ -127,6 +129,14 @@ class Encoder(nn.Module):
         """`ids` [R, L] as the decoder reads them: its start token, then all but the last."""
         start = self.backbone.config.decoder_start_token_id
         return torch.cat([ids.new_full((len(ids), 1), start), ids[:, :-1]], dim=1)
+
+
+def positions_after_pad(ids: Tensor, places: Tensor, pad: int) -> Tensor:
+    """Positions of packed tokens [T], from their `places` in their rows, as RoBERTa counts them: from `pad` + 1 on, and
+    not the padding's token, which a text may hold as well (as "<pad>", or as another's unknown word)."""
+    padding = ids == pad
+    before, start = padding.cumsum(0) - padding.long(), torch.arange(len(ids), device=ids.device) - places
+    return (places - (before - before[start]) + pad + 1).masked_fill(padding, pad)
 
 
 def row_mask(ids: Tensor, lengths: Tensor) -> Tensor:
@@ -212,7 +222,7 @@ def _errors(model: Encoder, autocast: AbstractContextManager[object]) -> tuple[f
     lengths = np.minimum(PROBE, model.positions() or max(PROBE))
     size = model.backbone.get_input_embeddings().num_embeddings
     tokens = torch.randint(size, (int(lengths.sum()),), generator=generator).numpy()
-    tokens[tokens == model.pad] = (model.pad + 1) % size
+    tokens[lengths[0] + 1] = model.pad  # which a text may hold
     training = model.training
     model.eval()
     rows, at = (tokens, lengths, lengths // 2), model.device
