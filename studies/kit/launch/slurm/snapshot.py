@@ -17,7 +17,6 @@ from muppet.paths import write_text
 from muppet.runtime import code
 from studies.kit.fetch import needs
 
-PARTS = ("muppet", "studies", "paper_tables/reference")
 TRAVEL = ("MUPPET_", "HF_", "TRANSFORMERS_", "OMP_", "MKL_", "TOKENIZERS_", "NCCL_", "TORCH_", "CUDA_DEVICE_ORDER")
 SEALED = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 # Never written to a file: SLURM hands the user's environment on, and `hf auth login` keeps a token that jobs find.
@@ -28,13 +27,7 @@ FOLDERS = ("MUPPET_ARTIFACTS", "MUPPET_HUB", "HF_HOME", "HF_HUB_CACHE", "MUPPET_
 
 def take() -> Path:
     """Copy the code into artifacts/snapshots/<digest of its bytes>, if it is not there yet → that folder."""
-    files = [
-        path
-        for part in PARTS
-        for path in sorted((paths.ROOT / part).rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
-    ]
-    digest = hashlib.sha256()
+    files, digest = code.sources(paths.ROOT), hashlib.sha256()
     for path in files:
         digest.update(str(path.relative_to(paths.ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     target = paths.artifacts().absolute() / "snapshots" / digest.hexdigest()[:16]
