@@ -25,6 +25,7 @@ from muppet.paths import write_text
 
 if TYPE_CHECKING:
     from muppet.runs import Finetune
+    from studies.kit.cost import Calibration
 
 PROFILE = "paper"
 SETTINGS = "gpus_per_node = 0\narray_parallelism = 64\npack_minutes = {minutes}\n[finetune]\nmemory_gb = 0.25\n"  # as `srun true` asks
@@ -112,11 +113,9 @@ def report(seconds: Mapping[str, float], count: int, per_job: int, out: Path) ->
 
 def measure(count: int, per_job: int) -> dict[str, float]:
     """Seconds of each phase."""
-    from studies.kit import cost
     from studies.kit.launch import status
     from studies.kit.launch.plan import plan
     from studies.kit.launch.slurm import cluster, submit
-    from studies.kit.launch.slurm.arrays import WORTHWHILE_S
     from studies.kit.ledger.cells import cells_frame
     from studies.kit.ledger.folder import result_path
     from studies.kit.study import Cell, Study
@@ -140,11 +139,9 @@ def measure(count: int, per_job: int) -> dict[str, float]:
     lap()
     made = plan({"ablations": study}, PROFILE)
     settings = cluster.read()
-    factor = {("", ""): WORTHWHILE_S / per_job / cost.estimate(next(iter(runs.values()))).seconds(None)}
-    calibration = cost.Calibration(factor=factor, runs=1, off=1.0)  # so that a packed job holds `per_job` runs
     seconds["plan: what is done, what is missing"] = lap()
     sent = submit.send(
-        replace(made, calibration=calibration),
+        replace(made, calibration=packing(next(iter(runs.values())), per_job)),
         settings,
         yes=True,
         say=lambda text: None,
@@ -166,6 +163,15 @@ def measure(count: int, per_job: int) -> dict[str, float]:
     seconds["collect: into cells"] = lap()
     alone += scheduler_alone(jobs - jobs // 2)
     return seconds | {SCHEDULER: alone, START: max(0.0, jobs_ran - alone)}
+
+
+def packing(run: Finetune, per_job: int) -> Calibration:
+    """Under which a job is worthwhile with `per_job` runs like `run`: a hair less, so that no rounding makes one more."""
+    from studies.kit import cost
+    from studies.kit.launch.slurm.arrays import WORTHWHILE_S
+
+    factor = (1 - 1e-9) * WORTHWHILE_S / per_job / cost.seconds(run, device="cpu")
+    return cost.Calibration(factor={("cpu", "", ""): factor})
 
 
 def scheduler_alone(jobs: int) -> float:

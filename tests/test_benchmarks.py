@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import socket
 import sys
@@ -17,6 +18,7 @@ from benchmarks import (
     batching,
     collect,
     common,
+    grid,
     page,
     policies,
     scaling,
@@ -34,6 +36,7 @@ from muppet.model.batch import make_batch
 from muppet.model.multitask import MultiTask
 from muppet.runtime.rank import Processes
 from muppet.training.forwards import unit_weights
+from studies.kit.launch.slurm import arrays, cluster
 from tests.core import SMALL, artifacts, encoded, shared_artifacts  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,6 +48,15 @@ def mixed(artifacts) -> tuple[MultiTask, Mixture]:  # noqa: F811
     """A tiny BERT and rows of the recorded real lengths: there is no mirror here."""
     model = MultiTask.load("tiny/bert")
     return model, mixture(model, SMALL, NAMES, rows=60)
+
+
+@pytest.mark.parametrize("per_job", [1, 3, 10])
+def test_a_job_of_the_grid_holds_as_many_runs_as_asked(tmp_path, monkeypatch, per_job):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cluster.toml").write_text(grid.SETTINGS.format(minutes=arrays.WORTHWHILE_S / 60))
+    runs = grid.declare(40)
+    packed = arrays.pack(runs, cluster.read(), grid.packing(next(iter(runs.values())), per_job))
+    assert len(packed) == math.ceil(40 / per_job) and max(len(job.ids) for job in packed) == per_job
 
 
 # ---------------------------------------------------------------- reports and the command

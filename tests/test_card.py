@@ -11,7 +11,9 @@ from huggingface_hub import ModelCard
 
 from muppet.result import Result, Score
 from muppet.runs import Finetune, Recipe, facts, run_id
+from muppet import paths
 from muppet.runtime import code
+from studies.kit.launch.slurm import snapshot
 from muppet.stages.card import card
 from muppet.tasks import get
 
@@ -90,16 +92,20 @@ def commit_all(root: Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_a_table_that_was_rendered_is_no_change_of_the_code(tmp_path):
-    source, table = tmp_path / "muppet" / "record.py", tmp_path / "paper_tables" / "table3.md"
-    for path in (source, table):
-        path.parent.mkdir()
-        path.write_text("one")
-    at, seen = commit_all(tmp_path), []
-    for path in (table, source):
-        path.write_text("another")
-        seen.append(code.commit(tmp_path))
-    assert seen == [(at, False), (at, True)]
+def test_a_change_of_the_code_is_one_of_what_jobs_are_given(tmp_path, monkeypatch):
+    root = tmp_path / "checkout"
+    monkeypatch.setattr(paths, "ROOT", root)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+    rendered = ("paper_tables/table3.md", "paper_tables/reference/table3.csv", "studies/pages/page.js")
+    names = ("muppet/record.py", "muppet/data/rows.py", "studies/decisions.toml", *rendered)
+    for name in names:
+        paths.write_text(root / name, "one")
+    at = commit_all(root)
+    for name in names:
+        paths.write_text(root / name, "another")
+        assert code.commit(root) == (at, name not in rendered), name
+        assert (snapshot.take() / name).exists() == (name not in rendered), name
+        paths.write_text(root / name, "one")
 
 
 def test_code_that_was_unpacked_into_another_repository_is_not_of_its_commit(tmp_path):

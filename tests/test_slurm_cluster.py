@@ -7,13 +7,14 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.slurm_cluster import Cluster, missing
-from tests.slurm_grid import Grid, Make, same
+from tests.slurm_grid import ROOT, Grid, Make, same
 
 pytestmark = pytest.mark.skipif(
     bool(missing()), reason=f"SLURM is not installed ({', '.join(missing())}): python -m tests.slurm_cluster install"
@@ -132,6 +133,13 @@ def test_scripts_written_out_run_as_the_submission_would(cluster: Cluster, grid:
     one.go()
     one.finish(3)
     assert same(one, local)
+
+
+def test_the_grid_benchmark_still_runs(cluster: Cluster, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.grid", "--runs", "4", "--per-job", "2", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env=cluster.env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "grid.json").read_text())["settings"]["jobs"] == 2
 
 
 def test_a_run_that_crashes_fails_alone(grid: Make) -> None:
