@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from muppet import paths
 from muppet.result import Result, Score
 from muppet.runs import Finetune, Recipe, facts, run_id
-from muppet import paths
 from muppet.runtime import code
-from studies.kit.launch.slurm import snapshot
 from muppet.stages.card import card
 from muppet.tasks import get
+from studies.kit.launch.slurm import snapshot
 
 TASK = get("mnli")
 RUN = Finetune(init="FacebookAI/roberta-base", task=TASK, recipe=Recipe(lr=1e-5, max_tokens=100, epochs=1))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 import pytest
 
 from muppet.errors import UserError
-from studies.kit.launch import doctor
+from studies.kit.launch import doctor, local
 from studies.kit.launch.slurm import controller, preflight
 
 
@@ -21,7 +22,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(controller, "installed", lambda: False)
 
 
-def found(about: str) -> doctor.Finding:
+def found(about: str) -> doctor.Check:
     return next(one for one in doctor.checks("smoke") if one.about == about)
 
 
@@ -32,6 +33,15 @@ def test_smoke_needs_nothing_but_python(capsys: pytest.CaptureFixture[str]) -> N
     )  # a GPU without its driver is a problem of the machine
     said = capsys.readouterr().out
     assert "nothing to fetch, runs on CPUs" in said and "no SLURM commands here" in said and "Python" in said
+
+
+def test_a_gpu_without_its_tools_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(local, "DEV", tmp_path)
+    assert (found("GPU").state, found("GPU").result) == ("note", "none here")
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr(doctor.importlib.metadata, "version", lambda name: "2.11.0")
+    assert found("GPU") == doctor.Check("ok", "GPU", "device 0, and no nvidia-smi to name it")
 
 
 def test_locked_packages_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import argparse
 import multiprocessing
 import os
 import shlex
+import shutil
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ from muppet import paths
 from muppet.errors import UserError
 from muppet.runs import parent, run_id
 from studies.__main__ import main
+from studies.kit import cost
 from studies.kit.launch import crew, local
 from studies.kit.launch.plan import plan
 from studies.kit.ledger.folder import failures, result_path
@@ -57,7 +59,8 @@ def done() -> set[str]:
     return {name for name, run in small_study().runs().items() if result_path("smoke", run).exists()}
 
 
-def test_every_run_is_done_once_by_warm_workers_and_children_after_their_parent(capsys, monkeypatch) -> None:
+def test_every_run_is_done_once_by_warm_workers_and_children_after_their_parent(devices, capsys, monkeypatch) -> None:
+    (devices / "nvidia0").touch()
     for name, value in (("CUDA_VISIBLE_DEVICES", "0"), ("MUPPET_SHARED_BY", "1")):
         monkeypatch.setenv(name, value)
     tally = local.run(made(), 2, "tests.kit:instant")
@@ -166,7 +169,7 @@ def test_a_long_plan_asks_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_would_not_end_in_time_is_left_and_the_rest_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local.cost, "seconds", lambda run, *_: 1e6 if run == PARENT else 1.0)
+    monkeypatch.setattr(cost, "seconds", lambda run, *_: 1e6 if run == PARENT else 1.0)
     tally = local.run(made(), 2, "tests.kit:instant", until=time.monotonic() + 3600)
     assert (tally.count("done"), tally.count("left")) == (4, 5)
     assert tally.outcomes[run_id(PARENT)] == "left" and sum(tally.seconds.values()) == 1e6 + 4
@@ -204,11 +207,26 @@ def test_a_real_run_through_the_launcher(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (paths.run_dir(name) / "log.txt").exists()
 
 
-def test_gpus_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty /dev, and no nvidia-smi."""
+    monkeypatch.setattr(local, "DEV", tmp_path / "dev")
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    (tmp_path / "dev").mkdir()
+    return tmp_path / "dev"
+
+
+def test_gpus_are_those_that_may_be_used(devices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,3")
+    assert local.gpus() == []  # a machine without one, whatever a profile sets
+    with pytest.raises(UserError, match="shows no GPU"), monkeypatch.context() as asking:
+        asking.setenv("MUPPET_DEVICE", "cuda")
+        local.gpus()
+    for number in range(4):
+        (devices / f"nvidia{number}").touch()
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     assert local.gpus() == ["0", "3"] and local.default_jobs(made()) == 16  # tiny models: eight share a GPU
-    monkeypatch.setattr(local.cost, "wants_gpu", lambda run: True)
+    monkeypatch.setattr(cost, "wants_gpu", lambda run: True)
     assert local.default_jobs(made()) == 2
     monkeypatch.setenv("MUPPET_DEVICE", "cpu")  # nothing is reckoned by a GPU that no run will use
     assert local.gpus() == [] and local.default_jobs(made()) == 2
@@ -217,16 +235,14 @@ def test_gpus_are_those_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> Non
     assert local.gpus() == [] and local.default_jobs(made()) == 2
 
 
-def test_a_gpu_without_its_tools_is_seen_by_its_device(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_without_its_tools_is_seen_by_its_device(devices: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(local, "DEV", tmp_path)
-    monkeypatch.setattr(local.shutil, "which", lambda _: None)
-    (tmp_path / "kfd").touch()
+    (devices / "kfd").touch()
     assert local.gpus() == []  # a screen's, which torch may not know
     monkeypatch.setenv("MUPPET_DEVICE", "cuda")
     assert local.gpus() == ["0"]
     for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"):
-        (tmp_path / name).touch()
+        (devices / name).touch()
     assert local.gpus() == ["0", "1"]
 
 
@@ -242,7 +258,7 @@ def test_a_stop_while_a_worker_is_hired_forgets_no_run(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "variables, line",
     [
-        ({"MUPPET_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": ""}, "names a GPU of this machine"),
+        ({"MUPPET_DEVICE": "cuda", "CUDA_VISIBLE_DEVICES": ""}, "shows no GPU of this machine"),
         ({"WORLD_SIZE": "2", "RANK": "0"}, "without torchrun or srun"),
         ({"WORLD_SIZE": "two"}, "which is no number"),
     ],

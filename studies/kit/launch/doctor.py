@@ -20,6 +20,7 @@ from muppet.errors import UserError
 from muppet.runtime.hold import Taken, flock
 from studies.kit import cost
 from studies.kit.fetch import needs, prefetch
+from studies.kit.launch import local
 from studies.kit.launch.slurm import cluster, controller, preflight
 from studies.kit.ledger.folder import RESULTS
 from studies.kit.load import load_studies
@@ -85,19 +86,22 @@ def _packages() -> Check:
 
 
 def _gpu() -> Check:
-    if not shutil.which("nvidia-smi"):
+    names = [f"device {number}, and no nvidia-smi to name it" for number in local.present()]
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
+        done = subprocess.run(query, capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            why = (done.stderr or done.stdout).strip()[:100]
+            return Check("problem", "GPU", f"nvidia-smi fails ({why})", "ask for the driver")
+        names = done.stdout.strip().splitlines()
+    if not names:
         return Check("note", "GPU", "none here", "smoke and mini run on a CPU; paper needs LAUNCHER=slurm or a GPU")
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, timeout=60)
-    if done.returncode:
-        why = (done.stderr or done.stdout).strip()[:100]
-        return Check("problem", "GPU", f"nvidia-smi fails ({why})", "ask for the driver")
     torch = importlib.metadata.version("torch") if importlib.util.find_spec("torch") else ""
     if torch.endswith("+cpu"):
         return Check(
             "problem", "GPU", f"there is one, but torch {torch} cannot use it", "install a CUDA build of torch"
         )
-    return Check("ok", "GPU", "; ".join(done.stdout.strip().splitlines()))
+    return Check("ok", "GPU", "; ".join(names))
 
 
 def _disk() -> Iterator[Check]:

@@ -15,7 +15,6 @@ from muppet import paths
 from muppet.errors import UserError
 from muppet.runtime.asked import asked
 from muppet.runtime.rank import this_process
-from studies.kit import cost
 from studies.kit.decisions import OVERRIDE
 from studies.kit.launch.crew import Launch, Tally
 from studies.kit.launch.plan import Plan
@@ -34,18 +33,21 @@ def gpus() -> list[str]:
     device, allowed = asked("MUPPET_DEVICE"), os.environ.get("CUDA_VISIBLE_DEVICES")
     if device == "cpu":
         return []
-    found = _present() if allowed is None else [name for name in allowed.split(",") if name and name != "-1"]
-    if found or device is None:
-        return found
-    if allowed is None and any((DEV / node).exists() for node in ("kfd", "dxg")):
-        return ["0"]  # AMD's, or one under Windows, which torch calls cuda too
-    raise UserError(
-        "MUPPET_DEVICE=cuda, but neither CUDA_VISIBLE_DEVICES nor nvidia-smi nor /dev names a GPU of this machine;"
-        " unset it, or LAUNCHER=slurm sends the runs to a cluster"
-    )
+    found = present()
+    if not found and (device or allowed) and any((DEV / node).exists() for node in ("kfd", "dxg")):
+        found = ["0"]  # AMD's, or one under Windows, which torch calls cuda too; unasked, it may be a screen's alone
+    if found and allowed is not None:
+        found = [name for name in allowed.split(",") if name and name != "-1"]
+    if device and not found:
+        raise UserError(
+            "MUPPET_DEVICE=cuda, but nvidia-smi or /dev shows no GPU of this machine that CUDA_VISIBLE_DEVICES allows;"
+            " unset it, or LAUNCHER=slurm sends the runs to a cluster"
+        )
+    return found
 
 
-def _present() -> list[str]:
+def present() -> list[str]:
+    """NVIDIA's GPUs of this machine, numbered, whatever CUDA_VISIBLE_DEVICES names."""
     if not shutil.which("nvidia-smi"):  # as in a container that has a GPU and none of its tools
         return [str(i) for i in range(len([*DEV.glob("nvidia[0-9]*")]))]
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60)
@@ -54,7 +56,7 @@ def _present() -> list[str]:
 
 def default_jobs(planned: Plan) -> int:
     """A worker per GPU, `SHARING` of them where no model is of a GPU's size; else two where there are two cores."""
-    each = 1 if any(map(cost.wants_gpu, planned.to_do.values())) else min(SHARING, os.cpu_count() or 1)
+    each = 1 if planned.wants_gpu else min(SHARING, os.cpu_count() or 1)
     return len(gpus()) * each or min(2, os.cpu_count() or 1)
 
 
@@ -114,13 +116,13 @@ def command(args: argparse.Namespace) -> str:
     return " ".join(["make", args.command, *words])
 
 
-def run(planned: Plan, jobs: int | None = None, runner: str = RUNNER, until: float | None = None) -> Tally:
+def run(planned: Plan, jobs: int, runner: str = RUNNER, until: float | None = None) -> Tally:
     """Do what `planned` has to do with `jobs` workers; returns what came of each run.
 
     `runner` is a `module:function` like `worker.execute`. No run is started that would not end before `until`, by
     `time.monotonic`.
     """
-    width = max(1, min(jobs or default_jobs(planned), len(planned.to_do)))
+    width = max(1, min(jobs, len(planned.to_do)))
     threads = max(1, (os.cpu_count() or 1) // width)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # workers inherit these
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
