@@ -313,6 +313,12 @@ def parent(run: Run) -> Prefinetune | None:
     return run.init if isinstance(run, Finetune) and isinstance(run.init, Prefinetune) else None
 
 
+def base_model(run: Run) -> str:
+    """The model that `run`, or the pre-finetuning that it starts from, begins with: a hub id or a folder."""
+    first = run.init if isinstance(run, Finetune) else run
+    return first if isinstance(first, str) else first.model
+
+
 @lru_cache(maxsize=None)
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", text.rstrip("/").rsplit("/", 1)[-1].lower()).strip("-")

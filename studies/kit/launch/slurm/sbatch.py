@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from muppet.runs import Finetune, Run, parent, run_id
+from studies.kit.launch import RUNNER
 from studies.kit.launch.plan import Plan
 from studies.kit.launch.slurm import controller, snapshot, submissions
 from studies.kit.launch.slurm.arrays import JobArray
-from studies.kit.launch.slurm.cluster import Cluster, Resources
-from studies.kit.launch.slurm.job import RUNNER, write_list
+from studies.kit.launch.slurm.cluster import Cluster
+from studies.kit.launch.slurm.job import write_list
 from studies.kit.launch.slurm.submissions import Sent, Submission
 
 # One dead process must not leave the others waiting; and where jobs start without the user's environment, what `setup`
@@ -39,8 +40,8 @@ class Batch:
     settings: Cluster
     python: Path
     parents: Mapping[str, str]  # run → the pre-finetuning that it starts from
-    excluded: tuple[str, ...] = ()  # nodes on which runs keep failing
-    runner: str = RUNNER
+    excluded: tuple[str, ...]  # nodes on which runs keep failing
+    runner: str
 
     def halved(self, index: int) -> Batch:
         """The batch without the second half of an array's jobs."""
@@ -52,8 +53,35 @@ class Batch:
 
     def options(self, index: int, after: str | None = None) -> dict[str, Any]:
         """submitit's parameters of an array; `after`: the queue's id of its parent's job."""
-        sent, resources = self.record.arrays[index], self.arrays[index].resources
-        return parameters(sent, resources, self.settings, after, self.excluded)
+        sent, resources, settings = self.record.arrays[index], self.arrays[index].resources, self.settings
+        run, gpus = sent.runs[0][0], resources.gpus_per_node
+        kind = settings.of(run, "gpu_type")
+        chosen: dict[str, Any] = {
+            "job_name": sent.name,
+            "map_count": len(sent.runs) if len(sent.runs) > 1 else None,
+            "partition": settings.of(run, "partition"),
+            "account": settings.account,
+            "qos": settings.of(run, "qos"),
+            "constraint": settings.of(run, "constraint"),
+            "exclude": ",".join(filter(None, (settings.exclude, *self.excluded))) or None,
+            "time": resources.minutes,
+            "nodes": resources.nodes,
+            "ntasks_per_node": resources.tasks_per_node,
+            "gpus_per_node": (f"{kind}:{gpus}" if kind else gpus) if gpus else None,
+            "cpus_per_task": resources.cpus_per_task,
+            "mem": f"{round(resources.memory_gb * 1024)}MB",
+            "array_parallelism": settings.array_parallelism,
+            "setup": list(settings.setup) or None,
+            "signal_delay_s": settings.signal_s,
+            "stderr_to_stdout": True,
+            # srun no longer takes the CPUs per task from sbatch.
+            "srun_args": [f"--cpus-per-task={resources.cpus_per_task}", *SRUN, *settings.srun],
+            "additional_parameters": {"requeue": True} | settings.sbatch,
+            # Any end of the parent's job, for its word is no proof: the child looks for the parent's result itself.
+            "dependency": f"afterany:{after}" if after else None,
+        }
+        # Without a word from us submitit names a wckey of its own, which a site that checks them would refuse.
+        return {key: value for key, value in chosen.items() if value is not None} | {"wckey": settings.wckey}
 
     def command(self, index: int, listed: Path) -> str:
         """Write the array's runs to `listed` → what its jobs execute.
@@ -144,40 +172,6 @@ def _label(planned: Plan, array: JobArray, runs: Mapping[str, Run]) -> str:
     about = {runs[name] for job in array.jobs for name in job.ids}
     names = {run.task.name if isinstance(run, Finetune) else run.stage for run in about}
     return re.sub(r"[^\w.-]", "_", f"{artefact}-{names.pop() if len(names) == 1 else f'{len(names)}-datasets'}")[:36]
-
-
-def parameters(
-    sent: Sent, resources: Resources, settings: Cluster, after: str | None, excluded: Sequence[str] = ()
-) -> dict[str, Any]:
-    """submitit's parameters of one array; `excluded`: nodes left out beside those of the settings."""
-    run = sent.runs[0][0]
-    gpus, kind = resources.gpus_per_node, settings.of(run, "gpu_type")
-    chosen: dict[str, Any] = {
-        "job_name": sent.name,
-        "map_count": len(sent.runs) if len(sent.runs) > 1 else None,
-        "partition": settings.of(run, "partition"),
-        "account": settings.account,
-        "qos": settings.of(run, "qos"),
-        "constraint": settings.of(run, "constraint"),
-        "exclude": ",".join(filter(None, (settings.exclude, *excluded))) or None,
-        "time": resources.minutes,
-        "nodes": resources.nodes,
-        "ntasks_per_node": resources.tasks_per_node,
-        "gpus_per_node": (f"{kind}:{gpus}" if kind else gpus) if gpus else None,
-        "cpus_per_task": resources.cpus_per_task,
-        "mem": f"{round(resources.memory_gb * 1024)}MB",
-        "array_parallelism": settings.array_parallelism,
-        "setup": list(settings.setup) or None,
-        "signal_delay_s": settings.signal_s,
-        "stderr_to_stdout": True,
-        # srun no longer takes the CPUs per task from sbatch.
-        "srun_args": [f"--cpus-per-task={resources.cpus_per_task}", *SRUN, *settings.srun],
-        "additional_parameters": {"requeue": True} | settings.sbatch,
-        # Any end of the parent's job, for its word is no proof: the child looks for the parent's result itself.
-        "dependency": f"afterany:{after}" if after else None,
-    }
-    # Without a word from us submitit names a wckey of its own, which a site that checks them would refuse.
-    return {key: value for key, value in chosen.items() if value is not None} | {"wckey": settings.wckey}
 
 
 # ---------------------------------------------------------------- submitit's private functions

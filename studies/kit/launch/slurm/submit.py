@@ -13,11 +13,11 @@ from typing import Any
 from muppet.errors import UserError
 from muppet.runs import Run
 from studies.kit import cost
+from studies.kit.launch import RUNNER
 from studies.kit.launch.plan import Plan
 from studies.kit.launch.slurm import arrays, controller, limits, nodes, preflight, sbatch, submissions
 from studies.kit.launch.slurm.arrays import JobArray
 from studies.kit.launch.slurm.cluster import Cluster, within
-from studies.kit.launch.slurm.job import RUNNER
 from studies.kit.launch.slurm.sbatch import Batch
 from studies.kit.launch.slurm.submissions import Dispatch, Sent, Submission
 from studies.kit.ledger.folder import result_path
