@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import subprocess
@@ -17,10 +18,13 @@ from muppet.errors import UserError
 from muppet.runs import Finetune, Prefinetune, Recipe, Run, run_id
 from muppet.tasks import get
 from studies.kit import cost
+from studies.kit.launch import slurm
+from studies.kit.launch.plan import Plan
 from studies.kit.launch.slurm import arrays as jobs
-from studies.kit.launch.slurm import controller, limits, nodes, preflight, submissions
+from studies.kit.launch.slurm import controller, limits, nodes, preflight, submissions, submit
 from studies.kit.launch.slurm.cluster import Cluster, Stage
 from studies.kit.launch.slurm.submissions import Sent, Submission
+from studies.kit.launch.slurm.submit import Sending
 from studies.kit.ledger import folder
 
 RECIPE = Recipe(lr=1e-3, max_tokens=256, updates=20, sub_batches=2)
@@ -226,6 +230,34 @@ def test_a_controller_that_is_away_is_asked_again_but_a_refusal_is_final(monkeyp
 
     with pytest.raises(controller.Refused):
         controller.retrying(refuse, said.append)
+
+
+def test_feeding_outlasts_a_controller_that_is_away_but_not_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from studies.kit import load
+    from tests.kit import small_study
+
+    def send(planned: Plan, settings: Cluster, *, yes: bool, code: Path) -> Sending:
+        assert yes == bool(asked)  # to the whole
+        asked.append(1)
+        if (waiting := next(answers)) is None:
+            raise controller.Unreachable("squeue: the SLURM controller does not answer")
+        return Sending(submission=None, sent=(), in_flight=(), left_out={}, waiting=waiting, limit="9 jobs")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUPPET_ARTIFACTS", str(tmp_path / "artifacts"))
+    monkeypatch.setattr(submit, "send", send)
+    monkeypatch.setattr(load, "chosen", lambda args: {"table3": small_study()})
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    asked: list[int] = []
+    answers = iter([2, None, 1, None, 0, None])
+    arguments = argparse.Namespace(profile="smoke", yes=False)
+    assert slurm.feed(arguments) == 0 and len(asked) == 5
+    assert capsys.readouterr().out.count("does not answer; looking again") == 2
+    asked.clear()
+    with pytest.raises(controller.Unreachable):
+        slurm.feed(arguments)
 
 
 def test_a_refusal_has_all_that_the_controller_and_the_site_s_plug_in_said() -> None:

@@ -22,6 +22,8 @@ from studies.kit.launch.slurm import controller, nodes, submissions
 from studies.kit.launch.slurm.controller import Entry, Unreachable
 from studies.kit.launch.slurm.submissions import Sent, Submission
 from studies.kit.ledger import folder as records
+from studies.kit.ledger.folder import result_path
+from studies.kit.ledger.results import Collected
 from studies.kit.show import duration
 from tests.kit import PARENT as SMALL
 from tests.kit import child, small_study
@@ -149,7 +151,8 @@ def test_a_damaged_line_of_failures_is_passed_over(look: Look) -> None:
     good = {"node": "n1", "run": "r", "error": "CUDA error", "when": 1.0}
     damaged = [{"a": 1}, good | {"when": "x"}, good | {"error": 5}]
     paths.artifacts().mkdir(parents=True, exist_ok=True)
-    (paths.artifacts() / records.FAULTS).write_text("".join(json.dumps(one) + "\n" for one in [*damaged, good]))
+    lines = [*map(json.dumps, damaged), 2 * json.dumps(good), json.dumps(good)[1:], json.dumps(good)[:-1]]
+    (paths.artifacts() / records.FAULTS).write_text("\n".join([*lines, json.dumps(good)]))
     assert records.faults() == [good] and not nodes.faulty()
 
 
@@ -194,6 +197,23 @@ def test_only_one_run_of_a_packed_job_runs(look: Look) -> None:
     record(C, "progress.json", step=1, steps=20)
     seen = look([entry(0, "RUNNING")], arrays=(packed,))
     assert seen[C].state == "running" and seen[P].state == "queued"
+
+
+def test_a_result_that_comes_while_we_look_is_done(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed = Sent(name="m-0", runs=((P, C),), job="7", folder="f")
+    monkeypatch.setattr(status, "read_all", lambda profile: Collected(rows=[], refused={}))  # which has been read
+    paths.write_text(result_path("smoke", P), "{}")
+    seen = look([entry(0, "RUNNING")], arrays=(packed,))
+    assert seen[P].state == "done" and seen[C].state == "running"
+
+
+def test_what_its_job_did_not_begin_for_want_of_a_parent_is_not_lost(look: Look) -> None:
+    record(P, "failure.json", error="no such luck", count=3)
+    for entries in ([entry(0, "FAILED"), entry(1, "FAILED")], []):
+        child = look(entries)[C]
+        assert (child.state, child.why) == ("missing", f"its parent {P} failed")
+    assert control.forget(RUNS, "smoke") == {P}
+    assert (look([])[P].state, look([])[C].why) == ("lost", f"its parent {P} is lost")
 
 
 def test_status_is_printed_for_people_and_machines(look: Look, capsys: pytest.CaptureFixture[str]) -> None:

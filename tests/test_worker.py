@@ -250,11 +250,13 @@ def test_a_run_that_another_process_holds_is_busy() -> None:
         ("true", True),
         ("echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", True),
         ("echo 'Unable to contact slurm controller' >&2; exit 1", False),
+        ("exec /bin/sleep 60", False),  # a controller that is busy
     ],
 )
 def test_a_lease_s_holder_has_ended_when_the_queue_says_so(folder: Path, monkeypatch, says: str, ended: bool) -> None:
     monkeypatch.setenv("PATH", str(folder))
     assert not worker._ended({"job": "7_1"})  # without a queue nobody knows
+    monkeypatch.setattr(worker, "ANSWER_S", 5.0)
     (folder / "squeue").write_text(f'#!/bin/sh\n[ "$3" = --jobs=7_1 ] || exit 2\n{says}\n')
     (folder / "squeue").chmod(0o755)
     assert worker._ended({"job": "7_1"}) == ended and not worker._ended({"host": "elsewhere"})

@@ -12,7 +12,7 @@ from muppet.runs import Prefinetune, run_id
 from studies.kit import cost, profiles
 from studies.kit.decisions import option
 from studies.kit.launch.plan import STATES, Plan, plan
-from studies.kit.launch.slurm import arrays, cluster
+from studies.kit.launch.slurm import arrays, cluster, controller
 from studies.kit.load import chosen
 from studies.kit.show import hours, terminal
 
@@ -54,7 +54,7 @@ def summary(planned: Plan) -> dict[str, Any]:
         }
     settings = cluster.read()
     packed = arrays.pack(planned.to_do, settings, planned.calibration, done=planned.done)
-    sent = arrays.arrays(packed, settings.max_array or 1001)
+    sent = arrays.arrays(packed, settings.max_array or controller.MAX_ARRAY)
     times = [job.seconds / job.resources.processes for job in packed]
     width = settings.array_parallelism
     wall = 0.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 from muppet.runs import Prefinetune, Run, parent, run_id
@@ -84,7 +83,7 @@ def plan(studies: Mapping[str, Study], profile: str, collected: Collected | None
     """Where every run of `studies` stands; the cost model is calibrated by the profile's finished runs."""
     collected = collected or read_all(profile)
     runs = runs_of(studies.values())
-    refused = {Path(path).stem: why for path, why in collected.refused.items()}
+    refused = collected.refused_runs
     failed = folder.failures(name for name in runs if name not in collected.done)
     stuck = refused.keys() | {name for name, record in failed.items() if record.get("count", 1) >= ATTEMPTS}
     above = {run_id(up) for name, run in runs.items() if name not in collected.done | stuck and (up := parent(run))}

@@ -8,7 +8,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from muppet.errors import UserError
@@ -16,7 +15,6 @@ from muppet.runs import Run, parent, run_id
 from studies.kit.launch.slurm import controller, nodes, submissions
 from studies.kit.launch.slurm.submissions import Dispatch
 from studies.kit.ledger import folder
-from studies.kit.ledger.folder import result_path
 from studies.kit.ledger.results import read_all
 from studies.kit.load import chosen
 from studies.kit.load import runs as runs_of
@@ -27,7 +25,7 @@ Word = Literal["done", "running", "queued", "preempted", "held", "failed", "canc
 COLOURS = dict(done="green", running="cyan", queued="blue", preempted="yellow", held="magenta", failed="red")
 COLOURS |= dict(cancelled="dim", lost="red", unknown="yellow", missing="dim")
 ENDED = {
-    "TIMEOUT": "its job ran out of time before it could checkpoint; submit again",
+    "TIMEOUT": "its job ran out of time and was not queued again; submit again",
     "OUT_OF_MEMORY": "its job ran out of memory: give its stage more memory_gb in cluster.toml",
     "NODE_FAIL": "its node failed and the cluster did not queue it again; submit again",
     "BOOT_FAIL": "its node did not start; submit again",
@@ -73,28 +71,27 @@ def look(runs: Mapping[str, Run], profile: str) -> Overview:
         unreachable = "no SLURM commands on this machine"
     dispatched = submissions.dispatches(sent, entries)
     collected = read_all(profile)
-    refused = {Path(path).stem: why for path, why in collected.refused.items()}
     folders = folder.begun()
     states: dict[str, RunStatus] = {}
     for name, run in runs.items():  # parents come before children
         if name in collected.done:  # a second file of it may be refused all the same
             states[name] = RunStatus(run=name, state="done")
-        elif name in refused:
-            states[name] = RunStatus(run=name, state="failed", why=refused[name])
+        elif name in collected.refused_runs:
+            states[name] = RunStatus(run=name, state="failed", why=collected.refused_runs[name])
         elif name not in dispatched and name not in folders:  # nothing was ever heard of it
             states[name] = RunStatus(run=name, state="missing", why=_waits(run, states))
         else:
-            states[name] = _state(name, run, profile, dispatched.get(name), unreachable, states)
+            states[name] = _state(name, run, dispatched.get(name), unreachable, states)
     return Overview(states=states, unreachable=unreachable)
 
 
 def _state(
-    name: str, run: Run, profile: str, last: Dispatch | None, unreachable: str | None, known: Mapping[str, RunStatus]
+    name: str, run: Run, last: Dispatch | None, unreachable: str | None, known: Mapping[str, RunStatus]
 ) -> RunStatus:
     failure, log = folder.failure(name), _log(name, last)
     job = last.sent.key(last.element) if last and last.sent.job else None
     if last and last.entry and last.entry.active:
-        return dataclasses.replace(_active(name, last, profile), job=job, log=log)
+        return dataclasses.replace(_active(name, last), job=job, log=log)
     if failure:
         times = f" ({failure.get('count', 1)}×)"
         return RunStatus(run=name, state="failed", why=f"{failure.get('error', 'no message')}{times}", job=job, log=log)
@@ -103,17 +100,20 @@ def _state(
     if last is None:
         return RunStatus(run=name, state="missing", why=_waits(run, known))
     state, why = _gone(last, unreachable)
+    if state == "lost" and (waits := _waits(run, known)):  # its job found no parent, and did not begin it
+        state, why = "missing", waits
     return RunStatus(run=name, state=state, why=why, job=job, log=log)
 
 
 def _waits(run: Run, known: Mapping[str, RunStatus]) -> str:
-    """What a run that was not sent waits for in vain, if anything."""
+    """What a run that was not begun waits for in vain, if anything."""
     first = parent(run)
     above = known.get(run_id(first)) if first else None
-    return f"its parent {above.run} failed" if above and above.state == "failed" else ""
+    ends = {"failed": "failed", "lost": "is lost", "cancelled": "was cancelled"}
+    return f"its parent {above.run} {ends[above.state]}" if above and above.state in ends else ""
 
 
-def _active(name: str, last: Dispatch, profile: str) -> RunStatus:
+def _active(name: str, last: Dispatch) -> RunStatus:
     entry = last.entry
     assert entry is not None
     if entry.held:
@@ -124,12 +124,12 @@ def _active(name: str, last: Dispatch, profile: str) -> RunStatus:
         again = f", for the {ordinal(entry.restarts + 1)} time" if entry.restarts else ""
         why = f"after {last.sent.after}" if entry.reason == "Dependency" else entry.reason
         return RunStatus(run=name, state="preempted" if entry.restarts else "queued", why=f"{why}{again}")
-    left = [one for one in last.sent.runs[last.element] if not result_path(profile, one).exists()]
-    started = [one for one in left if folder.progress(one) or one == left[0]]
-    if name != (started[-1] if started else name):
-        if name in started:
-            return RunStatus(run=name, state="queued", why="tried, goes on after the others of its job")
-        return RunStatus(run=name, state="queued", why=f"in its job behind {left.index(name)} runs")
+    if name not in last.left:  # its result came while we looked
+        return RunStatus(run=name, state="done")
+    if name not in last.begun:
+        return RunStatus(run=name, state="queued", why=f"in its job behind {last.left.index(name)} runs")
+    if name != last.begun[-1]:
+        return RunStatus(run=name, state="queued", why="tried, goes on after the others of its job")
     return dataclasses.replace(_running(name), why=f"on {entry.nodes} for {entry.used}")
 
 

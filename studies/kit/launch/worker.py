@@ -6,7 +6,6 @@ Runs travel as ids, never as values: the declared studies are the truth, and an 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +28,7 @@ from studies.kit.show import duration
 
 Progress = Callable[[dict[str, Any]], None]
 Outcome = Literal["done", "skipped", "busy", "failed"]  # busy: another process holds the run and will leave its result
+ANSWER_S = 60.0  # that the queue gets to answer
 LOG_S = 10.0  # between two lines of a run's log that say how far its training is
 
 
@@ -153,10 +153,13 @@ def _logged(progress: Progress | None) -> Progress:
 def _ended(holder: Mapping[str, Any]) -> bool:
     """Whether the queue knows that the holder of a lease on another machine runs no more."""
     job = holder.get("job")
-    if not job or not shutil.which("squeue"):
+    if not job:
         return False
     command = ["squeue", "--noheader", "--format=%T", f"--jobs={job}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+    except (FileNotFoundError, subprocess.TimeoutExpired):  # not known is not ended, and no failure of the run
+        return False
     if done.returncode:
         return "Invalid job id" in done.stderr
     return not set(done.stdout.split()) & {"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING"}

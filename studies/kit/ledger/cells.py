@@ -5,9 +5,8 @@ pandas is imported when a frame is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
@@ -81,10 +80,11 @@ def cells_frame(
     trivial = _trivial(study, collected.frame)
     comparable = profiles.get(profile).comparable
     printed = printed_cells(study)
-    lost = {Path(path).stem: "refused" for path in collected.refused}
+    lost = dict.fromkeys(collected.refused_runs, "refused")
     lost |= dict.fromkeys(failures(name for name in study.runs() if name not in collected.done), "failed")
     dirty = frozenset(collected.frame.loc[collected.frame["dirty"], "run"])
-    machines = {run: ", ".join(filter(None, pair)) for run, *pair in _columns(collected, "run", "precision", "device")}
+    done_on = collected.frame[["run", "precision", "device"]].itertuples(index=False)
+    machines = {run: ", ".join(filter(None, pair)) for run, *pair in done_on}
     rows = []
     for cell in study.cells:
         metrics = [metric for row, column, metric in printed if (row, column) == (cell.row, cell.column)]
@@ -99,10 +99,6 @@ def cells_frame(
     frame = pd.DataFrame([asdict(row) for row in rows], columns=[f.name for f in fields(CellResult)])
     numbers = ["value", "low", "high", "item_error", "trivial", "paper", "difference"]
     return frame.astype(dict.fromkeys(numbers, "float64") | {"n": "Int64"})
-
-
-def _columns(collected: Collected, *names: str) -> Iterator[tuple[Any, ...]]:
-    return zip(*(collected.frame[name] for name in names), strict=True)
 
 
 def _measure(

@@ -144,7 +144,7 @@ def fail(name: str, error: BaseException | str) -> None:
         lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
     else:
         message, lines = error, _log_tail(name)
-    path, before = _note(name, "failure"), failure(name)
+    before, node = failure(name), os.environ.get("SLURMD_NODENAME") or socket.gethostname()
     record = {
         "id": name,
         "error": message,
@@ -152,24 +152,24 @@ def fail(name: str, error: BaseException | str) -> None:
         "count": before.get("count", 0) + 1 if before.get("error") == message else 1,
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "log": str(log(name)),
-        "node": (node := os.environ.get("SLURMD_NODENAME") or socket.gethostname()),
+        "node": node,
     }
     try:
-        write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        remember(name, record)
         with (paths.artifacts() / FAULTS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"node": node, "run": name, "error": message, "when": time.time()}) + "\n")
     except OSError as disk:  # full or read-only: the run has failed all the same
-        print(f"{path}: no failure record could be written ({disk}); {message}", file=sys.stderr)
+        print(f"{_note(name, 'failure')}: no failure record could be written ({disk}); {message}", file=sys.stderr)
 
 
 def faults() -> list[dict[str, Any]]:
     """Every failure in order of time, also of runs that have a result since: `node`, `run`, `error`, `when`."""
     try:
-        lines = (paths.artifacts() / FAULTS).read_text(encoding="utf-8").splitlines()
-        records = [_sound(json.loads(line)) for line in lines if line.endswith("}")]
-    except (OSError, ValueError):
+        lines = (paths.artifacts() / FAULTS).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
         return []
-    return [one for one in records if one.keys() >= {"node", "run", "error", "when"} and _is_number(one["when"])]
+    whole = [one for one in map(_parsed, lines) if one.keys() >= {"node", "run", "error", "when"}]
+    return [one for one in whole if _is_number(one["when"])]
 
 
 def start(name: str) -> int:
@@ -192,15 +192,14 @@ def stop(name: str) -> int:
 def restore(name: str, note: dict[str, Any]) -> None:
     """Put `note` in the place of a start's note; an empty one takes it away."""
     if note:
-        write_text(_note(name, "started"), json.dumps(note) + "\n")
+        _write(name, "started", note)
     else:
-        _note(name, "started").unlink(missing_ok=True)
+        _drop(name, "started")
 
 
 def forget(name: str) -> None:
     """Take away the notes of a run's failures and starts, as if it had not been tried."""
-    for kind in ("failure", "started"):
-        _note(name, kind).unlink(missing_ok=True)
+    _drop(name, "failure", "started")
 
 
 def attempts(name: str) -> tuple[int, float]:
@@ -213,37 +212,46 @@ def spend(name: str, seconds: float) -> None:
     """Note that an attempt at run `name` took `seconds` and came to no result."""
     count, before = attempts(name)
     with contextlib.suppress(OSError):  # a full disk is not what the attempt failed of
-        write_text(
-            _note(name, "attempts"), json.dumps({"count": count + 1, "seconds": round(before + seconds, 2)}) + "\n"
-        )
+        _write(name, "attempts", {"count": count + 1, "seconds": round(before + seconds, 2)})
 
 
 def remember(name: str, failure: dict[str, Any]) -> None:
-    """Put a failure record back that `forget` took away."""
-    write_text(_note(name, "failure"), json.dumps(failure, indent=1, ensure_ascii=False) + "\n")
+    """Write a failure record: a new one, or one that `forget` took away."""
+    _write(name, "failure", failure)
 
 
 def clear(name: str) -> None:
     """Take away what a run needs no more once its result is written."""
     shutil.rmtree(paths.run_dir(name) / "checkpoint", ignore_errors=True)
-    for kind in ("failure", "started", "attempts"):
-        _note(name, kind).unlink(missing_ok=True)
+    _drop(name, "failure", "started", "attempts")
 
 
 def _note(name: str, kind: str) -> Path:
     return paths.run_dir(name) / f"{kind}.json"
 
 
+def _write(name: str, kind: str, record: dict[str, Any]) -> None:
+    write_text(_note(name, kind), json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def _drop(name: str, *kinds: str) -> None:
+    for kind in kinds:
+        _note(name, kind).unlink(missing_ok=True)
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return _sound(record)
 
 
-def _sound(record: Any) -> dict[str, Any]:
-    """`record`, or an empty one where it is none or one of its fields is of another kind."""
+def _parsed(text: str) -> dict[str, Any]:
+    """The record that `text` is; an empty one where it is none, or one of its fields is of another kind."""
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return {}
     if not isinstance(record, dict):
         return {}
     numbers = all(_is_number(record[name]) for name in NUMBERS & record.keys())

@@ -11,7 +11,7 @@ import contextlib
 import errno
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -67,6 +67,11 @@ class Collected:
     def done(self) -> frozenset[str]:
         """Ids of the runs with a trusted result."""
         return frozenset(row[0] for row in self.rows)
+
+    @cached_property
+    def refused_runs(self) -> dict[str, str]:
+        """`refused` by the id that a file is named after."""
+        return {Path(path).stem: why for path, why in self.refused.items()}
 
     @property
     def spent(self) -> dict[str, dict[str, Any]]:
@@ -125,7 +130,8 @@ def _astray(profile: str, path: str) -> str:
 
 def _rows(path: str) -> list[list[Any]]:
     run = read(Path(path))
-    cost, environment, trivial = run.cost, run.environment, run.training.get("trivial") or {}
+    cost, environment, trivial = run.cost, run.environment, run.training.get("trivial", {})
+    start = run.training.get("start", {})
     return [
         [
             run.id,
@@ -135,25 +141,17 @@ def _rows(path: str) -> list[list[Any]]:
             score.high,
             score.n,
             *((last := run.last.get(key, NO_SCORE)).value, last.low, last.high),
-            _number(trivial.get(key)),
+            trivial.get(key),
             float(cost.get("seconds") or 0),
             str(cost.get("device") or ""),
             str(cost.get("precision") or ""),
             int(cost.get("processes") or 1),
             bool(environment.get("dirty")),
-            _other_start(run.training.get("start") or {}),
+            start.get("recorded") not in (None, start.get("weights")),
             path,
         ]
         for key, score in (run.scores or {"": NO_SCORE}).items()
     ]
-
-
-def _other_start(start: Mapping[str, Any]) -> bool:
-    return start.get("recorded") not in (None, start.get("weights"))
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
 
 
 def _cache_file(profile: str) -> Path:

@@ -39,20 +39,25 @@ def launch(planned: Plan, args: argparse.Namespace) -> int:
 def feed(args: argparse.Namespace) -> int:
     """`make feed`: send what fits, and stay to send more as room comes, until nothing waits for room."""
     from studies.kit.launch.plan import plan
-    from studies.kit.launch.slurm import cluster, snapshot
+    from studies.kit.launch.slurm import cluster, controller, snapshot
     from studies.kit.launch.slurm.submit import send
     from studies.kit.ledger import folder
     from studies.kit.load import chosen
 
-    settings, code, studies = cluster.read(), snapshot.take(), chosen(args)
+    settings, code, studies, fed = cluster.read(), snapshot.take(), chosen(args), False
     while True:
         planned = plan(studies, args.profile)
         folder.make_room(args.profile, planned.to_do)
-        sending = send(planned, settings, yes=args.yes, code=code)
-        status = report(sending, args.profile)
-        if not sending.waiting:
-            return status
-        args.yes = True  # to the whole
+        try:
+            sending = send(planned, settings, yes=args.yes or fed, code=code)  # a yes is one to the whole
+            status = report(sending, args.profile)
+            if not sending.waiting:
+                return status
+        except controller.Unreachable as error:
+            if not fed:
+                raise
+            print(f"{error}; looking again")  # a night's feeding outlasts a controller that is restarted
+        fed = True
         time.sleep(FEED_S)
 
 

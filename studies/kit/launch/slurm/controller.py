@@ -26,6 +26,7 @@ TRANSIENT = re.compile(
 )
 # What it prints when it takes no more jobs for now: a limit of the user's, of a QOS, or its own (MaxJobCount).
 FULL = re.compile(r"Submit\w*Limit|unable to accept job|queue full|Resource temporarily unavailable", re.IGNORECASE)
+MAX_ARRAY = 1001  # SLURM's MaxArraySize where nobody sets or tells it
 ANSWER_S = 90.0  # for which a submission is tried again while the controller is away; $MUPPET_PATIENCE overrides
 ACTIVE = frozenset(
     "PENDING CONFIGURING RUNNING SUSPENDED STOPPED COMPLETING REQUEUED REQUEUE_HOLD REQUEUE_FED RESIZING SIGNALING "
@@ -169,10 +170,10 @@ def parse_queue(text: str) -> list[Entry]:
     return entries
 
 
-def max_array(default: int = 1001) -> int:
+def max_array() -> int:
     """MaxArraySize of the controller: the greatest index of an array is one below it."""
     limit = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.MULTILINE)
-    return int(limit[1]) if limit else default
+    return int(limit[1]) if limit else MAX_ARRAY
 
 
 def partition_limit(name: str | None) -> tuple[str, int | None]:

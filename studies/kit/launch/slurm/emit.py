@@ -9,10 +9,8 @@ from pathlib import Path
 from muppet.errors import UserError
 from muppet.paths import write_text
 from studies.kit.launch.plan import Plan
-from studies.kit.launch.slurm import arrays, preflight, sbatch, submissions
+from studies.kit.launch.slurm import arrays, controller, preflight, sbatch, submissions
 from studies.kit.launch.slurm.cluster import Cluster
-
-ARRAY_SIZE = 1001  # SLURM's default MaxArraySize
 
 
 def emit(planned: Plan, target: Path, settings: Cluster) -> list[Path]:
@@ -27,7 +25,7 @@ def emit(planned: Plan, target: Path, settings: Cluster) -> list[Path]:
     preflight.writable(target)
     fresh, _ = sbatch.to_send(planned.to_do, {}, planned.done)
     packed = arrays.pack(fresh, settings, planned.calibration, done=planned.done)
-    split = arrays.arrays(packed, settings.max_array or ARRAY_SIZE)
+    split = arrays.arrays(packed, settings.max_array or controller.MAX_ARRAY)
     batch = sbatch.prepare(planned, fresh, split, settings, lambda _: target, logs="logs-", why="written out")
     submit, written = ["#!/bin/sh", "set -e"], []
     variable: dict[str, str] = {}  # run → the shell expression of its job's id

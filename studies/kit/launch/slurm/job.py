@@ -207,7 +207,7 @@ class _Minder:
         """After the checkpoint: queue this job again where that is ours to ask, then wait for the end."""
         state = scheduler_state()
         if state == "" and self.signal == signal.SIGTERM:
-            say("no squeue on this node: cannot tell a preemption from a cancel; submit again to go on")
+            say("squeue does not answer here: cannot tell a preemption from a cancel; submit again to go on")
         if is_first() and (self.signal == signal.SIGUSR2 or state == "RUNNING"):
             requeue()
         time.sleep(END_S)  # the scheduler ends us

@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 
+ANSWER_S = 20.0  # that squeue gets to answer: a job that is told to stop may have half a minute
 REQUEUE_S = 600.0  # for which a requeue is tried again
 
 
@@ -45,11 +46,11 @@ def where() -> str:
 
 
 def scheduler_state() -> str:
-    """The scheduler's word for this job; empty where it cannot be asked."""
+    """The scheduler's word for this job; empty where it gives none."""
     command = ["squeue", "-h", "-o", "%T", "-j", os.environ["SLURM_JOB_ID"]]
     try:
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    except FileNotFoundError:
+        return subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S).stdout.strip()
+    except (FileNotFoundError, subprocess.TimeoutExpired):
         return ""
 
 

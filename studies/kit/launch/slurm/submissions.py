@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from muppet.errors import UserError
 from muppet.paths import write_text
 from muppet.runtime.hold import Taken, lease
 from studies.kit.launch.slurm.controller import Entry
+from studies.kit.ledger.folder import progress, result_path
 
 SCHEMA = 1
+LOCK_S = 600.0  # for which another submission is waited for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +85,17 @@ class Dispatch:
         """Whether its job has not begun."""
         return self.entry is not None and self.entry.state == "PENDING"
 
+    @cached_property
+    def left(self) -> tuple[str, ...]:
+        """The runs of its job that have no result yet, in order."""
+        ids = self.sent.runs[self.element]
+        return tuple(one for one in ids if not result_path(self.submission.profile, one).exists())
+
+    @cached_property
+    def begun(self) -> tuple[str, ...]:
+        """Those of `left` that the job has begun; the first in any case."""
+        return tuple(one for one in self.left if one == self.left[0] or progress(one))
+
     @property
     def cancelled(self) -> bool:
         """Whether a person cancelled its job."""
@@ -128,9 +142,9 @@ def _read(path: Path) -> Submission:
 
 
 @contextmanager
-def lock(wait: float = 600) -> Iterator[None]:
+def lock() -> Iterator[None]:
     """Held while submitting, so that two submissions at once see each other's jobs."""
-    end = time.monotonic() + wait
+    end = time.monotonic() + LOCK_S
     with ExitStack() as held:
         while True:
             try:
@@ -139,7 +153,7 @@ def lock(wait: float = 600) -> Iterator[None]:
             except Taken:
                 if time.monotonic() > end:
                     raise UserError(
-                        f"another submission has held {folder()} for {wait:g} s; wait for it, or end it if it hangs"
+                        f"another submission has held {folder()} for {LOCK_S:g} s; wait for it, or end it if it hangs"
                     ) from None
                 time.sleep(0.1)
             except PermissionError as error:

@@ -77,9 +77,9 @@ def send(
         earlier = submissions.read_all()
         entries = controller.retrying(controller.queue, say)
         flying = submissions.in_flight(submissions.dispatches(earlier, entries))
-        fresh, left_out = sbatch.to_send(missing, flying, done)
         # A child that runs although its parent is to be sent again will only say that it has no parent.
-        flying = {name: one for name, one in flying.items() if one.waits or one.sent.after not in fresh}
+        unsent = missing.keys() - flying.keys()
+        flying = {name: one for name, one in flying.items() if one.waits or one.sent.after not in unsent}
         fresh, left_out = sbatch.to_send(missing, flying, done)
         in_flight = tuple(name for name in missing if name in flying)
         none = Sending(submission=None, sent=(), in_flight=in_flight, left_out=left_out)
@@ -235,9 +235,10 @@ class _Sender:
 
     def _take_along(self, sent: Iterable[Sequence[str]]) -> None:
         """Let the children that wait for an earlier job of these runs wait for the new one."""
-        for parent in (name for ids in sent for name in ids):
-            waiting = {one.sent.key(one.element) for one in self.flying.values() if one.sent.after == parent}
-            for job in sorted(waiting):
+        parents = {name for ids in sent for name in ids}
+        waiting = {one.sent.key(one.element): one.sent.after for one in self.flying.values()}
+        for job, parent in sorted(waiting.items()):
+            if parent in parents:
                 controller.follow(job, self.key[parent])
                 self.say(f"{job} now waits for {self.key[parent]}")
 
