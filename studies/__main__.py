@@ -115,8 +115,8 @@ def dispatch(args: argparse.Namespace) -> int:
     if args.command not in (*ARTEFACTS, "all", *COMMANDS):
         raise unknown("command", args.command, (*ARTEFACTS, "all", *COMMANDS))
     profiles.get(args.profile)
-    if args.launcher:
-        launch.check(args.launcher)
+    if args.launcher not in (None, *launch.LAUNCHERS):
+        raise unknown("launcher (LAUNCHER)", args.launcher, launch.LAUNCHERS)
     for name, commands in READ_BY.items():
         if getattr(args, name) and args.command not in commands and (name, args.command) != ("artefact", args.artefact):
             value = "" if name == "json" else f"={getattr(args, name)}"

@@ -31,7 +31,7 @@ def load_studies(profile: str, only_names: Iterable[str] | None = None) -> dict[
     return dict(_load(profile, wanted, os.environ.get(OVERRIDE, "")))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)  # a worker asks for each artefact by itself, run after run
 def _load(profile: str, wanted: tuple[str, ...], decided: str) -> dict[str, Study]:
     """One command asks several times, for tables, claims and the report; what is decided is a part of the answer."""
     scale = get(profile)

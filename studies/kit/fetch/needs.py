@@ -57,15 +57,9 @@ def splits(runs: Iterable[Run]) -> list[Split]:
     for run in runs:
         if run.source != "hub":
             continue
+        model, longest = base_model(run), run.recipe.max_length
         for task, split, cap, evaluation in _reads(run):
-            one = Split(
-                task=task,
-                split=split,
-                model=base_model(run),
-                max_length=run.recipe.max_length,
-                cap=cap,
-                evaluation=evaluation,
-            )
+            one = Split(task=task, split=split, model=model, max_length=longest, cap=cap, evaluation=evaluation)
             needed[one] = None
     return list(needed)
 
@@ -98,7 +92,7 @@ def require(runs: Iterable[Run], profile: str) -> None:
             "sealed), or set sealed = false in cluster.toml where compute nodes reach the Hub"
         )
     damaged = [name for name, (size, _) in manifest(profile).items() if _size(folder() / name) != size]
-    if damaged and any(not str(name).startswith("tiny/") for name in models(runs)):
+    if damaged and models(runs):
         raise UserError(
             f"{folder() / damaged[0]}: fetched, but gone or changed; run `make prefetch PROFILE={profile}` again"
         )

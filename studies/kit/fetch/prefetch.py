@@ -8,7 +8,6 @@ Everything lands in artifacts/prefetch, a mirror in the Hub's layout (`<namespac
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.util
 import json
 import os
@@ -164,9 +163,9 @@ def _listed(files: Mapping[str, object], one: Split) -> bool:
 
 
 def digest_of(path: Path) -> tuple[int, str]:
+    """Bytes and SHA-256 of a file, as a manifest has them; -1 and nothing where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+        return path.stat().st_size, paths.file_digest(path)
     except OSError:
         return -1, ""
 

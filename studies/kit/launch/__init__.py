@@ -7,7 +7,7 @@ import pkgutil
 import sys
 from typing import TYPE_CHECKING
 
-from muppet.errors import UserError, unknown
+from muppet.errors import UserError
 
 if TYPE_CHECKING:
     from studies.kit.launch.plan import Plan
@@ -16,12 +16,6 @@ if TYPE_CHECKING:
 # status. Only the one that is asked for is imported.
 LAUNCHERS = {"local": "studies.kit.launch.local:launch", "slurm": "studies.kit.launch.slurm:launch"}
 RUNNER = "studies.kit.launch.worker:execute"  # what workers and jobs do: (profile, ids, …) → outcome by id
-
-
-def check(name: str) -> None:
-    """Raise UserError for a launcher that is none."""
-    if name not in LAUNCHERS:
-        raise unknown("launcher (LAUNCHER)", name, LAUNCHERS)
 
 
 def start(plan: Plan, args: argparse.Namespace) -> int:

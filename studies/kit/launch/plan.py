@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from muppet.runs import Prefinetune, Run, parent, run_id
 from studies.kit import cost
@@ -15,7 +15,7 @@ from studies.kit.load import runs as runs_of
 from studies.kit.study import Study
 
 State = Literal["done", "running", "missing", "failed", "refused"]
-STATES: tuple[State, ...] = ("done", "running", "missing", "failed", "refused")
+STATES: tuple[State, ...] = get_args(State)
 ATTEMPTS = 3  # failures with one and the same error, after which a run waits for `make retry`
 
 

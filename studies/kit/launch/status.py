@@ -221,5 +221,5 @@ def _detail(state: RunStatus) -> str:
         parts.append(f"{duration(state.eta_seconds)} left")
     parts += [state.why] if state.why else []
     parts += [f"job {state.job}"] if state.job else []
-    parts += [f"log {state.log}"] if state.log and state.state not in ("queued",) else []
+    parts += [f"log {state.log}"] if state.log and state.state != "queued" else []
     return "; ".join(parts)

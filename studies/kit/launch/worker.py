@@ -5,12 +5,10 @@ Runs travel as ids, never as values: the declared studies are the truth, and an 
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Literal
 
 from muppet import paths
@@ -20,7 +18,6 @@ from muppet.runs import Finetune, Run, parent, run_id
 from muppet.runtime.hold import Busy, hold
 from muppet.runtime.rank import is_first
 from studies import ARTEFACTS
-from studies.kit.decisions import OVERRIDE
 from studies.kit.ledger import folder
 from studies.kit.ledger.folder import result_path
 from studies.kit.load import load_studies
@@ -38,17 +35,11 @@ def declared(profile: str, ids: Sequence[str]) -> list[Run]:
     for study in ARTEFACTS:
         if known.keys() >= set(ids):
             break
-        known |= _of(study, profile, os.environ.get(OVERRIDE, ""))
+        known |= load_studies(profile, [study])[study].runs()
     for name in ids:
         if name not in known:
             raise unknown(f"run under PROFILE={profile}", name, known)
     return [known[name] for name in ids]
-
-
-@lru_cache(maxsize=32)
-def _of(study: str, profile: str, decisions: str) -> dict[str, Run]:
-    """A study's runs under the decisions in force: loaded once by a process that does many runs."""
-    return load_studies(profile, [study])[study].runs()
 
 
 def execute(profile: str, ids: Sequence[str], progress: Progress | None = None) -> dict[str, Outcome]:

@@ -26,7 +26,7 @@ def emit(planned: Plan, target: Path, settings: Cluster) -> list[Path]:
     fresh, _ = sbatch.to_send(planned.to_do, {}, planned.done)
     packed = arrays.pack(fresh, settings, planned.calibration, done=planned.done)
     split = arrays.arrays(packed, settings.max_array or controller.MAX_ARRAY)
-    batch = sbatch.prepare(planned, fresh, split, settings, lambda _: target, logs="logs-", why="written out")
+    batch = sbatch.prepare(planned, fresh, split, settings, target, logs="logs-", why="written out")
     submit, written = ["#!/bin/sh", "set -e"], []
     variable: dict[str, str] = {}  # run → the shell expression of its job's id
     for index, one in enumerate(batch.record.arrays):

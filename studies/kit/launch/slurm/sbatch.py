@@ -11,7 +11,7 @@ import re
 import shlex
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -116,7 +116,7 @@ def prepare(
     runs: Mapping[str, Run],
     arrays: Sequence[JobArray],
     settings: Cluster,
-    folder: Callable[[str], Path],
+    root: Path | None = None,
     *,
     logs: str = "",
     why: str = "",
@@ -124,13 +124,14 @@ def prepare(
     code: Path | None = None,
     excluded: tuple[str, ...] = (),
 ) -> Batch:
-    """A submission of `arrays`, which hold `runs`: the code is kept, and the interpreter written to `folder(number)`.
+    """A submission of `arrays`, which hold `runs`: the code is kept, and the interpreter written to `root` (by default
+    a folder of the submission's own).
 
     `code`: a snapshot of it, where it was kept already. `logs`: what the names of the arrays' folders begin with.
     `why`: what the record says of arrays not sent yet.
     """
     number = submissions.new_id()
-    root, code = folder(number), code or snapshot.take()
+    root, code = root or submissions.folder() / number, code or snapshot.take()
     root.mkdir(parents=True, exist_ok=True)
     root.chmod(0o700)  # `setup` lines and logs are nobody else's business
     variables = snapshot.environment(code, planned.profile, sealed=settings.sealed)

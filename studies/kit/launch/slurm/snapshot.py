@@ -42,11 +42,9 @@ def take() -> Path:
             shutil.copyfile(path, copy)
         temporary.chmod(0o755)
         os.rename(temporary, target)
-    except FileExistsError:  # another submission was quicker
-        shutil.rmtree(temporary, ignore_errors=True)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
-        if not target.is_dir():
+        if not target.is_dir():  # else another submission was quicker
             raise
     return target
 

@@ -36,7 +36,7 @@ class Sent:
     runs: tuple[tuple[str, ...], ...]
     after: str | None = None  # the run that its jobs wait for
     job: str | None = None  # None: not accepted (yet), or written out for the user to submit
-    folder: str = ""  # logs and pickles
+    folder: str = ""  # of its logs
     resources: str = ""
     why: str = ""  # not accepted: what the scheduler said
 

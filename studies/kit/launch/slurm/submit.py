@@ -92,16 +92,7 @@ def send(
         count, why = limits.room(entries, settings)
         if not (fit := limits.fitting(split, count)):
             return replace(none, waiting=len(fresh), limit=why)
-        batch = sbatch.prepare(
-            planned,
-            fresh,
-            fit,
-            settings,
-            lambda number: submissions.folder() / number,
-            runner=runner,
-            code=code,
-            excluded=tuple(excluded),
-        )
+        batch = sbatch.prepare(planned, fresh, fit, settings, runner=runner, code=code, excluded=tuple(excluded))
         submissions.write(batch.record)
         sender = _Sender(batch, flying, say)
         sender.send(range(len(fit)))
