@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muppet.errors import UserError
-from muppet.runs import R3F, Finetune, Prefinetune, Recipe, parent, run_id
+from muppet.runs import R3F, Finetune, Prefinetune, Recipe, base_model, parent, run_id
 from muppet.tasks import get
 from studies import recipes
 from studies.kit import profiles
@@ -87,7 +87,7 @@ def test_a_child_starts_from_its_scaled_parent(name: str) -> None:
 def test_smoke_needs_no_download_and_fills_the_roberta_rows() -> None:
     study = load_studies("smoke", ["table3"])["table3"]
     assert all(run.source == "twins" for run in study.runs().values())
-    assert all(profiles._model(run).startswith("tiny/") for run in study.runs().values())
+    assert all(base_model(run).startswith("tiny/") for run in study.runs().values())
     rows = {cell.row for cell in study.cells if cell.runs}
     assert rows == set(recipes.rows())
     models = {run.model for run in study.runs().values() if isinstance(run, Prefinetune)}
@@ -117,7 +117,7 @@ def test_the_other_small_encoder_changes_every_run_of_mini_and_none_of_paper(mon
     after = {name: load_studies(name)["table3"].runs() for name in ("mini", "paper")}
     assert after["paper"].keys() == before["paper"].keys()
     assert not after["mini"].keys() & before["mini"].keys() and len(after["mini"]) == len(before["mini"])
-    assert {profiles._model(run) for run in after["mini"].values()} == {"nreimers/MiniLM-L6-H384-uncased"}
+    assert {base_model(run) for run in after["mini"].values()} == {"nreimers/MiniLM-L6-H384-uncased"}
 
 
 def test_a_lower_cap_of_one_dataset_is_another_run_and_holds_for_it_alone() -> None:

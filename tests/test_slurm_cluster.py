@@ -57,7 +57,7 @@ def test_a_parent_that_fails_holds_its_children_and_retry_mends_it(grid: Make) -
     record = json.loads((one.work / f"artifacts/runs/{parent}/failure.json").read_text())
     assert record["count"] == 3 and "no such luck" in record["traceback"]
     children = [state for name, state in states.items() if "-muppet-" in name]
-    assert len(children) == 2 and all(child["state"] != "failed" for child in children)
+    assert [(child["state"], child["why"]) for child in children] == 2 * [("missing", f"its parent {parent} failed")]
     assert "its parent" in one.joblogs() and "has no result" in one.joblogs()
     said = one.submit()
     assert "not tried again" in said and "nothing to submit" in said
