@@ -96,7 +96,7 @@ def test_a_scheduler_is_asked_and_its_silence_told(tmp_path: Path, monkeypatch: 
     (tmp_path / "cluster.toml").unlink()
     monkeypatch.setattr(controller, "partition_limit", lambda name: ("gpu", 120))
     monkeypatch.setattr(controller, "max_array", lambda: 1001)
-    monkeypatch.setattr(controller, "hosts", lambda: {"node1"})
+    monkeypatch.setattr(controller, "nodes", lambda: {"n1": "node1"})
     monkeypatch.setattr(preflight, "visible", lambda hosts: None)
     assert found("scheduler").result == "SLURM answers: partition gpu (at most 120 min), 1 machines, arrays below 1001"
     assert found("cluster.toml").state == "note" and "cluster.example.toml" in found("cluster.toml").do

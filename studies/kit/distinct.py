@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from math import e, log
 
-from muppet.runs import Finetune, Prefinetune, Run, parent
+from muppet.runs import Prefinetune, Run, parent
 from muppet.tasks import COPIES
 from muppet.tasks.task import Task
 from studies.kit import cost
@@ -34,7 +34,7 @@ def distinct(study: Study) -> Study:
         if cell.runs and study.kind in ("curve", "bars"):
             cell = replace(cell, x=sets(cell.runs[0]))
         arms = earlier.setdefault((cell.row if study.kind == "curve" else cell.column, cell.score), [])
-        if any(_alike(cell, other) for other in arms):
+        if cell.runs and any(_alike(cell, other) for other in arms):
             cell = replace(cell, runs=(), honest=(), why=SAME)
         elif cell.runs:
             arms.append(cell)
@@ -50,16 +50,14 @@ def sets(run: Run) -> float:
 
 
 def _alike(cell: Cell, other: Cell) -> bool:
-    """Whether the runs of two cells differ by chance alone."""
+    """Whether the runs of two cells that have some differ by chance alone."""
     if cell.runs == other.runs:
         return True
-    one, two = cell.runs[:1], other.runs[:1]
-    if not one or not two or not isinstance(one[0], Finetune) or not isinstance(two[0], Finetune):
+    one, two = cell.runs[0], other.runs[0]
+    first, second = parent(one), parent(two)
+    if first is None or second is None or _rest(first) != _rest(second):
         return False
-    first, second = one[0].init, two[0].init
-    if not isinstance(first, Prefinetune) or not isinstance(second, Prefinetune):
-        return False
-    if replace(one[0], init=second) != two[0] or _rest(first) != _rest(second):
+    if replace(one, init=second) != two:  # type: ignore[arg-type]
         return False
     weights, others = _weights(first), _weights(second)
     if weights is None or others is None:

@@ -199,7 +199,7 @@ def _scheduler() -> Iterator[Check]:
         settings = cluster.read()
         for stage in ("prefinetune", "finetune"):
             partition, limit = controller.partition_limit(settings.of(stage, "partition"))
-        size, hosts = controller.max_array(), controller.hosts()
+        size, hosts = controller.max_array(), set(controller.nodes().values())
     except UserError as error:
         yield Check(
             "problem" if meant else "note",

@@ -204,14 +204,10 @@ def partition_limit(name: str | None) -> tuple[str, int | None]:
     return chosen, min((limit for limit in minutes if limit is not None), default=None)
 
 
-def nodes() -> set[str]:
-    """The names of the cluster's nodes."""
-    return set(ask("sinfo", "--noheader", "--Node", "--format=%N").split())
-
-
-def hosts() -> set[str]:
-    """The machines that the nodes are."""
-    return set(re.findall(r"NodeHostName=(\S+)", ask("scontrol", "show", "nodes", "--oneliner")))
+def nodes() -> dict[str, str]:
+    """The cluster's nodes, each with the machine that it is."""
+    shown = ask("scontrol", "show", "nodes", "--oneliner")
+    return dict(re.findall(r"^NodeName=(\S+).*\bNodeHostName=(\S+)", shown, re.MULTILINE))
 
 
 def cancel(jobs: Iterable[str]) -> None:

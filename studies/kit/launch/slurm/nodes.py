@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Collection
 
 from studies.kit.ledger import folder
 
@@ -30,7 +31,7 @@ def faulty() -> dict[str, str]:
     }
 
 
-def left_out(nodes: set[str]) -> dict[str, str]:
+def left_out(nodes: Collection[str]) -> dict[str, str]:
     """The faulty ones of a cluster's `nodes`, at most a quarter of them: where most fail, it is not the nodes."""
     bad = {node: why for node, why in faulty().items() if node in nodes}
     return dict(list(bad.items())[: max(1, len(nodes) // 4)]) if len(nodes) > 1 else {}

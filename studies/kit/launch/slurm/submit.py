@@ -68,10 +68,11 @@ def send(
     for stage in sorted({run.stage for run in missing.values()}):
         asked = settings.of(stage, "partition")
         longest[stage] = controller.retrying(partial(controller.partition_limit, asked), say)
-    excluded = nodes.left_out(controller.retrying(controller.nodes, say))
+    machines = controller.retrying(controller.nodes, say)
+    excluded = nodes.left_out(machines.keys())
     for node, why in excluded.items():
         say(f"node {node} is left out: {why}")
-    preflight.visible(controller.retrying(controller.hosts, say))
+    preflight.visible(set(machines.values()))
     size = settings.max_array or controller.retrying(controller.max_array, say)
     with submissions.lock():
         earlier = submissions.read_all()
