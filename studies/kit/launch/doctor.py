@@ -25,6 +25,7 @@ from studies.kit.launch.slurm import cluster, controller, preflight
 from studies.kit.ledger.folder import RESULTS
 from studies.kit.load import load_studies
 from studies.kit.load import runs as runs_of
+from studies.kit.show import terminal
 
 LOCK = paths.ROOT / "requirements.lock"
 HUB = "https://huggingface.co/api/models?limit=1"
@@ -41,11 +42,9 @@ class Check(NamedTuple):
 
 def main(args: argparse.Namespace) -> int:
     """Print every check → 1 when one is a problem."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console()
-    worst = 0
+    console, worst = terminal(), 0
     for one in checks(args.profile):
         mark = {"ok": "[green]✓[/]", "note": "[yellow]•[/]", "problem": "[red]✗[/]"}[one.state]
         text = Text(f"{one.about}: {one.result}" + (f" → {one.do}" if one.do else ""))  # others' words are no markup

@@ -16,7 +16,6 @@ from studies.kit.study import Study
 
 State = Literal["done", "running", "missing", "failed", "refused"]
 STATES: tuple[State, ...] = get_args(State)
-ATTEMPTS = 3  # failures with one and the same error, after which a run waits for `make retry`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +38,7 @@ class Plan:
     @cached_property
     def given_up(self) -> frozenset[str]:
         """Runs that failed too often with one error, and the children that wait for them in vain."""
-        stuck = {name for name, record in self.failures.items() if record.get("count", 1) >= ATTEMPTS}
+        stuck = {name for name, record in self.failures.items() if record.get("count", 1) >= folder.ATTEMPTS}
         stuck |= {name for name, state in self.states.items() if state == "refused"}
         if not stuck:
             return frozenset()
@@ -85,7 +84,7 @@ def plan(studies: Mapping[str, Study], profile: str, collected: Collected | None
     runs = runs_of(studies.values())
     refused = collected.refused_runs
     failed = folder.failures(name for name in runs if name not in collected.done)
-    stuck = refused.keys() | {name for name, record in failed.items() if record.get("count", 1) >= ATTEMPTS}
+    stuck = refused.keys() | {name for name, record in failed.items() if record.get("count", 1) >= folder.ATTEMPTS}
     above = {run_id(up) for name, run in runs.items() if name not in collected.done | stuck and (up := parent(run))}
     again = frozenset(name for name in above & collected.done if not folder.done(profile, name))
     ended = collected.done - again

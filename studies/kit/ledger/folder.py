@@ -30,6 +30,7 @@ from muppet.paths import write_text
 from muppet.runs import Run, run_id
 
 RESULTS = Path("results")
+ATTEMPTS = 3  # failures with one and the same error, after which a run waits for `make retry`
 TAIL = 20  # lines of a traceback or log that a failure record keeps
 FAULTS = "failures.jsonl"  # in artifacts/: which run failed on which node
 SHARD = 2  # characters of a shard's name

@@ -36,7 +36,6 @@ from studies.kit.launch.slurm.node import process_group, requeue, say, scheduler
 from studies.kit.ledger import folder
 
 STOPPED = 75  # exit status of the warm process when a run checkpointed because it was told to (EX_TEMPFAIL)
-ATTEMPTS = 3  # failures of one run in one job before it is given up
 STARTS = 5  # of one run that is killed and gets no further each time, before it is given up
 STOPS = 20  # of one run that is told to stop (limit, preemption) and gets no further each time
 GRACE_S = 20.0  # that the first of several processes gets to say why they failed
@@ -74,7 +73,7 @@ class Job:
             raise RuntimeError(f"{len(left)} of {len(self.ids)} runs have no result: {left[0]}{more}")
 
     def _through(self, todo: list[str], mind: _Minder) -> None:
-        """Do the runs `todo`; each failing one up to ATTEMPTS times."""
+        """Do the runs `todo`; each failing one up to `folder.ATTEMPTS` times."""
         failed: Counter[str] = Counter()
         while todo:
             before = {name: folder.failure(name) for name in todo}
@@ -102,12 +101,9 @@ class Job:
             if this_process().count > 1 and any(failed.values()):
                 time.sleep(0 if is_first() else GRACE_S)  # … when the first has said why
                 raise RuntimeError("a process of the group failed")
-            given_up = {n for n in failed if max(failed[n], int(folder.failure(n).get("count") or 0)) >= ATTEMPTS}
-            todo = [
-                n
-                for n in todo
-                if outcomes.get(n) not in ("done", "skipped") and n not in given_up and not self._done(n)
-            ]
+            over = {n for n, k in failed.items() if max(k, folder.failure(n).get("count", 0)) >= folder.ATTEMPTS}
+            over |= {n for n, outcome in outcomes.items() if outcome in ("done", "skipped")}
+            todo = [n for n in todo if n not in over and not self._done(n)]
             if todo and all(outcomes.get(name) == "busy" for name in todo):
                 time.sleep(AGAIN_S)
 
@@ -147,7 +143,7 @@ class Job:
     def _give_up(self, name: str, why: str, more: str) -> None:
         """Fail a run so often that it is not tried again until a person says so."""
         step = folder.started(name)["step"]
-        for _ in range(ATTEMPTS):
+        for _ in range(folder.ATTEMPTS):
             self._fail(
                 name, f"{why}, and never got further than step {step}; give its stage more {more} in cluster.toml"
             )
