@@ -123,6 +123,23 @@ def test_shards_of_other_kinds_or_types_are_no_table(alone):
             sources._united(tables, [alone / "data" / "a.parquet"] * 2)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "values"),
+    [
+        (pa.string(), pa.large_string(), ["a", "b"]),
+        (pa.int8(), pa.int64(), [1, 2]),
+        (pa.null(), pa.string(), [None, "b"]),
+        (pa.float32(), pa.float64(), [0.5, 1.5]),
+        (pa.list_(pa.string()), pa.large_list(pa.large_string()), [["a"], ["b"]]),
+    ],
+)
+def test_shards_whose_types_differ_in_width_are_one_table(alone, one, other, values):
+    """As where several programs, or several versions of one, wrote them."""
+    tables = [pa.table({"text": pa.array([value], kind)}) for value, kind in zip(values, (one, other), strict=True)]
+    united = sources._united(tables, [alone / "data" / "a.parquet"] * 2)
+    assert united.column("text").to_pylist() == values
+
+
 def test_a_damaged_mirror_is_named(alone):
     folder = put(alone, "nyu-mll/glue", "rte", train=rte(3))
     (folder / "rte" / "train.parquet").write_bytes(b"PAR1 not parquet")

@@ -182,7 +182,7 @@ def _united(tables: list[Any], files: Sequence[Path]) -> Any:
     try:
         if any(lists):
             raise pa.ArrowInvalid("some are Parquet, and some are not")
-        return pa.concat_tables(tables, promote_options="default")
+        return pa.concat_tables(tables, promote_options="permissive")  # of one kind, whatever its width
     except pa.ArrowException as error:
         raise UserError(f"{files[0].parent}: its files differ in their columns ({error}); get them again") from None
 
