@@ -8,17 +8,15 @@ parent's facts.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from types import CodeType
 from typing import Any, Literal
 
+from muppet.content import content, is_own
 from muppet.errors import UserError
 from muppet.tasks.task import Task
 from muppet.values import check_bounds, check_fields, hash_once
@@ -162,6 +160,16 @@ class Finetune:
     stage = "finetune"
 
     @property
+    def trained(self) -> tuple[tuple[Task, int], ...]:
+        """(task, weight) of what is trained on."""
+        return self.train_on or ((self.task, 1),)
+
+    @property
+    def scored(self) -> tuple[Task, ...]:
+        """The tasks that are scored."""
+        return self.task, *(self.evaluate_on or ())
+
+    @property
     def label(self) -> str:
         """The readable part of the id."""
         start = self.init if isinstance(self.init, str) else "muppet-" + self.init.label
@@ -183,19 +191,21 @@ def check_run(run: Run) -> None:
     check_bounds(run, "held_out", "a share above 0 and below 1", lambda value: 0 < value < 1)
     check_bounds(run, "draw", "a whole number from 0", lambda value: value >= 0)
     check_bounds(run, "evaluations evaluation_rows", "1 or more", lambda value: value > 0)
-    for task, weight in run.train_on or ():
+    for task, weight in run.trained:
         if weight < 1:
             raise UserError(
                 f"{task.name} has weight {weight} in `train_on`; a weight is a whole number of passes, 1 or more"
             )
-    trained, scored = [task for task, _ in run.train_on or ((run.task, 1),)], [run.task, *(run.evaluate_on or ())]
-    places = [f"{task.name}/{split}" for task in scored for split in task.evaluation]
-    for names in ([task.name for task in trained], places):
+    trained = [task.name for task, _ in run.trained]
+    places = [f"{task.name}/{split}" for task in run.scored for split in task.evaluation]
+    for names in (trained, places):
         if len(set(names)) < len(names):
             raise UserError(f"`train_on`, and `task` with `evaluate_on`, name each once, and not {', '.join(names)}")
-    if run.held_out is not None and run.task.name not in [task.name for task in trained]:
+    if run.held_out is not None and run.task.name not in trained:
         raise UserError(f"`held_out` is a share of {run.task.name}'s training rows, which `train_on` does not hold")
-    if unscored := [task.name for task in scored if not task.evaluation and (task != run.task or run.held_out is None)]:
+    if unscored := [
+        task.name for task in run.scored if not task.evaluation and (task != run.task or run.held_out is None)
+    ]:
         raise UserError(f"{unscored[0]}: there is nothing to score it on; give it an `evaluation` split")
     if run.recipe.updates is not None:
         check_evaluations(run, run.recipe.updates)
@@ -235,46 +245,16 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Prefinetune):
         return {"run": run_id(value)}
+    if callable(value):
+        return content(value)
     if dataclasses.is_dataclass(value):
         return _fields(value)
     if isinstance(value, (tuple, list)):  # (True,) equals (1,), and what is equal is one fact and one cached text
         return [int(item) if isinstance(item, bool) else _plain(item) for item in value]
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, Callable):  # type: ignore[arg-type]
-        return _function(value)
     assert value is None, type(value)
     return value
-
-
-def _function(rows: Any) -> str:
-    """A task's row function as a fact. Those of muppet.tasks are their names, which they keep for ever; one's own is
-    what stands in its file, and the plain values that it closes over, or that a partial or an object holds."""
-    if isinstance(rows, functools.partial):
-        return f"{_function(rows.func)} {digest(repr((rows.args, rows.keywords)))[:16]}"
-    if not hasattr(rows, "__qualname__"):
-        held = getattr(rows, "__dict__", None)  # none of one with slots
-        return f"{_function(type(rows).__call__)} {digest(repr(held))[:16]}"
-    name = f"{rows.__module__}.{rows.__qualname__}"
-    if rows.__module__.startswith("muppet.tasks."):
-        return name
-    import inspect
-    import marshal
-
-    try:
-        text = Path(inspect.getsourcefile(rows) or "").read_bytes()
-    except (TypeError, OSError):  # typed in, not read from a file
-        text = marshal.dumps(_unplaced(getattr(rows, "__code__", name)))
-    cells = [cell.cell_contents for cell in getattr(rows, "__closure__", None) or ()]
-    values = [value for value in (*cells, getattr(rows, "__defaults__", None)) if not callable(value)]
-    return f"{name} {hashlib.sha256(text + repr(values).encode()).hexdigest()[:16]}"
-
-
-def _unplaced(code: Any) -> Any:
-    """Code without where it stands: a notebook calls its cells by the number of its process."""
-    if not isinstance(code, CodeType):
-        return code
-    return code.replace(co_filename="", co_firstlineno=1, co_consts=tuple(map(_unplaced, code.co_consts)))
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -289,10 +269,24 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@lru_cache(maxsize=None)
 def run_id(run: Run) -> str:
     """`stage-label-hash`: readable, unique, and stable as long as the run's facts are."""
+    return f"{run.stage}-{run.label}-{digest(facts(run))[:12]}" if _reads_its_own_way(run) else _known_id(run)
+
+
+@lru_cache(maxsize=None)
+def _known_id(run: Run) -> str:
     return f"{run.stage}-{run.label}-{_sha256(_canonical(run))[:12]}"
+
+
+@lru_cache(maxsize=None)
+def _reads_its_own_way(run: Run) -> bool:
+    """Whether rows are read by a function of one's own: what that holds, a notebook may change at any time."""
+    tasks = run.tasks if isinstance(run, Prefinetune) else (*run.scored, *(task for task, _ in run.trained))
+    before = parent(run)
+    return any(task.rows is not None and is_own(task.rows) for task in tasks) or (
+        before is not None and _reads_its_own_way(before)
+    )
 
 
 def _canonical(run: Run) -> str:
