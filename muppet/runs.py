@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from muppet.content import content, is_own
 from muppet.errors import UserError
@@ -124,6 +124,12 @@ class Prefinetune:
     model_digest: str | None = None  # of the files, when `model` is a folder: with other files it is another run
 
     stage = "prefinetune"
+    scored: ClassVar[tuple[Task, ...]] = ()  # on nothing: its heads are scored by fine-tuning
+
+    @property
+    def trained(self) -> tuple[tuple[Task, int], ...]:
+        """(task, weight) of what is trained on."""
+        return tuple((task, 1) for task in self.tasks)
 
     @property
     def label(self) -> str:
@@ -282,11 +288,9 @@ def _known_id(run: Run) -> str:
 @lru_cache(maxsize=None)
 def _reads_its_own_way(run: Run) -> bool:
     """Whether rows are read by a function of one's own: what that holds, a notebook may change at any time."""
-    tasks = run.tasks if isinstance(run, Prefinetune) else (*run.scored, *(task for task, _ in run.trained))
-    before = parent(run)
-    return any(task.rows is not None and is_own(task.rows) for task in tasks) or (
-        before is not None and _reads_its_own_way(before)
-    )
+    tasks, before = (*run.scored, *(task for task, _ in run.trained)), parent(run)
+    own = any(task.rows is not None and is_own(task.rows) for task in tasks)
+    return own or (before is not None and _reads_its_own_way(before))
 
 
 def _canonical(run: Run) -> str:

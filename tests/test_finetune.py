@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from muppet.metrics import score
 from muppet.model.multitask import MultiTask
 from muppet.result import ResultError, pack_items, read, unpack_items, write
 from muppet.runs import Finetune, run_id
+from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
 from muppet.stages.evaluate import _forwards, check_metrics
 from muppet.stages.finetune import finetune
@@ -221,6 +223,24 @@ def test_a_wrong_metric_is_refused_before_anything_is_read(name, metrics, messag
     with pytest.raises(UserError) as caught:
         finetune(dataclasses.replace(run, task=dataclasses.replace(run.task, metrics=metrics)))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: finetune(fine("rte"), device="cuda"), r"`device` is 'cuda'; give a muppet.runtime.device.Device"),
+        (lambda: prefinetune(mixture("rte"), device="cpu"), r"`device` is 'cpu'; give a muppet.runtime.device.Device"),
+        (lambda: finetune(mixture("rte")), "finetune() takes a muppet.runs.Finetune, and is given a Prefinetune"),
+        (lambda: prefinetune(fine("rte")), "prefinetune() takes a muppet.runs.Prefinetune, and is given a Finetune"),
+        (lambda: finetune("rte"), "finetune() takes a muppet.runs.Finetune, and is given a str"),
+        (lambda: finetune(fine("rte"), device=Device(kind="cuda")), "`device` is a GPU, and torch finds none"),
+    ],
+)
+def test_what_is_no_run_or_no_device_is_refused_before_anything_is_read(call, message, monkeypatch):
+    monkeypatch.setattr("muppet.stages.opening.load", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match=re.escape(message)):
+        call()
 
 
 def test_a_metric_of_the_hub_is_scored_without_an_interval(tmp_path):

@@ -336,8 +336,7 @@ def test_every_cell_asks_for_a_score_that_its_runs_have(profile: str, decided: s
         for one in study.cells:
             for run in one.runs[:1]:
                 assert isinstance(run, Finetune) and one.score
-                scored = (run.task, *(run.evaluate_on or ()))
-                made = {t.key(split, metric) for t in scored for split in t.evaluation for metric in t.metrics}
+                made = {t.key(split, metric) for t in run.scored for split in t.evaluation for metric in t.metrics}
                 assert set(one.score.split(" + ")) <= made, (study.name, one.key, one.score)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from muppet.errors import UserError
+from muppet.families.encoded import Part
 from muppet.tasks.task import FamilyName, Task
 
 
@@ -38,18 +38,16 @@ class RowFormat:
     blank: str | None = None  # see `Task.blank`
 
 
-def row_formats(trained: Sequence[tuple[str, Task, Sequence[str]]], max_length: int) -> dict[str, RowFormat]:
-    """The format of each head, given (its key, a task that trains it, the roles of that task's rows).
-
-    Columns and blanks that several tasks do not share are left out.
-    """
+def row_formats(trained: Sequence[tuple[HeadSpec, Part]], max_length: int) -> dict[str, RowFormat]:
+    """The format of each head by its key, given what trains it; columns and blanks that several tasks do not share are
+    left out."""
     formats: dict[str, RowFormat] = {}
-    for key, task, roles in trained:
-        known = formats.get(key)
+    for spec, part in trained:
+        task, roles, known = part.encoded.task, part.encoded.roles or (), formats.get(spec.key)
         same = known is None or known.columns == task.columns
         every = {*roles} & {*known.roles} if known else {*roles}
         some = {*roles, *known.roles, *known.sometimes} - every if known else set()
-        formats[key] = RowFormat(
+        formats[spec.key] = RowFormat(
             max_length=max_length,
             roles=tuple(sorted(every)),
             sometimes=tuple(sorted(some)),
@@ -61,8 +59,7 @@ def row_formats(trained: Sequence[tuple[str, Task, Sequence[str]]], max_length: 
 
 def spec_of_classes(task: Task, key: str, classes: Sequence[str] | None) -> HeadSpec:
     """A head with one output per class; raises UserError when there are fewer than two."""
-    if not classes:
-        raise UserError(f"{task.name}: a {task.family} task declares its classes; add `classes` to the task")
+    assert classes is not None
     check_n(len(classes), task.name)
     return HeadSpec(key=key, family=task.family, outputs=len(classes), classes=tuple(classes))
 
@@ -71,4 +68,3 @@ def check_n(n: int, where: str) -> None:
     """Refuse the n at which Eq. 1 divides by zero; raises UserError naming the dataset."""
     if n <= 1:
         raise UserError(f"{where}: Eq. 1 needs at least 2 candidates per prediction, found {n}; leave the row out")
-    assert math.isfinite(n)

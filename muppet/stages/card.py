@@ -41,7 +41,7 @@ def card(run: Run, result: Result) -> str:
     """The README.md of a saved model, with the Hub's metadata header."""
     from huggingface_hub import ModelCard
 
-    tasks, start = _tasks(run), base_model(run)
+    tasks, start = tuple(task for task, _ in run.trained), base_model(run)
     what = f"Fine-tuned on {run.task.name}" if isinstance(run, Finetune) else f"Pre-finetuned on {len(tasks)} datasets"
     recipe, training, cost = run.recipe, result.training, result.cost
     lines = [
@@ -76,7 +76,7 @@ def _metadata(run: Run, result: Result, start: str, tasks: tuple[Task, ...]) -> 
     """
     from huggingface_hub import EvalResult, ModelCardData
 
-    scored = {task.name: task for task in (run.task, *(run.evaluate_on or ()))} if isinstance(run, Finetune) else {}
+    scored = {task.name: task for task in run.scored}
     results, metrics = [], []
     for key, score in result.scores.items():
         name, split, metric = key.split("/", 2)
@@ -134,12 +134,6 @@ def _hub_metric(measure: str) -> str:
     if measure.startswith("rouge"):
         return "rouge"
     return HUB_METRICS.get(measure) or {"em": "exact_match", "f1": "f1"}.get(measure.rsplit("_", 1)[-1], measure)
-
-
-def _tasks(run: Run) -> tuple[Task, ...]:
-    if not isinstance(run, Finetune):
-        return run.tasks
-    return tuple(task for task, _ in run.train_on) if run.train_on else (run.task,)
 
 
 def _warnings(run: Run) -> list[str]:

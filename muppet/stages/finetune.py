@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from muppet import paths
 from muppet.errors import UserError
 from muppet.families import FAMILIES, head_key
+from muppet.families.check import check
 from muppet.families.encoded import Part
-from muppet.families.spec import HeadSpec
+from muppet.families.spec import HeadSpec, row_formats
 from muppet.model import MultiTask
 from muppet.paths import write_text
 from muppet.result import Point, Result, best, without_items
-from muppet.runs import Finetune, check_evaluations, check_run, facts, run_id
+from muppet.runs import Finetune, check_evaluations, run_id
 from muppet.runtime import distributed
 from muppet.runtime.device import Device
 from muppet.runtime.distributed import together
@@ -40,21 +40,23 @@ def finetune(
     Predictions go to `predictions.jsonl` in the run's folder; with `save` the model and its head go to that folder.
     Raises UserError for what the user can correct, `Stopped` after a signal.
     """
-    check_run(run)
+    started = time.monotonic()
+    device, known = opening.begin(run, Finetune, device)
     if save is not None:
         paths.check_replaceable(save := Path(save))
-    started, device, name = time.monotonic(), device or Device.detect(), run_id(run)
+    name = run_id(run)
     folder = paths.run_dir(name)
     processes = distributed.join(device.kind)
     with together(processes):
-        opening.check_tasks((run.task, *(run.evaluate_on or ()), *(task for task, _ in run.train_on or ())))
-        for task in (run.task, *(run.evaluate_on or ())):
+        for task in (*run.scored, *(task for task, _ in run.trained)):
+            check(task)
+        for task in run.scored:
             check_metrics(task)
         model = opening.load(_start(run), run.recipe, run.seed)
     start = {} if isinstance(run.init, str) else {"start": {"weights": record.weights(model)}}
     parts, held_out = _parts(run, model, processes)
     spec = _head(run, model, parts[0].encoded.task, opening.make_spec(run.task, parts[0].encoded, run.recipe.heads))
-    model.row_formats = opening.row_formats(run, [(spec, part) for part in parts])
+    model.row_formats = row_formats([(spec, part) for part in parts], run.recipe.max_length)
     trainer = Trainer(model, parts, [spec] * len(parts), run.recipe, run.seed, device, processes)
     check_evaluations(run, trainer.updates)
     rows = _rows(run, model, held_out, processes)
@@ -74,7 +76,7 @@ def finetune(
     trainer.meter.counts["evaluation_seconds"] += time.monotonic() - spent
     result = Result(
         id=name,
-        facts=facts(run),
+        facts=known,
         scores=scores_of(evaluated),
         curve=curve.points,
         data=record.data(read),
@@ -122,7 +124,7 @@ def _best(examiner: Examiner, curve: Curve) -> tuple[Scored, list[Point]]:
 def _rows(run: Finetune, model: MultiTask, held_out: Part | None, processes: Processes) -> dict[Place, Part]:
     """What is evaluated, by (task, split)."""
     rows = {} if held_out is None else {(run.task.name, "held_out"): held_out}
-    for task in (run.task, *(run.evaluate_on or ())):
+    for task in run.scored:
         for split in task.evaluation:
             encoded = opening.open_split(run, task, split, model, processes, cap=run.evaluation_rows, evaluation=True)
             rows[task.name, split] = Part(encoded=encoded, units=opening.subset(encoded)[0])
@@ -134,10 +136,9 @@ def _judges(run: Finetune) -> tuple[Place, ...]:
     evaluation split, and a test split only where there is no other."""
     if run.held_out is not None:
         return ((run.task.name, "held_out"),)
-    tasks = (run.task, *(run.evaluate_on or ()))
     return tuple(
         (task.name, next((split for split in task.evaluation if not split.startswith("test")), task.evaluation[0]))
-        for task in tasks
+        for task in run.scored
     )
 
 
@@ -153,12 +154,11 @@ def _start(run: Finetune) -> str:
 
 def _parts(run: Finetune, model: MultiTask, processes: Processes) -> tuple[list[Part], Part | None]:
     """The datasets to train on, and what is held out of the task's own training rows."""
-    mixture: Sequence[tuple[Task, int]] = run.train_on or ((run.task, 1),)
-    for task, _ in mixture:
+    for task, _ in run.trained:
         if task.family != run.task.family or task.classes != run.task.classes:
             raise UserError(f"{task.name} cannot train the head of {run.task.name}: another family, or other classes")
     parts, held_out = [], None
-    for task, weight in mixture:
+    for task, weight in run.trained:
         opening.fits(model, task)
         share = run.held_out if task.name == run.task.name else None
         keep = share is not None or FAMILIES[task.family].learns_from_gold  # held-out rows are evaluated on

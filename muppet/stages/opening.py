@@ -1,4 +1,4 @@
-"""What both stages do before and after training: data in, heads on, numbers out."""
+"""What both stages do before training: what they are asked is looked at, data in, heads on."""
 
 from __future__ import annotations
 
@@ -7,20 +7,34 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from muppet.data.cache import encode
 from muppet.errors import UserError
 from muppet.families import FAMILIES, head_key
-from muppet.families.check import check
 from muppet.families.encoded import Encoded, Part
-from muppet.families.spec import HeadSpec, RowFormat
-from muppet.families.spec import row_formats as spec_formats
+from muppet.families.spec import HeadSpec
 from muppet.families.summarization import TARGET_LENGTH
 from muppet.model import MultiTask
-from muppet.runs import Recipe, Run
+from muppet.runs import Recipe, Run, check_run, facts
+from muppet.runtime.device import Device
 from muppet.runtime.distributed import together
 from muppet.runtime.rank import Processes
 from muppet.tasks.task import Generation, Task
+
+
+def begin(run: Any, kind: type[Run], device: Any) -> tuple[Device, dict[str, Any]]:
+    """What a stage does first, before anything takes time → its device, and the facts of its run as they are before any
+    row is read. Raises UserError for what is no run of this `kind`, or no device, and for a field that cannot be."""
+    if not isinstance(run, kind):
+        raise UserError(f"{kind.stage}() takes a muppet.runs.{kind.__name__}, and is given a {type(run).__name__}")
+    if not isinstance(device, Device | None):
+        raise UserError(f"`device` is {device!r}; give a muppet.runtime.device.Device, as Device(kind='cuda')")
+    check_run(run)
+    device = device or Device.detect()
+    if device.kind == "cuda" and not torch.cuda.is_available():
+        raise UserError("`device` is a GPU, and torch finds none; leave it out, or install a CUDA build of torch")
+    return device, facts(run)
 
 
 def open_split(
@@ -42,12 +56,6 @@ def open_split(
     return opened[0]
 
 
-def check_tasks(tasks: Sequence[Task]) -> None:
-    """Raise UserError for a task that cannot be (see `families.check`)."""
-    for task in tasks:
-        check(task)
-
-
 def check_heads(tasks: Sequence[Task], heads: Literal["shared", "per_dataset"]) -> None:
     """Raise UserError where two tasks would train one head although their families share none."""
     owners: dict[str, Task] = {}
@@ -58,12 +66,6 @@ def check_heads(tasks: Sequence[Task], heads: Literal["shared", "per_dataset"]) 
             raise UserError(
                 f"tasks {other.name!r} and {task.name!r} would train one head, {head_key(task, heads)!r}; rename one"
             )
-
-
-def row_formats(run: Run, trained: Sequence[tuple[HeadSpec, Part]]) -> dict[str, RowFormat]:
-    """How the rows of each head were read, to be kept beside the model."""
-    heads = [(spec.key, part.encoded.task, part.encoded.roles or ()) for spec, part in trained]
-    return spec_formats(heads, run.recipe.max_length)
 
 
 def train_split(task: Task) -> str:

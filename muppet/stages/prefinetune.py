@@ -7,8 +7,10 @@ from collections import Counter
 
 from muppet import paths
 from muppet.errors import UserError
+from muppet.families.check import check
+from muppet.families.spec import row_formats
 from muppet.result import Result
-from muppet.runs import Prefinetune, check_run, facts, run_id
+from muppet.runs import Prefinetune, run_id
 from muppet.runtime import distributed
 from muppet.runtime.device import Device
 from muppet.runtime.distributed import together
@@ -24,13 +26,15 @@ def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: D
     Returns the result without scores (the heads are scored by fine-tuning). Raises UserError for what the user can
     correct, `Stopped` after a signal: the same call goes on from the checkpoint.
     """
-    check_run(run)
-    paths.check_replaceable(paths.model_dir(run_id(run)))
-    started, device, name = time.monotonic(), device or Device.detect(), run_id(run)
+    started = time.monotonic()
+    device, known = opening.begin(run, Prefinetune, device)
+    name = run_id(run)
+    paths.check_replaceable(paths.model_dir(name))
     twice = [task for task, count in Counter(task.name for task in run.tasks).items() if count > 1]
     if twice or not run.tasks:
         raise UserError(f"a pre-finetuning takes each task once, and at least one; twice: {', '.join(twice) or 'none'}")
-    opening.check_tasks(run.tasks)
+    for task in run.tasks:
+        check(task)
     opening.check_heads(run.tasks, run.recipe.heads)
     processes = distributed.join(device.kind)
     with together(processes):
@@ -45,11 +49,11 @@ def prefinetune(run: Prefinetune, *, progress: Progress | None = None, device: D
         specs.append(opening.make_spec(task, encoded, run.recipe.heads))
     opening.add_missing_heads(model, specs, run.seed)
     trainer = Trainer(model, parts, specs, run.recipe, run.seed, device, processes)
-    model.row_formats = opening.row_formats(run, list(zip(specs, parts, strict=True)))
+    model.row_formats = row_formats(list(zip(specs, parts, strict=True)), run.recipe.max_length)
     train(trainer, name, paths.run_dir(name), progress)
     result = Result(
         id=name,
-        facts=facts(run),
+        facts=known,
         scores={},
         data=record.data([(opening.train_split(part.encoded.task), part) for part in parts]),
         training=record.training(trainer),

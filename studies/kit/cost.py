@@ -219,7 +219,7 @@ _KNOWN: dict[tuple[Any, ...], Cost] = {}
 
 def _estimate(run: Run) -> Cost:
     size, recipe = model_size(run), run.recipe
-    pieces = _pieces(run)
+    pieces = run.trained
     tokens_per_epoch = sum(rows(task, run) * weight * length(task, run) for task, weight in pieces)
     per_epoch = sum(rows(task, run) * weight for task, weight in pieces)
     mean = tokens_per_epoch / per_epoch
@@ -238,7 +238,7 @@ def _estimate(run: Run) -> Cost:
     else:
         disk = RESULT_BYTES
         held_out = rows(run.task, run) * (run.held_out or 0.0)
-        for task in (run.task, *(run.evaluate_on or ())):
+        for task in run.scored:
             counted = min(task.evaluation_rows or 2_000, run.evaluation_rows or float("inf"))
             counted += held_out if task is run.task else 0.0
             forward, passes = size.flops(counted * length(task, run), row) / 3, counted / SCORED
@@ -260,12 +260,6 @@ def _estimate(run: Run) -> Cost:
         disk=disk,
         epochs=epochs,
     )
-
-
-def _pieces(run: Run) -> tuple[tuple[Task, int], ...]:
-    if isinstance(run, Prefinetune):
-        return tuple((task, 1) for task in run.tasks)
-    return run.train_on or ((run.task, 1),)
 
 
 def exponent(recipe: Recipe) -> float:

@@ -69,10 +69,10 @@ def _reads(run: Run) -> Iterator[tuple[Task, str, int | None, bool]]:
     if isinstance(run, Prefinetune):
         yield from ((task, task.train, run.cap(task), False) for task in run.tasks if task.train)
         return
-    for task, _ in run.train_on or ((run.task, 1),):
+    for task, _ in run.trained:
         if task.train:
             yield task, task.train, run.train_rows, run.held_out is not None and task.name == run.task.name
-    for task in (run.task, *(run.evaluate_on or ())):
+    for task in run.scored:
         yield from ((task, split, run.evaluation_rows, True) for split in task.evaluation)
 
 
