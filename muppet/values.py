@@ -3,6 +3,7 @@ fields that are what their annotations say."""
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import math
 import types
@@ -37,8 +38,8 @@ def hash_once(cls: type[Value]) -> type[Value]:
 
 def check_fields(value: Any) -> None:
     """Raise UserError for the first field of a dataclass that is not what its annotation says. Annotations are plain
-    types, dataclasses, literals, tuples and unions of these; numbers are finite, True is none, and one of NumPy's is
-    none of Python's (but float64, which is a float)."""
+    types, functions, dataclasses, literals, tuples and unions of these; numbers are finite, True is none, and one of
+    NumPy's is none of Python's (but float64, which is a float)."""
     for name, default, kind, fits in _fields(type(value)):  # type: ignore[arg-type]
         one = getattr(value, name)
         if one is default or fits(one):
@@ -50,6 +51,7 @@ def check_fields(value: Any) -> None:
         shown = shown if len(shown) <= 80 else shown[:79] + "…"
         wanted = kind.__name__ if isinstance(kind, type) else str(kind)
         wanted = wanted.replace("float", "finite float")
+        wanted += f", as ({one!r},)" * (isinstance(one, str) and "[str, ...]" in wanted)
         raise UserError(f"`{name}` of {type(value).__name__} is {shown}; give {wanted}")
 
 
@@ -85,6 +87,10 @@ def _fits(kind: Any) -> Callable[[Any], bool]:
         return lambda value: (
             isinstance(value, tuple) and len(value) == len(each) and all(fits(one) for fits, one in zip(each, value))
         )
+    if origin is collections.abc.Callable:
+        return callable
+    if kind is Any:
+        return lambda value: True
     if kind is float:
         return lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
     if kind is int:

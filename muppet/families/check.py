@@ -8,9 +8,9 @@ from collections import Counter
 from dataclasses import fields
 
 from muppet.errors import UserError, encodable, unknown
-from muppet.families import FAMILIES
 from muppet.families.commonsense import CHOICE
-from muppet.tasks.task import Generation, Task
+from muppet.tasks.task import Task
+from muppet.values import check_fields
 
 NEEDED: dict[str, tuple[str, ...]] = {  # the roles of each family's training rows
     "classification": ("text", "label"),
@@ -29,8 +29,6 @@ MAY: dict[str, tuple[str, ...]] = {  # and those that they may have
 }
 CLASSED = ("classification", "tagging")  # the families whose tasks declare classes
 NONE = ("", "nan", "<NA>", "NaT")  # no classes: how data frames write that there is no value
-TEXTS = ("name", "path", "train", "config", "revision", "blank", "carved")
-TUPLES = ("evaluation", "metrics", "columns", "classes", "files", "missing", "partition")
 
 
 def check(task: Task) -> None:
@@ -42,51 +40,24 @@ def check(task: Task) -> None:
 
 
 def _check(task: Task) -> None:
-    for name in TEXTS:
-        value = getattr(task, name)
-        if not isinstance(value, str) and (value is not None or name in ("name", "path")):
-            raise UserError(f"`{name}` is {value!r}; give a text")
-    if not re.fullmatch(r"[\w.-]{1,100}", task.name):
-        raise UserError("`name` is part of file names and scores; give at most 100 letters, digits, `.`, `-` and `_`")
-    for name in TUPLES:
-        value = getattr(task, name)
-        if value is not None and not isinstance(value, tuple):
-            raise UserError(
-                f"`{name}` is {value!r}; write a tuple, as ({value!r},)"
-                if isinstance(value, str)
-                else f"`{name}` is a {type(value).__name__}; write a tuple"
-            )
-    for name in ("evaluation", "metrics"):
-        if wrong := [one for one in getattr(task, name) if not isinstance(one, str)]:
-            raise UserError(f"`{name}` holds {wrong[0]!r}; give texts")
-    for name, second in (("columns", "b"), ("files", "b"), ("partition", (0, 1))):
-        pairs = getattr(task, name) or ()
-        for pair in pairs:
-            if not (isinstance(pair, tuple) and [*map(type, pair)] == [str, type(second)]):
-                raise UserError(f"`{name}` holds {pair!r}; write pairs, as (('a', {second!r}),)")
-            if name == "partition" and not all(tenth in range(10) for tenth in pair[1]):
-                raise UserError(f"`partition` holds {pair!r}; its tenths are 0 to 9")
-        if twice := [first for first, count in Counter(first for first, _ in pairs).items() if count > 1]:
-            raise UserError(f"`{name}` says twice what {twice[0]!r} is")
-    if not isinstance(task.no_answer, bool | None):
-        raise UserError(f"`no_answer` is {task.no_answer!r}; give True or False")
-    if task.hub is not None and not (isinstance(task.hub, tuple) and [*map(type, task.hub)] == [str] * 3):
-        raise UserError(f"`hub` is {task.hub!r}; write three texts, as ('path', 'configuration', 'revision')")
-    for name in ("train_rows", "evaluation_rows"):
-        if not isinstance(getattr(task, name), int | None):
-            raise UserError(f"`{name}` is {getattr(task, name)!r}; give a whole number")
     if task.rows is not None and not callable(task.rows):
         raise UserError(f"`rows` is {task.rows!r}; give a function of one row")
-    _check_generation(task.generation)
+    check_fields(task)
+    if not re.fullmatch(r"[\w.-]{1,100}", task.name):
+        raise UserError("`name` is part of file names and scores; give at most 100 letters, digits, `.`, `-` and `_`")
+    for name in ("columns", "files", "partition"):
+        pairs = getattr(task, name) or ()
+        if twice := [first for first, count in Counter(first for first, _ in pairs).items() if count > 1]:
+            raise UserError(f"`{name}` says twice what {twice[0]!r} is")
+    if wrong := [pair for pair in task.partition or () if not {*pair[1]} <= {*range(10)}]:
+        raise UserError(f"`partition` holds {wrong[0]!r}; its tenths are 0 to 9")
     try:
         hash(task)
     except TypeError as error:
         raise UserError(f"a field holds what cannot be compared ({error}); write tuples and plain values") from None
-    for name in (*TEXTS, *TUPLES):
-        if not encodable(json.dumps(getattr(task, name), ensure_ascii=False, default=repr)):
-            raise UserError(f"`{name}` holds half of a surrogate pair, which is no character; correct it")
-    if task.family not in FAMILIES:
-        raise unknown("family", str(task.family), FAMILIES)
+    for field in fields(task):
+        if not encodable(json.dumps(getattr(task, field.name), ensure_ascii=False, default=repr)):
+            raise UserError(f"`{field.name}` holds half of a surrogate pair, which is no character; correct it")
     if not task.metrics:
         raise UserError("`metrics` is empty; name one at least")
     _check_roles(task)
@@ -99,26 +70,12 @@ def _check(task: Task) -> None:
         raise UserError(f"split {lacking[0]!r} is none of its {'partition' if task.partition else 'files'}")
 
 
-def _check_generation(how: object) -> None:
-    if how is None:
-        return
-    if not isinstance(how, Generation):
-        raise UserError(f"`generation` is {how!r}; give a muppet.tasks.task.Generation")
-    for field in fields(how):
-        value, kinds = getattr(how, field.name), (int, type(field.default))
-        if isinstance(value, bool) or not isinstance(value, kinds):
-            raise UserError(f"`generation`: its {field.name} is {value!r}; give a number, as {field.default!r}")
-    least = {"beams": 1, "min_tokens": 0, "max_tokens": max(1, how.min_tokens), "no_repeat_ngram": 0}
-    if low := [name for name, bound in least.items() if getattr(how, name) < bound]:
-        raise UserError(f"`generation`: its {low[0]} is {getattr(how, low[0])}; give {least[low[0]]} or more")
-
-
 def _check_classes(task: Task) -> None:
     classes = task.classes
     if task.family not in CLASSED:
         if classes is not None:
             raise UserError(f"a {task.family} task has no `classes`; leave them out")
-    elif classes is None or len(classes) < 2 or not all(isinstance(name, str) for name in classes):
+    elif classes is None or len(classes) < 2:
         raise UserError(f"`classes` is {classes!r}; a {task.family} task declares the names of two classes or more")
     elif len(set(classes)) < len(classes):
         twice = next(name for name in classes if classes.count(name) > 1)
@@ -129,8 +86,8 @@ def _check_classes(task: Task) -> None:
 
 def _check_roles(task: Task) -> None:
     if task.rows is not None:
-        if not callable(task.rows) or task.columns:
-            raise UserError("`rows` is a function of one row, and takes the place of `columns`")
+        if task.columns:
+            raise UserError("`rows` takes the place of `columns`; leave one of them out")
         return
     roles = [role for role, _ in task.columns]
     needed = NEEDED[task.family]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from muppet.values import hash_once
+from muppet.values import check_bounds, check_fields, hash_once
 
 FamilyName = Literal["classification", "regression", "commonsense", "span", "summarization", "tagging", "parsing"]
 Row = dict[str, Any]
@@ -37,6 +37,13 @@ class Generation:
     min_tokens: int = 1
     max_tokens: int = 128
     no_repeat_ngram: int = 3  # 0: repeats are allowed
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        check_bounds(self, "beams", "1 or more", lambda value: value > 0)
+        check_bounds(self, "min_tokens no_repeat_ngram", "0 or more", lambda value: value >= 0)
+        least = max(1, self.min_tokens)
+        check_bounds(self, "max_tokens", f"{least} or more", lambda value: value >= least)
 
 
 @hash_once
