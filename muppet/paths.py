@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
 import re
+import secrets
+import shutil
+import socket
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -81,6 +85,33 @@ def make_folder(path: Path) -> Path:
             with suppress(PermissionError):  # another of the group was quicker: it is that one's
                 path.chmod(path.stat().st_mode | stat.S_IWGRP)
     return path
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this machine has this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
+@contextmanager
+def beside(place: Path) -> Iterator[Path]:
+    """A new folder next to `place`, to make in it what is then renamed to `place`. Afterwards it is gone, as are those
+    that processes of this machine left there when they were killed."""
+    ours = f".{place.name}.{socket.gethostname()}."
+    for left in make_folder(place.parent).glob(f"{glob.escape(ours)}*"):
+        pid = left.name.removeprefix(ours).partition(".")[0]
+        if pid.isdecimal() and not alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    temporary = make_folder(place.with_name(f"{ours}{os.getpid()}.{secrets.token_hex(4)}"))
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_replaceable(folder: Path, name: str = "") -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from muppet import paths
 from muppet.data.cache import encode
 from muppet.data.sources import load_rows
 from muppet.errors import UserError
@@ -132,6 +135,49 @@ def test_concurrent_builders_agree(token_folder, tokenizers):
         assert worker.exitcode == 0
     assert len(results) == 1 and results.pop()[2] == 300
     assert not list((token_folder / "cache").glob(".boolq*"))
+
+
+BESIDE = """
+import sys, time
+from pathlib import Path
+from muppet import paths
+with paths.beside(Path(sys.argv[1])) as folder:
+    (folder / "half").write_text("a model")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_killed_process_left_goes_and_what_another_makes_stays(tmp_path):
+    place = tmp_path / "my [1] model"
+    command = [sys.executable, "-c", BESIDE, str(place)]
+    alive, killed = (subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2))
+    try:
+        kept, left = (Path(one.stdout.readline().strip()) for one in (alive, killed))
+        killed.kill()
+        killed.wait()
+        elsewhere = tmp_path / f".{place.name}.elsewhere.{killed.pid}.1"
+        other = tmp_path / left.name.replace("model", "other model")
+        for folder in (elsewhere, other):
+            folder.mkdir()
+        assert (kept / "half").is_file() and (left / "half").is_file()
+        with paths.beside(place) as made:
+            assert set(tmp_path.iterdir()) == {kept, elsewhere, other, made}
+            made.rename(place)
+        assert set(tmp_path.iterdir()) == {kept, elsewhere, other, place}
+    finally:
+        alive.kill()
+        alive.wait()
+
+
+def test_a_cache_is_read_by_whom_the_umask_lets(tokenizers):
+    """A folder of the tempfile module would be its maker's alone, and another user's of the group seem damaged."""
+    before = os.umask(0o027)
+    try:
+        encoded = encode(get("cb"), "train", tokenizers["roberta"], max_length=32, source="twins", cap=7)
+    finally:
+        os.umask(before)
+    assert encoded.folder.stat().st_mode & 0o777 == 0o750
 
 
 def test_a_split_without_labels_is_refused(tokenizers, tmp_path, monkeypatch):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import os
 import shutil
 import signal
 import sys
@@ -213,17 +212,13 @@ def _writable(name: str, folder: Path, instead: str) -> None:
 def _copy(source: Path, out: Path) -> None:
     """Copy a model folder; `out` appears whole or not at all. Where it is a link, the folder that it names does."""
     out = out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.writing")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        shutil.copytree(source, temporary)
+    with paths.beside(out) as temporary:
+        try:
+            shutil.copytree(source, temporary, dirs_exist_ok=True)
+        except shutil.Error as error:  # of all files that failed; the first says why
+            raise OSError(error.args[0][0][2]) from None
         shutil.rmtree(out, ignore_errors=True)
         temporary.rename(out)
-    except shutil.Error as error:  # of all files that failed; the first says why
-        raise OSError(error.args[0][0][2]) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _deliver(result: Result, model: Path, args: argparse.Namespace) -> None:

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-import tempfile
 import zlib
 from collections import Counter
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -100,61 +99,55 @@ def _map(file: Path, dtype: str, shape: list[int], checksum: int) -> np.ndarray:
 
 def _remove(place: Path) -> None:
     """Out of the way first, so that no one opens it half-deleted."""
-    aside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
-    try:
+    with paths.beside(place) as aside, suppress(FileNotFoundError):
         os.replace(place, aside / "old")
-    except FileNotFoundError:
-        pass
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _build(place: Path, task: Task, split: str, rows: Rows, tokenizer: Any, max_length: int, evaluation: bool) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
-        dropped: Counter[str] = Counter()
-        seen: set[str] = set()
-        writer = Writer(building, np.uint16 if len(tokenizer) < 2**16 else np.int32)
-        segmenter = Segmenter(tokenizer, max_length)
-        family, layout = FAMILIES[task.family], Layout(task, segmenter, writer, evaluation)
-        stream = examples(task, split, rows.rows, dropped, seen)
-        try:
-            while batch := list(islice(stream, BATCH)):
-                family.lay_out(layout, batch)
-                layout.n_examples += len(batch)
-        except UserError as error:
-            raise UserError(f"{error} (found: {rows.found})") from None
-        except Exception as error:
-            if type(error) is not Exception:  # what the tokenizers library raises has no class of its own
-                raise
-            raise UserError(
-                f"{dataset_name(task)} split {split}: the model's tokenizer cannot read it ({error}); give the one that"
-                " the model was trained with"
-            ) from None
-        if layout.n_examples == 0:
-            raise UserError(
-                f"{dataset_name(task)} split {split} has {rows.total} rows but not one example "
-                f"({', '.join(f'{n} × {reason}' for reason, n in dropped.items())}); "
-                + ("use a labelled split" if "no label" in dropped else "correct the rows or the Task")
-            )
-        writer.finish(
-            fingerprint=rows.fingerprint,
-            found=rows.found,
-            total=rows.total,
-            dropped=dict(dropped),
-            notes=dict(segmenter.notes),
-            n_examples=layout.n_examples,
-            roles=sorted(seen),
-            tag_names=layout.tag_names,
-        )
-        try:
+        with paths.beside(place) as building:
+            _write(building, task, split, rows, tokenizer, max_length, evaluation)
             os.rename(building, place)
-        except OSError:
-            if not place.is_dir():  # else another builder was first, and built the same
-                raise
     except OSError as error:
+        if not place.is_dir():  # else another builder was first, and built the same
+            raise UserError(
+                f"the token cache {paths.cache()} cannot be written ({error}); free space or move MUPPET_ARTIFACTS"
+            ) from error
+
+
+def _write(folder: Path, task: Task, split: str, rows: Rows, tokenizer: Any, max_length: int, evaluation: bool) -> None:
+    dropped: Counter[str] = Counter()
+    seen: set[str] = set()
+    writer = Writer(folder, np.uint16 if len(tokenizer) < 2**16 else np.int32)
+    segmenter = Segmenter(tokenizer, max_length)
+    family, layout = FAMILIES[task.family], Layout(task, segmenter, writer, evaluation)
+    stream = examples(task, split, rows.rows, dropped, seen)
+    try:
+        while batch := list(islice(stream, BATCH)):
+            family.lay_out(layout, batch)
+            layout.n_examples += len(batch)
+    except UserError as error:
+        raise UserError(f"{error} (found: {rows.found})") from None
+    except Exception as error:
+        if type(error) is not Exception:  # what the tokenizers library raises has no class of its own
+            raise
         raise UserError(
-            f"the token cache {paths.cache()} cannot be written ({error}); free space or move MUPPET_ARTIFACTS"
-        ) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+            f"{dataset_name(task)} split {split}: the model's tokenizer cannot read it ({error}); give the one that"
+            " the model was trained with"
+        ) from None
+    if layout.n_examples == 0:
+        raise UserError(
+            f"{dataset_name(task)} split {split} has {rows.total} rows but not one example "
+            f"({', '.join(f'{n} × {reason}' for reason, n in dropped.items())}); "
+            + ("use a labelled split" if "no label" in dropped else "correct the rows or the Task")
+        )
+    writer.finish(
+        fingerprint=rows.fingerprint,
+        found=rows.found,
+        total=rows.total,
+        dropped=dict(dropped),
+        notes=dict(segmenter.notes),
+        n_examples=layout.n_examples,
+        roles=sorted(seen),
+        tag_names=layout.tag_names,
+    )

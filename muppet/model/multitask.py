@@ -29,7 +29,7 @@ from muppet.model.heads import Head, OutputLayer, make_head
 from muppet.model.losses import Losses
 from muppet.model.pretrained import open_pretrained, quiet
 from muppet.model.r3f import all_noised
-from muppet.paths import check_replaceable, disk_errors, folder_digest
+from muppet.paths import beside, check_replaceable, disk_errors, folder_digest
 from muppet.runs import R3F
 from muppet.runtime.device import UNPACKED, Device
 from muppet.tasks.task import Generation
@@ -116,15 +116,12 @@ class MultiTask(Encoder):
         Raises UserError for a folder that holds anything else than such a model.
         """
         check_replaceable(folder)
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
         config = self.backbone.config
         as_trained = {name: getattr(config, name) for name in self._own_dropout}
         try:
             for name, value in self._own_dropout.items():  # the recipe's dropout is the run's, not the model's
                 setattr(config, name, value)
-            with quiet(), disk_errors(folder):
+            with beside(folder) as temporary, quiet(), disk_errors(folder):
                 self.backbone.save_pretrained(temporary)
                 self.tokenizer.save_pretrained(temporary)
                 heads = {key: value.contiguous() for key, value in self.heads.state_dict().items()}
@@ -137,11 +134,8 @@ class MultiTask(Encoder):
                     "files": sorted({"heads.json", *(file.name for file in temporary.iterdir())}),
                 }
                 (temporary / "heads.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(temporary, folder)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+                shutil.rmtree(folder, ignore_errors=True)
+                os.replace(temporary, folder)
         finally:
             for name, value in as_trained.items():
                 setattr(config, name, value)

@@ -144,12 +144,8 @@ def _look(path: Path) -> tuple[dict[str, Any] | None, float]:
 
 def _ended(path: Path, holder: Mapping[str, Any], touched: float, gone: Gone | None) -> bool:
     if holder.get("host") == socket.gethostname() and isinstance(holder.get("pid"), int):
-        try:
-            os.kill(holder["pid"], 0)
-        except ProcessLookupError:
+        if not paths.alive(holder["pid"]):
             return True
-        except PermissionError:
-            pass
     elif gone is not None and gone(holder):
         return True
     clock = path.with_name(f".clock.{secrets.token_hex(4)}")  # the file server's: two machines' clocks may differ

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
@@ -42,17 +40,13 @@ def folder(name: str) -> Path:
 
     place = paths.artifacts() / "tiny" / f"v{VERSION}.{twins.VERSION}" / name.removeprefix("tiny/")
     if not (place / "config.json").is_file():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
         try:
-            _build(name, temporary)
-            os.chmod(temporary, 0o755)
-            os.rename(temporary, place)
+            with paths.beside(place) as temporary:
+                _build(name, temporary)
+                os.rename(temporary, place)
         except OSError:
             if not (place / "config.json").is_file():  # else another process was first, with the same bytes
                 raise
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
     return place
 
 

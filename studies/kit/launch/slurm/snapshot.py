@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,17 +32,14 @@ def take() -> Path:
     target = paths.artifacts().absolute() / "snapshots" / digest.hexdigest()[:16]
     if target.is_dir():
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=".new-"))
     try:
-        for path in files:
-            copy = temporary / path.relative_to(paths.ROOT)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-        temporary.chmod(0o755)
-        os.rename(temporary, target)
+        with paths.beside(target) as temporary:
+            for path in files:
+                copy = temporary / path.relative_to(paths.ROOT)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+            os.rename(temporary, target)
     except OSError:
-        shutil.rmtree(temporary, ignore_errors=True)
         if not target.is_dir():  # else another submission was quicker
             raise
     return target
