@@ -7,9 +7,11 @@ import io
 import os
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 LISTED = 30  # names that a message lists
 NEAREST = 3
+SHOWN = 80  # characters of a value that a message shows
 
 
 class UserError(ValueError):
@@ -39,6 +41,21 @@ def one_line(text: str) -> str:
     """A text as one line of a terminal: what is no visible character (line breaks, NUL, escapes) is written as in a
     Python literal."""
     return "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def short(value: object) -> str:
+    """A value as messages show it."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, whose names stand once: of two alike json keeps the last without a word. Raises ValueError."""
+    plain = dict(pairs)
+    if len(plain) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice in an object")
+    return plain
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

@@ -91,7 +91,7 @@ def alive(pid: int) -> bool:
     """Whether a process of this machine has this number."""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # none has so large a number
         return False
     except PermissionError:  # another user's
         pass

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from muppet.errors import UserError
+from muppet.errors import UserError, json_object
 from muppet.paths import write_text
 from muppet.runs import Run, digest, facts, run_id
+from muppet.values import is_number
 
 SCHEMA = 2
 
@@ -114,7 +115,7 @@ def read(path: Path, run: Run | None = None) -> Result:
     if path.exists() and not path.is_file():
         raise ResultError(f"{path}: no file; move it away and run again")
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+        plain = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=json_object)
         checksum = plain.pop("checksum")
     except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise ResultError(f"{path}: not a whole result file ({error}); delete it and run again") from None
@@ -157,15 +158,6 @@ def read(path: Path, run: Run | None = None) -> Result:
     return Result(**(plain | {"scores": scores, "curve": curve}))
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys stand once."""
-    plain = dict(pairs)
-    if len(plain) < len(pairs):
-        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
-        raise ValueError(f"key `{twice}` stands twice")
-    return plain
-
-
 def _misfit(plain: Mapping[str, Any]) -> str:
     """The first field, of those that are read from results, that holds something of another kind; empty when none."""
     for name in ("facts", "data", "training", "cost", "environment"):
@@ -181,13 +173,7 @@ def _misfit(plain: Mapping[str, Any]) -> str:
     if isinstance(plain["curve"], list):
         judged = (point.get("judged") for point in plain["curve"] if isinstance(point, dict))
         numbers |= {f"curve.{place}.judged": (number, -sys.float_info.max) for place, number in enumerate(judged)}
-    return next((name for name, (number, least) in numbers.items() if not _is_number(number, least)), "")
-
-
-def _is_number(number: Any, least: float) -> bool:
-    """Whether `number` is finite, and `least` or more."""
-    known = isinstance(number, (int, float)) and not isinstance(number, bool)
-    return known and least <= number <= sys.float_info.max
+    return next((name for name, (number, least) in numbers.items() if not is_number(number, least)), "")
 
 
 def _check_score(score: Score) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import collections.abc
 import dataclasses
-import math
+import sys
 import types
 import typing
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
-from muppet.errors import UserError, unknown
+from muppet.errors import UserError, short, unknown
 
 Value = TypeVar("Value")
 
@@ -47,12 +47,15 @@ def check_fields(value: Any) -> None:
         choices = [choice for part in (kind, *typing.get_args(kind)) for choice in _choices(part)]
         if choices and isinstance(one, str):
             raise unknown(f"`{name}`", one, choices)
-        shown = repr(one)
-        shown = shown if len(shown) <= 80 else shown[:79] + "…"
         wanted = kind.__name__ if isinstance(kind, type) else str(kind)
         wanted = wanted.replace("float", "finite float")
         wanted += f", as ({one!r},)" * (isinstance(one, str) and "[str, ...]" in wanted)
-        raise UserError(f"`{name}` of {type(value).__name__} is {shown}; give {wanted}")
+        raise UserError(f"`{name}` of {type(value).__name__} is {short(one)}; give {wanted}")
+
+
+def is_number(value: Any, least: float = -sys.float_info.max, most: float = sys.float_info.max) -> bool:
+    """Whether a value is a finite number from `least` to `most`; True is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
 
 
 def check_bounds(value: Any, names: str, bounds: str, fits: Callable[[Any], bool]) -> None:
@@ -92,7 +95,7 @@ def _fits(kind: Any) -> Callable[[Any], bool]:
     if kind is Any:
         return lambda value: True
     if kind is float:
-        return lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < math.inf
+        return is_number
     if kind is int:
         return lambda value: isinstance(value, int) and not isinstance(value, bool)
     return lambda value: isinstance(value, kind)

@@ -137,7 +137,7 @@ def spoil_list(text: str) -> str:
         (spoil_field(environment=None), "`environment`"),
         (spoil_field(curve=[{"update": 1, "judged": None, "scores": {}}]), "`curve.0.judged`"),
         (spoil_key, "score `sst2/validation/accuracy` is of a task that this run does not score"),
-        (spoil_twice, "key `value` stands twice"),
+        (spoil_twice, "'value' stands twice in an object"),
         (spoil_empty, "not a whole result file"),
         (spoil_list, "not a whole result file"),
     ],

@@ -133,6 +133,7 @@ def test_records_go_before_the_schedulers_word(look: Look) -> None:
         ("attempts", {"count": "x", "seconds": "abc"}),
         ("attempts", {"count": 1, "seconds": float("nan")}),
         ("holder", {"host": socket.gethostname(), "pid": 10**20}),
+        ("holder", {"host": socket.gethostname(), "pid": 2**40}),
         ("progress", {"step": "x", "tokens_per_second": "fast"}),
         ("started", ["no", "record"]),
     ],

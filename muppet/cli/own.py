@@ -15,9 +15,9 @@ from muppet import paths
 from muppet.cli.options import ROLES
 from muppet.data.files import even, read
 from muppet.data.sources import TableRows
-from muppet.errors import UserError, some
+from muppet.errors import UserError, short, some
 from muppet.families.check import MAY, NEEDED, check
-from muppet.families.roles import listed, short
+from muppet.families.roles import listed
 from muppet.runs import digest
 from muppet.tasks import ALL, Task
 from muppet.tasks.task import Row

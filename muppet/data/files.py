@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from muppet.errors import UserError
+from muppet.errors import UserError, json_object
 from muppet.tasks.task import Row
 
 KINDS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
@@ -80,22 +80,13 @@ def _objects(text: str, name: str) -> Iterator[tuple[int, Row]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line, object_pairs_hook=_object)
+            row = json.loads(line, object_pairs_hook=json_object)
         except (ValueError, RecursionError) as error:  # a number of thousands of digits is a ValueError
             why = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
             raise UserError(f"{name} line {number}: not JSON ({why}); give one JSON object a line") from None
         if not isinstance(row, dict):
             raise UserError(f"{name} line {number}: {type(row).__name__}, not a JSON object; give one a line")
         yield number, row
-
-
-def _object(pairs: list[tuple[str, Any]]) -> Row:
-    """A JSON object, whose names stand once: of two alike json keeps the last without a word."""
-    row = dict(pairs)
-    if len(row) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands twice in an object")
-    return row
 
 
 def _cells(text: str, name: str, what: str) -> Iterator[tuple[int, Row]]:

@@ -275,12 +275,13 @@ def partition(task: Task, split: str, table: Any) -> np.ndarray:
 class TwinRows(Sequence[Row]):
     """A twin's rows, drawn when they are first asked for: where their token cache is, nobody asks."""
 
-    def __init__(self, make: twins.Maker, task: Task, split: str, n: int) -> None:
-        self.of, self.n = (make, task, split, n), n
+    def __init__(self, task: Task, split: str, n: int) -> None:
+        twins.maker(task)  # a task that has no twin is refused before its rows are asked for
+        self.of, self.n = (task, split, n), n
 
     @cached_property
     def drawn(self) -> list[Row]:
-        return twins.draw(*self.of)
+        return twins.rows(*self.of)
 
     def __len__(self) -> int:
         return self.n
@@ -292,4 +293,4 @@ class TwinRows(Sequence[Row]):
 def _twins(task: Task, split: str, cap: int | None) -> Rows:
     n = cap or TWIN_ROWS
     fingerprint = digest(["twins", twins.VERSION, task.name, split, n])[:32]
-    return Rows(rows=TwinRows(twins.maker(task), task, split, n), found="twins", fingerprint=fingerprint, total=n)
+    return Rows(rows=TwinRows(task, split, n), found="twins", fingerprint=fingerprint, total=n)

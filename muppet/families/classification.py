@@ -11,10 +11,10 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from muppet.errors import UserError, some
+from muppet.errors import UserError, short, some
 from muppet.families.encoded import Encoded, Part
-from muppet.families.family import Family, Labelled, Outputs, probabilities
-from muppet.families.roles import DIGITS, BadRow, Drop, Example, named_by_numbers, short, text
+from muppet.families.family import Labelled, Outputs, probabilities
+from muppet.families.roles import DIGITS, BadRow, Drop, Example, named_by_numbers, text
 from muppet.families.spec import HeadSpec, spec_of_classes
 from muppet.tasks.task import FamilyName, Row, Task
 
@@ -136,9 +136,6 @@ class Regression(Classification):
         count = len(units)
         targets = (np.asarray(encoded.labels)[units] - spec.low) / ((spec.high - spec.low) or 1.0)
         return {"targets": targets.astype(np.float32), "unit": np.arange(count), "n": np.full(count, np.e)}  # ln e = 1
-
-    def check_scored(self, spec: HeadSpec, task: Task) -> None:
-        Family.check_scored(self, spec, task)  # there are no classes to agree on
 
     def predictions(self, encoded: Encoded, spec: HeadSpec, outputs: Outputs, chosen: Sequence[int]) -> list[Any]:
         return [spec.low + float(outputs[encoded.unit(e)]) * (spec.high - spec.low) for e in chosen]

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from muppet.errors import short
 from muppet.families.encoded import Encoded, Part
 from muppet.families.family import Labelled, Outputs, probabilities
-from muppet.families.roles import DIGITS, BadRow, Drop, Example, listed, short, text, texts
+from muppet.families.roles import DIGITS, BadRow, Drop, Example, listed, text, texts
 from muppet.families.spec import HeadSpec
 from muppet.tasks.task import Row, Task
 

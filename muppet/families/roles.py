@@ -17,7 +17,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from muppet.errors import encodable, some
+from muppet.errors import encodable, short, some
 from muppet.tasks.task import Row, Task
 
 Example = dict[str, Any]
@@ -107,9 +107,3 @@ def listed(value: Any) -> Any:
         except (ValueError, RecursionError):  # nested too deeply: no list of texts either
             return value
     return value
-
-
-def short(value: Any, width: int = 80) -> str:
-    """A value as messages show it, at most `width` characters long."""
-    shown = repr(value)
-    return shown if len(shown) <= width else shown[: width - 1] + "…"

@@ -150,7 +150,7 @@ def _second(encoding: Any) -> int:
 
 def _window(example: int, encoding: Any) -> Window:
     sequence = encoding.sequence_ids
-    first = sequence.index(1) if 1 in sequence else len(sequence)
+    first = _second(encoding)
     last = len(sequence) - sequence[::-1].index(1) if 1 in sequence else first
     offsets = np.zeros((len(sequence), 2), np.int32)
     offsets[first:last] = np.reshape(encoding.offsets[first:last], (-1, 2))  # of no token, too

@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from muppet.errors import short
 from muppet.families.encoded import Encoded, Part
 from muppet.families.family import Family, Outputs
 from muppet.families.layout import Layout
-from muppet.families.roles import BadRow, Drop, Example, listed, short, text, texts
+from muppet.families.roles import BadRow, Drop, Example, listed, text, texts
 from muppet.families.segments import Window
 from muppet.families.spec import HeadSpec
 from muppet.tasks.task import Row, Task, occurrences

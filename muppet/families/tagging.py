@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from muppet.errors import UserError
+from muppet.errors import UserError, short
 from muppet.families.classification import majority
 from muppet.families.encoded import Encoded, Part, ranges
 from muppet.families.family import Family, Outputs
 from muppet.families.layout import Layout
-from muppet.families.roles import BadRow, Drop, Example, listed, named_by_numbers, short, texts
+from muppet.families.roles import BadRow, Drop, Example, listed, named_by_numbers, texts
 from muppet.families.spec import HeadSpec, spec_of_classes
 from muppet.tasks.task import FamilyName, Row, Task, dataset_name
 

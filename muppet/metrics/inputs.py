@@ -10,9 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from muppet.errors import UserError
-
-SHOWN = 80  # characters of a wrong value that a message shows
+from muppet.errors import UserError, short
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +106,4 @@ def check(metric: str, side: str, kind: Input, values: Sequence[Any]) -> None:
     """Raise UserError for the first of `values` that is not of this kind; `side`: predictions or references."""
     for index, value in enumerate(values):
         if not kind.fits(value):
-            shown = repr(value)
-            shown = shown if len(shown) <= SHOWN else shown[: SHOWN - 1] + "…"
-            raise UserError(f"metric {metric!r}: example {index} of the {side} is {shown}; give {kind.about}")
+            raise UserError(f"metric {metric!r}: example {index} of the {side} is {short(value)}; give {kind.about}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -127,10 +127,11 @@ class Device:
                 f" {self.memory / 1e9:.1f} GB; take a smaller model or a larger machine"
             )
 
-    def compiles(self, packed: bool, flops: float) -> bool:
-        """Whether a training of so many floating-point operations compiles the encoder's layers."""
+    def compiles(self, packed: bool, flops: Callable[[], float]) -> bool:
+        """Whether a training compiles the encoder's layers; where that is a question of its size, by its floating-point
+        operations."""
         if self.compile is None:  # only what has been seen to be faster
-            return self.kind == "cuda" and packed and not self.gradient_checkpointing and flops >= COMPILE_FLOPS
+            return self.kind == "cuda" and packed and not self.gradient_checkpointing and flops() >= COMPILE_FLOPS
         return self.compile
 
     def precision(self, width: int) -> Literal["fp32", "bf16"]:

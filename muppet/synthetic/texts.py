@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 from muppet.synthetic.lexicon import cued, lexicons, sentence, word
+from muppet.synthetic.shapes import Maker
 from muppet.tasks.structured import CHUNKS, ENTITIES, UPOS
 from muppet.tasks.task import Row
 
-Maker = Callable[[random.Random, int], Row]
 Node = tuple[str, Any]  # (label, word) or (label, list of nodes)
 
 # Reading comprehension ------------------------------------------------------------------------------------------------

@@ -32,12 +32,7 @@ VERSION = 2  # a change of the rows raises it
 
 def rows(task: Task, split: str, n: int) -> list[Row]:
     """The first `n` rows of the twin of `split`, in the dataset's own columns."""
-    return draw(maker(task), task, split, n)
-
-
-def draw(make: Maker, task: Task, split: str, n: int) -> list[Row]:
-    """`rows`, by the task's `maker`."""
-    rng = random.Random(f"{task.path}/{task.config}/{split}/0")
+    rng, make = random.Random(f"{task.path}/{task.config}/{split}/0"), maker(task)
     return [make(rng, index) for index in range(n)]
 
 

@@ -91,9 +91,9 @@ class Trainer:
         self.packed = device.packed is not False and encoder.enable(model, device.packed is True, autocast)
         self.updates = self.sampler.updates
         self._matrix, self._attention = self.model.flops_per_token()
-        flops = self.updates * sum(self._flops(float(b.sizes.sum()), b.length) for b in self.sampler.update(0))
         # Not before: `enable` tries three ways, and each would be compiled for it.
-        self.compiled = self.device.compiles(self.packed, flops) and model.compile_layers(demanded=bool(device.compile))
+        pays = self.device.compiles(self.packed, self._all_flops)
+        self.compiled = pays and model.compile_layers(demanded=bool(device.compile))
         self.optimizer = make_optimizer(self.model, recipe)
         self.parameters = list(self.model.parameters())
         self.reducer = Reducer(processes, self.parameters, model.backbone.named_parameters())
@@ -167,6 +167,10 @@ class Trainer:
         """Floating-point operations of `tokens` in rows of `length`, forward and backward."""
         copies = 2 if self.recipe.r3f is not None else 1
         return copies * tokens * (self._matrix + self._attention * length)
+
+    def _all_flops(self) -> float:
+        """Those of the whole training, were every update as its first."""
+        return self.updates * sum(self._flops(float(b.sizes.sum()), b.length) for b in self.sampler.update(0))
 
     def _forwards(self, batches: Sequence[SubBatch], weights: Sequence[np.ndarray]) -> list[list[Piece]]:
         """What goes through the model together, for all processes."""

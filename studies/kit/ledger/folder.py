@@ -28,6 +28,7 @@ from muppet import paths
 from muppet.errors import UserError
 from muppet.paths import write_text
 from muppet.runs import Run, run_id
+from muppet.values import is_number
 
 RESULTS = Path("results")
 ATTEMPTS = 3  # failures with one and the same error, after which a run waits for `make retry`
@@ -37,6 +38,7 @@ SHARD = 2  # characters of a shard's name
 MANY = 10_000  # files of one folder, beyond which file systems grow slow
 LOG_BYTES = 8_000  # of a log's end, in which these lines are looked for
 NUMBERS = frozenset("count pid seconds step steps stops tokens_per_second eta_seconds".split())  # of all records
+LARGEST = 2**53  # of them
 TEXTS = frozenset(("error", "host", "log", "node", "run"))
 
 
@@ -129,13 +131,8 @@ def started(name: str) -> dict[str, Any]:
 def running(name: str) -> bool:
     """Whether a live process of this machine says that it is doing the run; of other machines the queue knows."""
     holder = _read(_note(name, "holder"))
-    try:
-        if holder["host"] != socket.gethostname():
-            return False
-        os.kill(holder["pid"], 0)
-    except (OSError, KeyError, TypeError):
-        return False
-    return True
+    pid = holder.get("pid")
+    return holder.get("host") == socket.gethostname() and isinstance(pid, int) and paths.alive(pid)
 
 
 def fail(name: str, error: BaseException | str) -> None:
@@ -170,7 +167,7 @@ def faults() -> list[dict[str, Any]]:
     except OSError:
         return []
     whole = [one for one in map(_parsed, lines) if one.keys() >= {"node", "run", "error", "when"}]
-    return [one for one in whole if _is_number(one["when"])]
+    return [one for one in whole if is_number(one["when"], 0, LARGEST)]
 
 
 def start(name: str) -> int:
@@ -255,12 +252,8 @@ def _parsed(text: str) -> dict[str, Any]:
         return {}
     if not isinstance(record, dict):
         return {}
-    numbers = all(_is_number(record[name]) for name in NUMBERS & record.keys())
+    numbers = all(is_number(record[name], 0, LARGEST) for name in NUMBERS & record.keys())
     return record if numbers and all(isinstance(record[name], str) for name in TEXTS & record.keys()) else {}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and 0 <= value < 2**53  # beyond, an id of a process is none
 
 
 def _log_tail(name: str) -> list[str]:
