@@ -20,7 +20,7 @@ from benchmarks.common import ROUNDS, Bar, Report, clocked, median
 from benchmarks.mixture import SHAPES, roberta
 from muppet.model import attention
 from muppet.model.batch import Batch, copied, pack_rows
-from muppet.model.encoder import PackedRows
+from muppet.model.heads import PackedRows
 from muppet.model.multitask import MultiTask
 from muppet.runtime.device import Device
 

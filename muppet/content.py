@@ -35,16 +35,13 @@ def is_own(function: Any) -> bool:
 def content(function: Any) -> str:
     """The content of a row function, as it is now. Raises UserError where it holds what cannot be told, as an open
     file."""
-    inner = function
-    while isinstance(inner, functools.partial | MethodType):
-        inner = inner.func if isinstance(inner, functools.partial) else inner.__func__
-    named = inner if hasattr(inner, "__qualname__") else type(inner)
     try:
-        return _Content(named.__module__).of(function)
+        return _Content().of(function)
     except (_Untold, RecursionError) as error:
+        name = getattr(function, "__qualname__", type(function).__name__)
         raise UserError(
-            f"row function {named.__qualname__}: {error}: its rows could be taken for another's; let it hold plain"
-            " values, arrays or data frames"
+            f"row function {name}: {error}: its rows could be taken for another's; let it hold plain values, arrays or"
+            " data frames"
         ) from None
 
 
@@ -53,10 +50,10 @@ class _Untold(Exception):
 
 
 class _Content:
-    """Of the function or object that `home`, a module, defines."""
+    """Of a function or object; `home` is the module that defines the first that is met."""
 
-    def __init__(self, home: str | None) -> None:
-        self.home = home
+    def __init__(self) -> None:
+        self.home: str | None = None
         self.known: dict[int, tuple[Any, str]] = {}
 
     def of(self, value: Any) -> str:
@@ -80,14 +77,14 @@ class _Content:
 
     def _of_object(self, value: Any) -> str:
         if isinstance(value, FunctionType | type):
-            name = f"{value.__module__}.{value.__qualname__}"
+            name, self.home = f"{value.__module__}.{value.__qualname__}", self.home or value.__module__
             if value.__module__ != self.home and "<" not in value.__qualname__ or not is_own(value):
                 return name  # but not where a call has made it: it may hold something
             whole = self._of_function(value) if isinstance(value, FunctionType) else self._of_class(value)
             return f"{name} {_short(whole)}"
         if isinstance(value, functools.partial):
-            given = self.of((value.args, value.keywords))
-            return f"{self.of(value.func)} {_short(json.dumps(given, ensure_ascii=False))}"
+            inner, given = self.of(value.func), self.of((value.args, value.keywords))
+            return f"{inner} {_short(json.dumps(given, ensure_ascii=False))}"
         if isinstance(value, MethodType):
             return f"{self.of(value.__func__)} {self.of(value.__self__)}"
         if isinstance(value, ModuleType):
@@ -116,15 +113,15 @@ class _Content:
 
     def _of_parts(self, value: Any) -> str:
         """What a copy of an object would be made of."""
+        kind = self.of(type(value))
         reduce = copyreg.dispatch_table.get(type(value))
         try:
             parts = reduce(value) if reduce else value.__reduce_ex__(4)
         except Exception as error:  # anyone's code
             raise _Untold(f"it holds a {type(value).__name__}, whose content cannot be told ({error})") from None
         if isinstance(parts, str):
-            return f"{type(value).__name__} {parts}"
-        whole = self.of([*parts[:3], *(list(items or ()) for items in parts[3:5])])
-        return f"{type(value).__name__} {_short(whole)}"
+            return f"{kind} {parts}"
+        return f"{kind} {_short(self.of([*parts[:3], *(list(items or ()) for items in parts[3:5])]))}"
 
 
 def _short(whole: str | bytes) -> str:

@@ -19,8 +19,7 @@ from muppet.families.encoded import Part
 from muppet.families.span import ANSWER_LENGTH
 from muppet.families.spec import HeadSpec
 from muppet.model.batch import make_batch
-from muppet.model.encoder import PaddedRows
-from muppet.model.heads import best_spans, make_head
+from muppet.model.heads import PaddedRows, best_spans, make_head
 from muppet.model.multitask import MultiTask
 from muppet.model.pretrained import find
 from muppet.runtime.device import Device

@@ -16,7 +16,8 @@ from muppet.cli.options import ROLES
 from muppet.data.files import even, read
 from muppet.data.sources import TableRows
 from muppet.errors import UserError, short, some
-from muppet.families.check import MAY, NEEDED, check
+from muppet.families import FAMILIES
+from muppet.families.check import check
 from muppet.families.roles import listed
 from muppet.runs import digest
 from muppet.tasks import ALL, Task
@@ -50,7 +51,11 @@ def task_of(args: argparse.Namespace) -> Task | None:
     label = dict(columns).get("label", "")
     labels = [row.get(label) for row in rows]
     family = args.family or _family(args.train_file, roles, labels, rows[0])
-    known = {*NEEDED[family], *MAY.get(family, ()), *(role for role in ROLES if getattr(args, role) is not None)}
+    known = {
+        *FAMILIES[family].learns,
+        *FAMILIES[family].may_learn,
+        *(role for role in ROLES if getattr(args, role) is not None),
+    }
     columns = tuple(pair for pair in columns if pair[0] in known or pair[0].startswith("choice"))
     if twice := [name for name, count in Counter(name for _, name in columns).items() if count > 1]:
         raise UserError(f"{args.train_file}: column {twice[0]!r} plays two roles; name another column for one of them")

@@ -8,26 +8,11 @@ from collections import Counter
 from dataclasses import fields
 
 from muppet.errors import UserError, encodable, unknown
+from muppet.families import FAMILIES
 from muppet.families.commonsense import CHOICE
 from muppet.tasks.task import Task
 from muppet.values import check_fields
 
-NEEDED: dict[str, tuple[str, ...]] = {  # the roles of each family's training rows
-    "classification": ("text", "label"),
-    "regression": ("text", "label"),
-    "commonsense": ("choices", "label"),
-    "span": ("question", "context", "answers"),
-    "summarization": ("source", "target"),
-    "tagging": ("tokens", "tags"),
-    "parsing": ("tree",),
-}
-MAY: dict[str, tuple[str, ...]] = {  # and those that they may have
-    "classification": ("pair",),
-    "regression": ("pair",),
-    "commonsense": ("context", "question", "keys"),
-    "span": ("id", "gold"),
-}
-CLASSED = ("classification", "tagging")  # the families whose tasks declare classes
 NONE = ("", "nan", "<NA>", "NaT")  # no classes: how data frames write that there is no value
 
 
@@ -72,7 +57,7 @@ def _check(task: Task) -> None:
 
 def _check_classes(task: Task) -> None:
     classes = task.classes
-    if task.family not in CLASSED:
+    if not FAMILIES[task.family].has_classes:
         if classes is not None:
             raise UserError(f"a {task.family} task has no `classes`; leave them out")
     elif classes is None or len(classes) < 2:
@@ -89,9 +74,8 @@ def _check_roles(task: Task) -> None:
         if task.columns:
             raise UserError("`rows` takes the place of `columns`; leave one of them out")
         return
-    roles = [role for role, _ in task.columns]
-    needed = NEEDED[task.family]
-    known = [*needed, *MAY.get(task.family, ())]
+    roles, needed = [role for role, _ in task.columns], FAMILIES[task.family].learns
+    known = [*needed, *FAMILIES[task.family].may_learn]
     numbered = [role for role in roles if task.family == "commonsense" and CHOICE.fullmatch(role)]
     for role in roles:
         if role not in (*known, *numbered):

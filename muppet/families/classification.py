@@ -28,8 +28,10 @@ class Classification(Labelled):
     """One of the task's classes."""
 
     name: ClassVar[FamilyName] = "classification"
+    has_classes = True
+    learns = ("text", "label")
     asks = ("text",)
-    may_ask = ("pair",)
+    may_learn = may_ask = ("pair",)
 
     def read(self, task: Task, row: Row) -> Example:
         assert task.classes is not None
@@ -99,6 +101,7 @@ class Regression(Classification):
     """A number. Targets are mapped to [0, 1]; the squared error stays as it is, since Eq. 1 speaks of classes."""
 
     name = "regression"
+    has_classes = False
     label_type = np.float32
 
     def read(self, task: Task, row: Row) -> Example:

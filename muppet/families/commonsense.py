@@ -23,6 +23,8 @@ class Commonsense(Labelled):
 
     name = "commonsense"
     shared_head = True
+    learns = ("choices", "label")
+    may_learn = ("context", "question", "keys")
     asks = ("choices",)
     may_ask = ("context", "question")
     unknown: ClassVar[Row] = {"label": 0}

@@ -30,6 +30,9 @@ class Family(ABC):
     no_example: ClassVar[str] = "row without an example"  # the reason counted when a Task's `rows` gives nothing
     gold: ClassVar[str] = ""  # what of a gold line the metrics compare with; labels have none
     learns_from_gold: ClassVar[bool] = False  # whether `guesses` reads the gold lines of the training rows
+    has_classes: ClassVar[bool] = False  # whether a Task declares the classes
+    learns: ClassVar[tuple[str, ...]]  # the roles of a training row,
+    may_learn: ClassVar[tuple[str, ...]] = ()  # and those that it may have
     asks: ClassVar[tuple[str, ...]]  # the roles that a user's row holds,
     may_ask: ClassVar[tuple[str, ...]] = ()  # those that it may hold,
     unknown: ClassVar[Row] = {}  # what stands in the place of the answer,

@@ -24,6 +24,8 @@ class Parsing(Tagging):
     name = "parsing"
     gold = "tree"
     learns_from_gold = False
+    has_classes = False
+    learns = ("tree",)
 
     def read(self, task: Task, row: Row) -> Example:
         tree = text(row["tree"], "tree").strip()

@@ -28,6 +28,8 @@ class Span(Family):
     shared_head = True
     no_example = "answer is no span of the context"
     gold = "answers"
+    learns = ("question", "context", "answers")
+    may_learn = ("id", "gold")
     asks = ("question", "context")
     unknown: ClassVar[Row] = {"answers": {"text": [], "answer_start": []}}
     no_answer = True

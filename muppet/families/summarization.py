@@ -29,6 +29,7 @@ class Summarization(Family):
     shared_head = True
     needs_decoder = True
     gold = "target"
+    learns = ("source", "target")
     asks = ("source",)
     unknown: ClassVar[Row] = {"target": "-"}
 

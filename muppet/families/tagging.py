@@ -24,6 +24,8 @@ class Tagging(Family):
     name: ClassVar[FamilyName] = "tagging"
     gold: ClassVar[str] = "tags"
     learns_from_gold = True  # which words had which tags
+    has_classes = True
+    learns: ClassVar[tuple[str, ...]] = ("tokens", "tags")
     asks = ("tokens",)
 
     def read(self, task: Task, row: Row) -> Example:

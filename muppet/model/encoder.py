@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muppet.errors import UserError
 from muppet.families.summarization import IGNORED
 from muppet.model.attention import KERNEL
 from muppet.model.batch import Batch, pack_rows, pad_rows
-from muppet.model.heads import Hidden
+from muppet.model.heads import Hidden, PackedRows, PaddedRows
 from muppet.model.r3f import second_half_noised
 from muppet.runs import R3F
 
@@ -142,36 +140,6 @@ def positions_after_pad(ids: Tensor, places: Tensor, pad: int) -> Tensor:
 def row_mask(ids: Tensor, lengths: Tensor) -> Tensor:
     """[R, L] 1 for the tokens of each row, 0 for padding."""
     return (torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]).long()
-
-
-@dataclass(frozen=True)
-class PaddedRows:
-    """Rows [R, L, H] that are padded to one length."""
-
-    states: Tensor
-    sentence: Tensor
-
-    def rows(self, rows: slice) -> PaddedRows:
-        return PaddedRows(self.states[rows], self.sentence[rows])
-
-
-@dataclass(frozen=True)
-class PackedRows:
-    """Rows that lie among `tokens` [T, H]; `states` lays them out for the heads that read every token."""
-
-    tokens: Tensor
-    sentence: Tensor
-    starts: Tensor  # [R]
-    lengths: np.ndarray  # [R]
-
-    def rows(self, rows: slice) -> PackedRows:
-        return PackedRows(self.tokens, self.sentence[rows], self.starts[rows], self.lengths[rows])
-
-    @property
-    def states(self) -> Tensor:
-        """[R, L, H]; past a row's end stand other rows' tokens, as padding that no head looks at."""
-        places = self.starts[:, None] + torch.arange(int(self.lengths.max()), device=self.starts.device)
-        return F.embedding(places.clamp(max=len(self.tokens) - 1), self.tokens)
 
 
 def refusal(model: Encoder) -> str | None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from muppet.families.span import ANSWER_LENGTH
@@ -22,17 +25,38 @@ from muppet.tasks.task import FamilyName
 Fields = dict[str, Tensor]
 
 
-class Hidden(Protocol):
-    """The model's view of R rows: `states` [R, L, H], and `sentence` [R, H], the token that stands for the row."""
+@dataclass(frozen=True)
+class PaddedRows:
+    """The model's view of R rows, padded to one length: `states` [R, L, H], and `sentence` [R, H], the token that stands
+    for the row."""
+
+    states: Tensor
+    sentence: Tensor
+
+    def rows(self, rows: slice) -> PaddedRows:
+        return PaddedRows(self.states[rows], self.sentence[rows])
+
+
+@dataclass(frozen=True)
+class PackedRows:
+    """The same of rows that lie among `tokens` [T, H]; `states` lays them out for the heads that read every token."""
+
+    tokens: Tensor
+    sentence: Tensor
+    starts: Tensor  # [R]
+    lengths: np.ndarray  # [R]
+
+    def rows(self, rows: slice) -> PackedRows:
+        return PackedRows(self.tokens, self.sentence[rows], self.starts[rows], self.lengths[rows])
 
     @property
-    def states(self) -> Tensor: ...
+    def states(self) -> Tensor:
+        """[R, L, H]; past a row's end stand other rows' tokens, as padding that no head looks at."""
+        places = self.starts[:, None] + torch.arange(int(self.lengths.max()), device=self.starts.device)
+        return F.embedding(places.clamp(max=len(self.tokens) - 1), self.tokens)
 
-    @property
-    def sentence(self) -> Tensor: ...
 
-    def rows(self, rows: slice) -> Hidden:
-        """The same of some rows."""
+Hidden = PaddedRows | PackedRows
 
 
 class Head(nn.Module):

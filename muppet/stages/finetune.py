@@ -108,16 +108,14 @@ def _best(examiner: Examiner, curve: Curve) -> tuple[Scored, list[Point]]:
     """
     trainer = examiner.trainer
     evaluated = examiner.evaluate()
-    scores = scores_of(evaluated)
-    points = [*curve.points, Point(update=trainer.updates, judged=examiner.judged(evaluated), scores=scores)]
+    last = Point(update=trainer.updates, judged=examiner.judged(evaluated), scores=scores_of(evaluated))
+    points = [*curve.points, last]
     kept = best(points)
     if kept < len(curve.points):
         assert curve.weights is not None
         trainer.model.load_state_dict(curve.weights)
         evaluated = examiner.evaluate()
-        points[kept] = replace(points[kept], scores=without_items(scores_of(evaluated)))
-    else:
-        points[kept] = replace(points[kept], scores=without_items(scores))
+    points[kept] = replace(points[kept], scores=without_items(scores_of(evaluated)))
     return evaluated, points
 
 
