@@ -93,8 +93,8 @@ class _Content:
             return self.of([getattr(value, name) for name in CODE])
         if isinstance(value, property):
             return self.of([value.fget, value.fset])
-        inner = getattr(value, "__wrapped__", None)  # static and class methods, and what functools.lru_cache makes
-        return self._of_parts(value) if inner is None else f"{type(value).__name__} {self.of(inner)}"
+        within = getattr(value, "__wrapped__", None)  # static and class methods, and what functools.lru_cache makes
+        return self._of_parts(value) if within is None else f"{type(value).__name__} {self.of(within)}"
 
     def _of_function(self, function: FunctionType) -> bytes:
         try:

@@ -51,11 +51,8 @@ def task_of(args: argparse.Namespace) -> Task | None:
     label = dict(columns).get("label", "")
     labels = [row.get(label) for row in rows]
     family = args.family or _family(args.train_file, roles, labels, rows[0])
-    known = {
-        *FAMILIES[family].learns,
-        *FAMILIES[family].may_learn,
-        *(role for role in ROLES if getattr(args, role) is not None),
-    }
+    given = [role for role in ROLES if getattr(args, role) is not None]
+    known = {*FAMILIES[family].learns, *FAMILIES[family].may_learn, *given}
     columns = tuple(pair for pair in columns if pair[0] in known or pair[0].startswith("choice"))
     if twice := [name for name, count in Counter(name for _, name in columns).items() if count > 1]:
         raise UserError(f"{args.train_file}: column {twice[0]!r} plays two roles; name another column for one of them")

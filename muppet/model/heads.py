@@ -27,8 +27,8 @@ Fields = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class PaddedRows:
-    """The model's view of R rows, padded to one length: `states` [R, L, H], and `sentence` [R, H], the token that stands
-    for the row."""
+    """The model's view of R rows, padded to one length: `states` [R, L, H], and `sentence` [R, H], the token that
+    stands for the row."""
 
     states: Tensor
     sentence: Tensor
