@@ -24,7 +24,7 @@ from benchmarks.step import difference
 from muppet import tasks
 from muppet.families.encoded import Part
 from muppet.model import attention
-from muppet.model.batch import make_batch, pack_rows
+from muppet.model.batch import make_batch, moved, pack_rows
 from muppet.runs import R3F, Prefinetune, Recipe
 from muppet.runtime.device import Device
 from muppet.runtime.rank import Processes
@@ -60,7 +60,7 @@ def gradient(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 def attends(kind: str, bf16: bool) -> float:
     """Attention and its gradients, rows of 1 to 512 tokens, against float64 row by row."""
-    packing = pack_rows(np.arange(LENGTHS.sum()), LENGTHS, LENGTHS, torch.device(kind)).packing
+    packing = moved(pack_rows(np.arange(LENGTHS.sum()), LENGTHS, LENGTHS), torch.device(kind)).packing
     assert packing is not None
     torch.manual_seed(0)
     exact = [torch.randn(int(LENGTHS.sum()), 4, 64, dtype=torch.float64, requires_grad=True) for _ in range(3)]
@@ -76,7 +76,7 @@ def attends(kind: str, bf16: bool) -> float:
 
 def dropout_mean(kind: str, bf16: bool) -> float:
     """Distance from 1 of the mean of attention over ones with dropout 0.1."""
-    packing = pack_rows(np.arange(LENGTHS.sum()), LENGTHS, LENGTHS, torch.device(kind)).packing
+    packing = moved(pack_rows(np.arange(LENGTHS.sum()), LENGTHS, LENGTHS), torch.device(kind)).packing
     assert packing is not None
     dtype = torch.bfloat16 if bf16 else torch.float32
     query, key = (torch.randn(int(LENGTHS.sum()), 4, 64, device=kind, dtype=dtype) for _ in range(2))

@@ -45,7 +45,7 @@ class Count(TorchDispatchMode):
 def batch(lengths: list[int]) -> Batch:
     """A packed batch of rows of these lengths."""
     sizes = np.array(lengths)
-    return pack_rows(np.arange(sizes.sum()) % 1000 + 9, sizes, sizes, torch.device("cpu"))
+    return pack_rows(np.arange(sizes.sum()) % 1000 + 9, sizes, sizes)
 
 
 def states(model: MultiTask, packed: Batch, bf16: bool) -> Tensor:

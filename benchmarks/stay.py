@@ -17,7 +17,7 @@ from benchmarks.common import median, need, where
 from benchmarks.gpu import RECIPE, gemm_peak, wait
 from benchmarks.mixture import SHAPES, artifacts, lengths, mixture, roberta, trainer
 from muppet.model import attention
-from muppet.model.batch import pack_rows
+from muppet.model.batch import moved, pack_rows
 from muppet.runtime.device import Device
 
 TINY = (1, 64, 2)  # layers, width, heads where there is no GPU
@@ -57,7 +57,7 @@ def attends() -> None:
     kind = Device.detect().kind
     dtype = torch.bfloat16 if kind == "cuda" else torch.float32
     rows = np.concatenate([_some(units, 2000 if kind == "cuda" else 100) for units in lengths().values()])
-    packing = pack_rows(np.arange(rows.sum()), rows, rows, torch.device(kind)).packing
+    packing = moved(pack_rows(np.arange(rows.sum()), rows, rows), torch.device(kind)).packing
     assert packing is not None
     shape, drop = (int(rows.sum()), 12, 64), 0.1  # RoBERTa-base's heads
     qkv = [torch.randn(shape, device=kind, dtype=dtype, requires_grad=True) for _ in range(3)]

@@ -37,16 +37,12 @@ def content(function: Any) -> str:
     file."""
     try:
         return _Content().of(function)
-    except (_Untold, RecursionError) as error:
+    except (UserError, RecursionError) as error:
         name = getattr(function, "__qualname__", type(function).__name__)
         raise UserError(
             f"row function {name}: {error}: its rows could be taken for another's; let it hold plain values, arrays or"
             " data frames"
         ) from None
-
-
-class _Untold(Exception):
-    pass
 
 
 class _Content:
@@ -80,8 +76,10 @@ class _Content:
             name, self.home = f"{value.__module__}.{value.__qualname__}", self.home or value.__module__
             if value.__module__ != self.home and "<" not in value.__qualname__ or not is_own(value):
                 return name  # but not where a call has made it: it may hold something
-            whole = self._of_function(value) if isinstance(value, FunctionType) else self._of_class(value)
-            return f"{name} {_short(whole)}"
+            if isinstance(value, FunctionType):
+                return f"{name} {_short(self._of_function(value))}"
+            own = {key: one for key, one in vars(value).items() if key[0] != "_" or inspect.isroutine(one)}
+            return f"{name} {_short(self.of([value.__bases__, own]))}"
         if isinstance(value, functools.partial):
             inner, given = self.of(value.func), self.of((value.args, value.keywords))
             return f"{inner} {_short(json.dumps(given, ensure_ascii=False))}"
@@ -91,8 +89,8 @@ class _Content:
             return value.__name__
         if isinstance(value, CodeType):
             return self.of([getattr(value, name) for name in CODE])
-        if isinstance(value, property):
-            return self.of([value.fget, value.fset])
+        if isinstance(value, property | functools.cached_property):
+            return self.of([getattr(value, name, None) for name in ("fget", "fset", "func")])
         within = getattr(value, "__wrapped__", None)  # static and class methods, and what functools.lru_cache makes
         return self._of_parts(value) if within is None else f"{type(value).__name__} {self.of(within)}"
 
@@ -107,10 +105,6 @@ class _Content:
         held = [self.of([*cells, function.__defaults__]), *(self.of(one) for one in further if one)]
         return text + "".join(held).encode()
 
-    def _of_class(self, cls: type) -> str:
-        own = {name: one for name, one in vars(cls).items() if name[0] != "_" or inspect.isroutine(one)}
-        return self.of([cls.__bases__, own])
-
     def _of_parts(self, value: Any) -> str:
         """What a copy of an object would be made of."""
         kind = self.of(type(value))
@@ -118,7 +112,7 @@ class _Content:
         try:
             parts = reduce(value) if reduce else value.__reduce_ex__(4)
         except Exception as error:  # anyone's code
-            raise _Untold(f"it holds a {type(value).__name__}, whose content cannot be told ({error})") from None
+            raise UserError(f"it holds a {type(value).__name__}, whose content cannot be told ({error})") from None
         if isinstance(parts, str):
             return f"{kind} {parts}"
         return f"{kind} {_short(self.of([*parts[:3], *(list(items or ()) for items in parts[3:5])]))}"

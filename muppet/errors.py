@@ -49,6 +49,11 @@ def short(value: object) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
+def brief(error: Exception) -> str:
+    """What an error says, as a part of a line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def json_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object, whose names stand once: of two alike json keeps the last without a word. Raises ValueError."""
     plain = dict(pairs)

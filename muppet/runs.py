@@ -202,16 +202,14 @@ def check_run(run: Run) -> None:
             raise UserError(
                 f"{task.name} has weight {weight} in `train_on`; a weight is a whole number of passes, 1 or more"
             )
-    trained = [task.name for task, _ in run.trained]
-    places = [f"{task.name}/{split}" for task in run.scored for split in task.evaluation]
+    trained, scored = [task.name for task, _ in run.trained], run.scored
+    places = [f"{task.name}/{split}" for task in scored for split in task.evaluation]
     for names in (trained, places):
         if len(set(names)) < len(names):
             raise UserError(f"`train_on`, and `task` with `evaluate_on`, name each once, and not {', '.join(names)}")
     if run.held_out is not None and run.task.name not in trained:
         raise UserError(f"`held_out` is a share of {run.task.name}'s training rows, which `train_on` does not hold")
-    if unscored := [
-        task.name for task in run.scored if not task.evaluation and (task != run.task or run.held_out is None)
-    ]:
+    if unscored := [task.name for task in scored if not task.evaluation and (task != run.task or run.held_out is None)]:
         raise UserError(f"{unscored[0]}: there is nothing to score it on; give it an `evaluation` split")
     if run.recipe.updates is not None:
         check_evaluations(run, run.recipe.updates)

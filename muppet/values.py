@@ -44,7 +44,8 @@ def check_fields(value: Any) -> None:
         one = getattr(value, name)
         if one is default or fits(one):
             continue
-        choices = [choice for part in (kind, *typing.get_args(kind)) for choice in _choices(part)]
+        literals = [part for part in (kind, *typing.get_args(kind)) if typing.get_origin(part) is Literal]
+        choices = [choice for literal in literals for choice in typing.get_args(literal)]
         if choices and isinstance(one, str):
             raise unknown(f"`{name}`", one, choices)
         wanted = kind.__name__ if isinstance(kind, type) else str(kind)
@@ -69,10 +70,6 @@ def check_bounds(value: Any, names: str, bounds: str, fits: Callable[[Any], bool
 def _fields(cls: Any) -> list[tuple[str, Any, Any, Callable[[Any], bool]]]:
     kinds = typing.get_type_hints(cls)
     return [(f.name, f.default, kinds[f.name], _fits(kinds[f.name])) for f in dataclasses.fields(cls)]
-
-
-def _choices(kind: Any) -> tuple[Any, ...]:
-    return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
 
 
 def _fits(kind: Any) -> Callable[[Any], bool]:

@@ -31,7 +31,7 @@ def test_the_layers_are_one_graph_around_flash_attention(artifacts):  # noqa: F8
         counters.clear()
         model.compile_layers("aot_eager")
         for n in ([5, 3], [2, 9, 4], [7], [8, 8, 8]):
-            batch = copied(pack_rows(np.arange(sum(n)) + 9, np.array(n), np.array(n), CPU), CPU)
+            batch = copied(pack_rows(np.arange(sum(n)) + 9, np.array(n), np.array(n)), CPU)
             with device.autocast(model.width):
                 states = model.encode_rows(batch).states
             states.float().square().mean().backward()
@@ -63,7 +63,7 @@ def test_compiled_layers_see_noise_and_its_absence(fresh, artifacts, monkeypatch
 def test_compiled_code_is_not_made_anew_for_other_lengths(artifacts):  # noqa: F811
     model = MultiTask.load("tiny/roberta").eval()
     encoder.enable(model)
-    batches = [pack_rows(np.arange(sum(n)) + 9, np.array(n), np.array(n), CPU) for n in ([5, 3], [2, 9, 4], [7])]
+    batches = [pack_rows(np.arange(sum(n)) + 9, np.array(n), np.array(n)) for n in ([5, 3], [2, 9, 4], [7])]
     plain = [model.encode_rows(batch).states for batch in batches]
     model.backbone.compile(dynamic=True, backend="eager")
     graphs = []
@@ -77,7 +77,7 @@ def test_compiled_code_is_not_made_anew_for_other_lengths(artifacts):  # noqa: F
 def test_layers_stay_as_they_are_without_a_compiler_unless_it_is_demanded(demanded, artifacts, capsys):  # noqa: F811
     model, rows = (
         MultiTask.load("tiny/roberta").eval(),
-        pad_rows(np.arange(6) + 9, np.array([4, 2]), np.array([4, 2]), 1, CPU),
+        pad_rows(np.arange(6) + 9, np.array([4, 2]), np.array([4, 2]), 1),
     )
     plain = model.encode_rows(rows).states
 

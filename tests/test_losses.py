@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,8 +15,9 @@ from scipy.stats import kstest, norm, uniform
 
 from muppet.families.spec import check_n
 from muppet.families.summarization import IGNORED
+from muppet.model import losses
 from muppet.model.batch import make_batch
-from muppet.model.losses import MASKED, Decisions, cross_entropy, scale, symmetric_kl
+from muppet.model.losses import MASKED, scale
 from muppet.model.r3f import noise_like
 from muppet.runs import R3F
 from muppet.training.trainer import regularised
@@ -24,6 +25,22 @@ from studies.recipes import RELEASED_R3F
 from tests.core import artifacts, make_trainer, mixture, shared_artifacts  # noqa: F401
 
 counts = st.lists(st.integers(2, 50), min_size=1, max_size=6)
+
+
+@dataclass
+class Decisions:
+    logits: torch.Tensor
+    targets: torch.Tensor
+    unit: torch.Tensor
+    n: torch.Tensor
+
+
+def cross_entropy(made: Decisions, smoothing: float = 0.0) -> torch.Tensor:
+    return losses.cross_entropy(made.logits, made.targets, made.unit, len(made.n), smoothing)
+
+
+def symmetric_kl(clean: Decisions, noised: Decisions) -> torch.Tensor:
+    return losses.symmetric_kl(clean.logits, noised.logits, clean.unit, len(clean.n))
 
 
 def decisions(n: list[int], per_unit: int, logits: torch.Tensor | None = None) -> Decisions:

@@ -44,7 +44,7 @@ def test_the_audit_equals_a_plain_search(evaluation, train):
         runs = [tokens[k : k + GRAM] for k in range(len(tokens) - GRAM + 1)]
         expected = any(other[k : k + GRAM] == run for run in runs for other in split for k in range(len(other)))
         assert pair.gram[index] == expected
-    assert pair.n == len(evaluation) and not pair.own
+    assert len(pair.hit) == len(evaluation) and not pair.own
     if pair.hit.any():
         assert pair.sample and any(pair.sample in text for text in train)
 

@@ -68,7 +68,7 @@ def test_r3f_noise_reaches_the_second_copy_alone(artifacts):  # noqa: F811
     model = MultiTask.load("tiny/roberta").eval()
     encoder.enable(model)
     lengths = np.array([4, 9, 2])
-    batch = pack_rows(np.arange(15) + 9, lengths, lengths, CPU)
+    batch = pack_rows(np.arange(15) + 9, lengths, lengths)
     states = model.encode_rows(batch, R3F(eps=0.1)).states
     clean = model.encode_rows(batch).states
     for row, n in enumerate(lengths):
@@ -79,7 +79,7 @@ def test_r3f_noise_reaches_the_second_copy_alone(artifacts):  # noqa: F811
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 2))
 def test_attention_stays_inside_rows(lengths, copies):
-    batch = pack_rows(np.arange(sum(lengths)), np.array(lengths), np.array(lengths), CPU)
+    batch = pack_rows(np.arange(sum(lengths)), np.array(lengths), np.array(lengths))
     packing, generator = batch.packing.repeated(copies), torch.Generator().manual_seed(0)
     qkv = [torch.randn(copies * sum(lengths), 2, 8, generator=generator, requires_grad=True) for _ in range(3)]
     with kernels.on_cpu():
@@ -130,7 +130,7 @@ def test_attention_with_dropout_is_attention_whose_weights_went_through_the_mask
 def test_packed_rows_keep_the_mean_of_their_attention_under_dropout():
     torch.manual_seed(0)
     lengths = np.arange(20, 60)
-    batch = pack_rows(np.zeros(lengths.sum(), int), lengths, lengths, CPU)
+    batch = pack_rows(np.zeros(lengths.sum(), int), lengths, lengths)
     query, key = (torch.randn(lengths.sum(), 4, 8) for _ in range(2))
     ones = torch.ones_like(query)  # whose sums are those of the weights
     out = attention.by_length([query, key, ones], batch.packing, 0.1, None)
@@ -142,7 +142,7 @@ def test_packed_rows_keep_the_mean_of_their_attention_under_dropout():
 def test_packed_and_padded_batches_hold_the_same_rows(lengths, data):
     second = [data.draw(st.integers(0, n)) for n in lengths]
     given = (np.arange(sum(lengths)).astype(np.uint16), np.array(lengths), np.array(second, np.int32))
-    flat, padded = pack_rows(*given, CPU), pad_rows(*given, 9999, CPU)
+    flat, padded = pack_rows(*given), pad_rows(*given, 9999)
     packing = flat.packing
     assert list(packing.lengths) == sorted(lengths) and flat.tokens == padded.tokens == len(flat.ids)
     for row, n in enumerate(lengths):
@@ -169,7 +169,7 @@ def test_ranges_of_bounds(sizes, data):
 )
 def test_each_precision_has_its_kernel_which_gets_rows_scale_and_dropout(kind, kernel, bound, scale, dropout):
     lengths = np.array([5, 9, 1, 17, 17])
-    packing = pack_rows(np.arange(49), lengths, lengths, CPU).packing
+    packing = pack_rows(np.arange(49), lengths, lengths).packing
     torch.manual_seed(0)
     qkv = [torch.randn(49, 2, 8, dtype=kind, requires_grad=True) for _ in range(3)]
     calls = []
@@ -247,7 +247,7 @@ def test_other_attention_kernels_are_refused(kernel, artifacts):  # noqa: F811
     model = MultiTask.load("tiny/roberta")
     encoder.enable(model)
     model.backbone.set_attn_implementation(kernel)
-    batch = pack_rows(np.arange(9) + 9, np.array([4, 5]), np.array([4, 5]), CPU)
+    batch = pack_rows(np.arange(9) + 9, np.array([4, 5]), np.array([4, 5]))
     with pytest.raises(UserError, match=f"attention '{kernel}' would attend across packed rows"):
         model.encode_rows(batch)
 
@@ -277,7 +277,7 @@ def test_a_model_found_out_is_padded_unless_packing_was_demanded(artifacts, monk
 def test_padded_batches_and_saved_models_do_not_change(artifacts, tmp_path):  # noqa: F811
     model = MultiTask.load("tiny/roberta").eval()
     lengths = np.array([3, 8])
-    batch = pad_rows(np.arange(11) + 9, lengths, lengths, model.pad, CPU)
+    batch = pad_rows(np.arange(11) + 9, lengths, lengths, model.pad)
     before = model.encode_rows(batch).states
     encoder.enable(model)
     assert torch.equal(model.encode_rows(batch).states, before)

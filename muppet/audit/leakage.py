@@ -37,15 +37,11 @@ def run(evaluation: Sequence[Task] | None, train: Sequence[Task] | None, *, cap:
         unseen = (task.train,) if task.train and task.name not in SETS["scale_pool"] else ()
         for split in (*task.evaluation, *unseen):
             limit = (cap or 10**9) if split == task.train else None
-            examples = _read(task, split, absent, limit)
-            if examples is not None:
+            if (examples := _read(task, split, absent, limit)) is not None:
                 evaluated[f"{task.name}/{split}"] = (task, examples)
     trains = {}
     for task in train or mixture("a1_47"):
-        if task.train is None:
-            continue
-        examples = _read(task, task.train, absent, cap or 10**9)
-        if examples is not None:
+        if task.train and (examples := _read(task, task.train, absent, cap or 10**9)) is not None:
             trains[task.name] = (task, examples)
     if not evaluated or not trains:
         what = "training set" if evaluated else "evaluation set"

@@ -40,8 +40,7 @@ class Pair:
 
     evaluation: str  # task/split
     train: str  # task
-    n: int  # evaluation examples
-    exact: np.ndarray  # [n] bool
+    exact: np.ndarray  # [n] bool, of the evaluation examples
     gram: np.ndarray  # [n] bool
     sample: str  # one text, or 13 words, that both hold
 
@@ -152,7 +151,6 @@ def audit(
                 Pair(
                     evaluation=name,
                     train=train,
-                    n=exact.sizes[which],
                     exact=flags["e"][which],
                     gram=flags["g"][which],
                     sample=sample,

@@ -6,6 +6,7 @@ import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def _reads(task: Task, config: str, split: str) -> bool:
 
     place = replace(task, config=config, carved=None)
     try:
-        list(examples(place, split, peek(place, split).rows[:1], Counter()))
+        list(examples(place, split, islice(peek(place, split).rows, 1), Counter()))
     except UserError:
         return False
     return True
@@ -241,7 +242,7 @@ def _overlap(args: argparse.Namespace) -> int:
         [
             pair.evaluation,
             pair.train + (" (own)" if pair.own else ""),
-            pair.n,
+            len(pair.hit),
             int(pair.exact.sum()),
             int(pair.gram.sum()),
             f"{100 * pair.hit.mean():.1f}",

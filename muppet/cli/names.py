@@ -29,7 +29,10 @@ def named(name: str) -> tuple[Task, ...]:
     if name.endswith(".py"):
         return _defined(name)
     if name == HERE:
-        return _here()
+        held = tuple(task for task in ALL.values() if task.family in HERE_FAMILIES and has_train_rows(task))
+        if not held:
+            raise Absent("no training rows are on this machine; set MUPPET_HUB to a mirror folder")
+        return held
     if name not in ALL and name not in SETS:
         raise unknown("task or named set", name, [*ALL, *SETS, HERE])
     return mixture(name)
@@ -41,13 +44,6 @@ def single(name: str, option: str, command: str) -> Task:
     if len(several) != 1:
         raise UserError(f"{option} {name} names {len(several)} datasets; {command} takes one")
     return several[0]
-
-
-def _here() -> tuple[Task, ...]:
-    held = tuple(task for task in ALL.values() if task.family in HERE_FAMILIES and has_train_rows(task))
-    if not held:
-        raise Absent("no training rows are on this machine; set MUPPET_HUB to a mirror folder")
-    return held
 
 
 def _defined(file: str) -> tuple[Task, ...]:

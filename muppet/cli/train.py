@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from muppet.cli.own import task_of
 from muppet.errors import Stopped, UserError, unknown
 from muppet.families.encoded import told
 from muppet.result import Result, Score, write
-from muppet.runs import Finetune, Prefinetune, Recipe, run_id
+from muppet.runs import Finetune, Prefinetune, Recipe, Run, run_id
 from muppet.runtime.hold import hold
 from muppet.runtime.rank import is_first
 
@@ -54,13 +55,7 @@ def prefinetune(args: argparse.Namespace) -> int:
         raise UserError("nothing to train on: give --tasks, --train-file, or both")
     from muppet.stages import prefinetune as stage
 
-    with hold(run_id(run)):
-        with _bar("pre-finetuning") as progress:
-            result = stage.prefinetune(run, progress=progress)
-        if is_first():
-            _print_losses(result.training)
-            _deliver(result, paths.model_dir(result.id), args)
-    return 0
+    return _train(args, run, "pre-finetuning", stage.prefinetune, _print_losses)
 
 
 def finetune(args: argparse.Namespace) -> int:
@@ -100,19 +95,30 @@ def finetune(args: argparse.Namespace) -> int:
     )
     from muppet.stages import finetune as stage
 
-    model = paths.run_dir(run_id(run)) / "model"
+    return _train(args, run, "fine-tuning", partial(stage.finetune, save=paths.model_dir(run_id(run))), _print_scores)
+
+
+def _train(
+    args: argparse.Namespace, run: Run, what: str, stage: Callable[..., Result], tell: Callable[[Result], None]
+) -> int:
     with hold(run_id(run)):
-        with _bar("fine-tuning") as progress:
-            result = stage.finetune(run, progress=progress, save=model)
+        with _bar(what) as progress:
+            result = stage(run, progress=progress)
         if is_first():
-            for key, score in result.scores.items():
-                name, split, metric = key.split("/", 2)
-                none = (result.training["metrics"][f"{name}/{split}"].get(metric) or {}).get("undefined")
-                said = "not defined, as one side is constant: " * bool(none)
-                said += f"of {task.classes[1]!r}: " if metric == "f1" and task.classes else ""
-                print(f"{key}: {said}{_in_words(score, result.training['trivial'].get(key))}")
-            _deliver(result, model, args)
+            tell(result)
+            _deliver(result, paths.model_dir(result.id), args)
     return 0
+
+
+def _print_scores(result: Result) -> None:
+    """Each score, of which class an F1 is, and whether a correlation is one at all."""
+    classes = result.facts["task"].get("classes")
+    for key, score in result.scores.items():
+        name, split, metric = key.split("/", 2)
+        none = (result.training["metrics"][f"{name}/{split}"].get(metric) or {}).get("undefined")
+        said = "not defined, as one side is constant: " * bool(none)
+        said += f"of {classes[1]!r}: " if metric == "f1" and classes else ""
+        print(f"{key}: {said}{_in_words(score, result.training['trivial'].get(key))}")
 
 
 def _in_words(score: Score, trivial: float | None) -> str:
@@ -129,14 +135,14 @@ def _digest(model: str) -> str | None:
     return paths.folder_digest(Path(model))[:32] if (Path(model) / "config.json").is_file() else None
 
 
-def _print_losses(training: Any) -> None:
+def _print_losses(result: Result) -> None:
     """Each dataset's loss, scaled as trained (Eq. 1: a uniform guess has 1), when it is new and at the end."""
     from rich.console import Console
     from rich.table import Table
 
     heads = ("dataset", "examples", "epochs", "first loss", "last loss")
     table = Table(*heads, title="scaled loss over the first and the last fifth of what was seen of each")
-    for name, seen in training["datasets"].items():
+    for name, seen in result.training["datasets"].items():
         losses = (f"{x:.3f}" if x is not None else "–" for x in (seen["first_loss"], seen["last_loss"]))
         table.add_row(name, f"{seen['examples']:,}", f"{seen['epochs']:.2f}", *losses)
     Console().print(table)

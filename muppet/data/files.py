@@ -18,13 +18,6 @@ from muppet.tasks.task import Row
 KINDS = {".csv": "csv", ".tsv": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet"}
 
 
-def kind(file: Path) -> str:
-    """What a file's name says that it holds. Raises UserError for a suffix that is none of `KINDS`."""
-    if file.suffix.lower() not in KINDS:
-        raise UserError(f"{file}: rows are read from {', '.join(KINDS)} files; rename or convert it")
-    return KINDS[file.suffix.lower()]
-
-
 def read(file: Path) -> Any:
     """The rows of a file of one's own, as `read_shard` gives them. Raises UserError where it has none."""
     rows = read_shard(file)
@@ -44,9 +37,11 @@ def even(table: Any) -> Any:
 def read_shard(file: Path) -> Any:
     """The rows of a file: an Arrow table of a Parquet file, which may be empty as one of several, a list of any other.
 
-    Raises UserError naming the line.
+    Raises UserError naming the line, and for a suffix that is none of `KINDS`.
     """
-    what = kind(file)
+    what = KINDS.get(file.suffix.lower())
+    if what is None:
+        raise UserError(f"{file}: rows are read from {', '.join(KINDS)} files; rename or convert it")
     if not file.is_file():
         raise UserError(f"{file}: no such file")
     if what == "parquet":

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
 from muppet import paths
 from muppet.data import mirror, treebank
 from muppet.data.files import even, read, read_shard
-from muppet.errors import Absent, UserError
+from muppet.errors import Absent, UserError, brief
 from muppet.runs import TWIN_ROWS, Source, digest
 from muppet.synthetic import twins
 from muppet.tasks.task import PARQUET, Row, Task, dataset_name
@@ -108,20 +108,8 @@ class TableRows(Sequence[Row]):
     def __len__(self) -> int:
         return len(self.table)
 
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> TableRows: ...
-    def __getitem__(self, index: int | slice) -> Row | TableRows:
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            assert step == 1
-            return TableRows(self.table.slice(start, max(0, stop - start)), self.name)
-        if index < 0:
-            index += len(self)
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        return _dicts(self.table.slice(index, 1), self.name)[0]
+    def __getitem__(self, index: Any) -> Any:
+        return _dicts(self.table.slice(range(len(self))[index], 1), self.name)[0]
 
     def __iter__(self) -> Iterator[Row]:
         for start in range(0, len(self), 1000):
@@ -221,10 +209,9 @@ def _open_hub(task: Task, split: str, *, streaming: bool) -> Any:
             return datasets.load_dataset("parquet", data_files={"rows": shards}, split="rows", streaming=streaming)
         return datasets.load_dataset(path, config, revision=revision, split=split, streaming=streaming)
     except Exception as error:  # the Hub's client raises some twenty kinds; all mean that the split cannot be had
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise Absent(
             f"{dataset_name(task)} split {split} cannot be loaded: tried the mirror ({tried}) and the Hub ({path}, "
-            f"revision {revision}: {reason}); set MUPPET_HUB to a mirror that has it, or go online and "
+            f"revision {revision}: {brief(error)}); set MUPPET_HUB to a mirror that has it, or go online and "
             f"run `python -m muppet data check {task.name}`"
         ) from None
 

@@ -10,7 +10,7 @@ A new family is a file here and its name below, a head in `muppet.model.heads`, 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from muppet.errors import UserError
@@ -35,7 +35,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def examples(
-    task: Task, split: str, rows: Sequence[Row], dropped: Counter[str], seen: set[str] | None = None
+    task: Task, split: str, rows: Iterable[Row], dropped: Counter[str], seen: set[str] | None = None
 ) -> Iterator[Example]:
     """Yield the examples of `rows` in order; `dropped` counts by reason those that are left out, `seen` takes the roles
     that the others have.

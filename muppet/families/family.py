@@ -84,7 +84,7 @@ class Family(ABC):
     def fields(self, encoded: Encoded, units: np.ndarray, spec: HeadSpec) -> dict[str, np.ndarray]:
         """The numbers beside the tokens that the family's head needs for `units` [U], in order.
 
-        Always `targets` and `unit` (see `losses.Decisions`) and, except for summaries, `n` [U], Eq. 1's count.
+        Always `targets` and `unit` (see `losses.categorical`) and, except for summaries, `n` [U], Eq. 1's count.
         """
 
     # -- evaluation

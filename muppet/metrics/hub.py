@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from muppet.errors import UserError, unknown
+from muppet.errors import UserError, brief, unknown
 from muppet.metrics import catalogue
 from muppet.metrics.catalogue import METRICS
 from muppet.metrics.inputs import check
@@ -123,7 +123,7 @@ def _hub_module(name: str) -> Any:
         return evaluate.load(name, keep_in_memory=True)
     except Exception as error:  # whatever is raised: the module, or a package it needs, cannot be had
         raise UserError(
-            f"metric 'evaluate:{name}' cannot be loaded ({_one_line(error)}): go online once, install what it needs,"
+            f"metric 'evaluate:{name}' cannot be loaded ({brief(error)}): go online once, install what it needs,"
             " give a module's folder, or use a metric of muppet.metrics"
         ) from None
 
@@ -138,9 +138,7 @@ def measure(name: str, entry: str, predictions: Sequence[Any], references: Seque
     try:
         result = module.compute(predictions=list(predictions), references=list(references)) or {}
     except Exception as error:  # a module is anyone's code
-        raise UserError(
-            f"metric {metric!r} does not take these predictions and references: {_one_line(error)}"
-        ) from None
+        raise UserError(f"metric {metric!r} does not take these predictions and references: {brief(error)}") from None
     own = {key: value for key, value in result.items() if not hasattr(value, "__len__")}  # without lists and texts
     short = name.rstrip("/").rsplit("/", 1)[-1]
     key = entry or (short if short in own else next(iter(own)) if len(own) == 1 else "")
@@ -150,7 +148,3 @@ def measure(name: str, entry: str, predictions: Sequence[Any], references: Seque
     if not (math.isfinite(value) and -1 <= value <= 1):
         raise UserError(f"metric {metric!r}: {key} is {value:g}, and a score is a fraction of 1")
     return Value(value=value, n=len(references), settings={"module": name, "entry": key})
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -37,15 +37,8 @@ def attend(
     if packing is None:
         more = {"dropout": dropout, "scaling": scaling}
         return sdpa_attention_forward(module, query, key, value, attention_mask, **more, **others)
-    return inside_rows(query, key, value, dropout, scaling, packing), None
-
-
-def inside_rows(
-    query: Tensor, key: Tensor, value: Tensor, dropout: float, scaling: float | None, packing: Packing
-) -> Tensor:
-    """Attention of [C, heads, T, D] inside the rows that lie among the C·T tokens → [C, T, heads, D]."""
-    flat = [x.transpose(1, 2).flatten(0, 1) for x in (query, key, value)]
-    return KERNELS[query.device.type](flat, packing, dropout, scaling).unflatten(0, (len(query), -1))
+    flat = [x.transpose(1, 2).flatten(0, 1) for x in (query, key, value)]  # rows lie among the C·T tokens
+    return KERNELS[query.device.type](flat, packing, dropout, scaling).unflatten(0, (len(query), -1)), None
 
 
 def variable_length(qkv: Sequence[Tensor], packing: Packing, dropout: float, scaling: float | None) -> Tensor:

@@ -15,8 +15,6 @@ from muppet.families.encoded import Part, plain, ranges
 from muppet.families.spec import HeadSpec
 from muppet.model.heads import Fields
 
-CPU = torch.device("cpu")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
@@ -101,11 +99,12 @@ def make_batch(
         )
         row += len(rows)
     joined = (np.concatenate(tokens), np.concatenate(lengths), np.concatenate(second))
-    batch = pack_rows(*joined, CPU) if packed else pad_rows(*joined, pad, CPU)
-    return _moved(replace(batch, segments=tuple(segments)), device)
+    batch = pack_rows(*joined) if packed else pad_rows(*joined, pad)
+    return moved(replace(batch, segments=tuple(segments)), device)
 
 
-def _moved(batch: Batch, device: torch.device) -> Batch:
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """`batch` where it can be computed on `device`."""
     return batch if device.type == "cpu" else copied(batch, device)
 
 
@@ -147,22 +146,21 @@ def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
-def pad_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, pad: int, device: torch.device) -> Batch:
+def pad_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, pad: int) -> Batch:
     """Rows padded to the longest, from their tokens one row after another [T], lengths [R] and `second` [R]."""
     longest = int(lengths.max())
     ids = np.full((len(lengths), longest), pad, dtype=np.int64)
     ids[np.arange(longest) < lengths[:, None]] = tokens
-    batch = Batch(
+    return Batch(
         ids=_tensor(ids),
         lengths=_tensor(lengths),
         second=_tensor(second.astype(np.int64)),
         padded=bool((lengths < longest).any()),
         tokens=int(lengths.sum()),
     )
-    return _moved(batch, device)
 
 
-def pack_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, device: torch.device) -> Batch:
+def pack_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray) -> Batch:
     """The same rows, packed: sorted by length, one after another."""
     order = np.argsort(lengths, kind="stable")
     laid, before = lengths[order], np.cumsum(lengths) - lengths
@@ -179,7 +177,7 @@ def pack_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, devic
         positions=_tensor(positions),
         types=_tensor((positions >= np.repeat(second[order], laid)).astype(np.int64)),
     )
-    batch = Batch(
+    return Batch(
         ids=_tensor(tokens[np.repeat(before[order], laid) + positions].astype(np.int64)),
         lengths=_tensor(lengths),
         second=_tensor(second.astype(np.int64)),
@@ -187,7 +185,6 @@ def pack_rows(tokens: np.ndarray, lengths: np.ndarray, second: np.ndarray, devic
         tokens=len(tokens),
         packing=packing,
     )
-    return _moved(batch, device)
 
 
 def _tensor(value: np.ndarray) -> Tensor:

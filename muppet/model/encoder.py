@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from muppet.errors import UserError
+from muppet.errors import UserError, brief
 from muppet.families.summarization import IGNORED
 from muppet.model.attention import KERNEL
-from muppet.model.batch import Batch, pack_rows, pad_rows
+from muppet.model.batch import Batch, moved, pack_rows, pad_rows
 from muppet.model.heads import Hidden, PackedRows, PaddedRows
 from muppet.model.r3f import second_half_noised
 from muppet.runs import R3F
@@ -169,7 +169,7 @@ def enable(model: Encoder, demanded: bool = True, autocast: AbstractContextManag
         try:
             packed, padded = _errors(model, autocast or nullcontext())
         except RuntimeError as error:  # of a kernel that this GPU, or this width of a head, does not have
-            reason = f"the kernel fails: {' '.join(str(error).split())[:200]}"
+            reason = f"the kernel fails: {brief(error)}"
         else:
             if packed <= TOLERANCE + ROUNDING * padded:
                 return True
@@ -193,8 +193,8 @@ def _errors(model: Encoder, autocast: AbstractContextManager[object]) -> tuple[f
     tokens[lengths[0] + 1] = model.pad  # which a text may hold
     training = model.training
     model.eval()
-    rows, at = (tokens, lengths, lengths // 2), model.device
-    batches = pack_rows(*rows, at), pad_rows(*rows, model.pad, at)
+    rows = (tokens, lengths, lengths // 2)
+    batches = [moved(batch, model.device) for batch in (pack_rows(*rows), pad_rows(*rows, model.pad))]
     exact = model.encode_rows(batches[1]).states.float()
     with autocast:
         ways = [model.encode_rows(batch).states.float() for batch in batches]

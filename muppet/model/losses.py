@@ -13,20 +13,6 @@ MASKED = -1e9  # the logit of what is no candidate: its softmax is exactly 0, an
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decisions:
-    """The categorical decisions of U units, N in all: one per classification, two per span, one per word or token.
-
-    logits [N, K] (`MASKED` where k is no candidate), targets [N], unit [N] in 0..U-1, n [U] the number of candidates of
-    the unit's decisions (Eq. 1's n(i)).
-    """
-
-    logits: Tensor
-    targets: Tensor
-    unit: Tensor
-    n: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
 class Losses:
     """Of U units: `loss` [U] unscaled, `n` [U] of Eq. 1, `divergence` [U] of R3F or None."""
 
@@ -42,21 +28,20 @@ def per_unit(values: Tensor, unit: Tensor, units: int) -> Tensor:
     return total / count.clamp(min=1)  # a sentence whose words were all cut off costs nothing
 
 
-def cross_entropy(decisions: Decisions, smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy of each unit's decisions → [U] (paper Table 2).
+def cross_entropy(logits: Tensor, targets: Tensor, unit: Tensor, units: int, smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy of each unit's decisions → [U] (paper Table 2); the arguments are as in `categorical`.
 
     With label smoothing the target has mass 1 - smoothing, and smoothing is spread evenly over all K classes, so that
     uniform logits cost exactly ln K with and without it.
     """
-    losses = F.cross_entropy(decisions.logits.float(), decisions.targets, reduction="none", label_smoothing=smoothing)
-    return per_unit(losses, decisions.unit, len(decisions.n))
+    losses = F.cross_entropy(logits.float(), targets, reduction="none", label_smoothing=smoothing)
+    return per_unit(losses, unit, units)
 
 
-def symmetric_kl(clean: Decisions, noised: Decisions) -> Tensor:
+def symmetric_kl(clean: Tensor, noised: Tensor, unit: Tensor, units: int) -> Tensor:
     """KL(clean ‖ noised) + KL(noised ‖ clean), mean over each unit's decisions → [U] (Aghajanyan et al. 2020)."""
-    p, q = (F.log_softmax(d.logits.float(), dim=-1) for d in (clean, noised))
-    divergence = ((p.exp() - q.exp()) * (p - q)).sum(dim=-1)
-    return per_unit(divergence, clean.unit, len(clean.n))
+    p, q = (F.log_softmax(logits.float(), dim=-1) for logits in (clean, noised))
+    return per_unit(((p.exp() - q.exp()) * (p - q)).sum(dim=-1), unit, units)
 
 
 def scale(loss: Tensor, n: Tensor) -> Tensor:
@@ -65,7 +50,10 @@ def scale(loss: Tensor, n: Tensor) -> Tensor:
 
 
 def categorical(logits: Sequence[Tensor], targets: Tensor, unit: Tensor, n: Tensor, smoothing: float = 0.0) -> Losses:
-    """The losses of `logits`, each [N, K]: (clean,), or (clean, noised) with R3F; the rest as in `Decisions`."""
-    decisions = [Decisions(logits=half, targets=targets, unit=unit, n=n) for half in logits]
-    divergence = symmetric_kl(*decisions) if len(decisions) == 2 else None
-    return Losses(loss=cross_entropy(decisions[0], smoothing), n=n, divergence=divergence)
+    """The losses of U units' N decisions: one per classification, two per span, one per word or token.
+
+    logits, each [N, K] (`MASKED` where k is no candidate): (clean,), or (clean, noised) with R3F; targets [N]; unit [N]
+    in 0..U-1; n [U] the number of candidates of the unit's decisions (Eq. 1's n(i)).
+    """
+    divergence = symmetric_kl(logits[0], logits[1], unit, len(n)) if len(logits) == 2 else None
+    return Losses(loss=cross_entropy(logits[0], targets, unit, len(n), smoothing), n=n, divergence=divergence)

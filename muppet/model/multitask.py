@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from muppet.errors import UserError
+from muppet.errors import UserError, brief
 from muppet.families import summarization
 from muppet.families.segments import types_texts
 from muppet.families.spec import HeadSpec, RowFormat
@@ -88,9 +88,8 @@ class MultiTask(Encoder):
                 raise ValueError(f"{whole[0]!r} is of {weights[whole[0]].dtype}")
             self.heads.load_state_dict(weights)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-            why = " ".join(str(error).split())
             raise UserError(
-                f"{folder / 'heads.json'}: the saved heads do not load ({why}); export the model again"
+                f"{folder / 'heads.json'}: the saved heads do not load ({brief(error)}); export the model again"
             ) from None
 
     def add_head(self, spec: HeadSpec, seed: int) -> None:
@@ -296,7 +295,7 @@ def _no_compiler(backend: Any, device: torch.device) -> str | None:
     try:
         torch.compile(lambda x: x + x, backend=backend)(torch.ones(2, device=device))
     except Exception as error:  # of dynamo, of the backend, of what it calls: there are many kinds
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        return f"{type(error).__name__}: {brief(error)}"
     return None
 
 

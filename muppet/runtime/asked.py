@@ -7,11 +7,7 @@ from pathlib import Path
 
 from muppet.errors import UserError
 
-CHOICES = {
-    "MUPPET_DEVICE": ("cpu", "cuda"),
-    "MUPPET_PRECISION": ("fp32", "bf16"),
-    "MUPPET_COMPILE": ("no", "yes"),
-}
+CHOICES = {"MUPPET_DEVICE": ("cpu", "cuda"), "MUPPET_PRECISION": ("fp32", "bf16"), "MUPPET_COMPILE": ("no", "yes")}
 FOLDERS = ("MUPPET_HUB", "MUPPET_PTB")
 
 

@@ -80,13 +80,11 @@ def evaluate(
         settings[metric] = value.settings
         if items is None and value.items is not None and len(value.items) == len(chosen):  # else not one per example
             items = value.items
-    lines = []
-    for index, example in enumerate(chosen):
-        line = {"task": task.name, "split": split, "example": example, "prediction": predictions[index]}
-        line["gold"] = references[index]
-        if items is not None:
-            line["score"] = round(float(items[index]), 4)
-        lines.append(line)
+    lines = [
+        {"task": task.name, "split": split, "example": example, "prediction": predictions[i], "gold": references[i]}
+        | ({} if items is None else {"score": round(float(items[i]), 4)})
+        for i, example in enumerate(chosen)
+    ]
     return Evaluated(scores=scores, lines=lines, settings=settings)
 
 

@@ -77,12 +77,14 @@ def train_split(task: Task) -> str:
 
 def fits(model: MultiTask, task: Task) -> None:
     """Raise UserError when the model cannot learn the task's family, or has no room for its summaries."""
-    if FAMILIES[task.family].needs_decoder and not model.seq2seq:
+    if not FAMILIES[task.family].needs_decoder:
+        return
+    if not model.seq2seq:
         raise UserError(
             f"{task.name} is a {task.family} task, and {model.origin} has no decoder; use BART, Marian or T5"
         )
     limit, longest = model.positions(), max(TARGET_LENGTH, (task.generation or Generation()).max_tokens)
-    if FAMILIES[task.family].needs_decoder and limit is not None and longest > limit:
+    if limit is not None and longest > limit:
         raise UserError(
             f"{task.name}: summaries take up to {longest} tokens, and {model.origin} has {limit} positions; use a model"
             " with more"

@@ -100,61 +100,53 @@ def _tokenizer(kind: str) -> Any:
     )
 
 
-def _roberta(t: Any, width: int, layers: int, heads: int) -> Any:
-    import transformers as hf
+def _made(config: str, model: str, tokenizer: Any, **fields: Any) -> Any:
+    import transformers
 
-    # With the language-model head, as the released checkpoints have.
-    return hf.RobertaForMaskedLM(
-        hf.RobertaConfig(
-            vocab_size=len(t), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-            intermediate_size=2 * width, max_position_embeddings=514, type_vocab_size=1, initializer_range=0.05,
-            pad_token_id=t.pad_token_id, bos_token_id=t.bos_token_id, eos_token_id=t.eos_token_id,
-            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-        )
+    return getattr(transformers, model)(getattr(transformers, config)(vocab_size=len(tokenizer), **fields))
+
+
+def _roberta(t: Any, width: int, layers: int, heads: int) -> Any:
+    return _made(
+        "RobertaConfig", "RobertaForMaskedLM", t,  # with the language-model head, as the released checkpoints have
+        hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads, intermediate_size=2 * width,
+        max_position_embeddings=514, type_vocab_size=1, initializer_range=0.05, pad_token_id=t.pad_token_id,
+        bos_token_id=t.bos_token_id, eos_token_id=t.eos_token_id, hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
     )
 
 
-def _bert_like(config_name: str, model_name: str, **more: Any) -> Callable[..., Any]:
+def _bert_like(config: str, model: str, **more: Any) -> Callable[..., Any]:
     def make(t: Any, width: int, layers: int, heads: int) -> Any:
-        import transformers as hf
-
         special = {name: getattr(t, name) for name in ("pad_token_id", "cls_token_id", "sep_token_id")}
-        config = getattr(hf, config_name)(
-            vocab_size=len(t), hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+        return _made(
+            config, model, t, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
             intermediate_size=2 * width, initializer_range=0.05, bos_token_id=None, eos_token_id=None,
             hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
             **({"max_position_embeddings": 512} | special | more),
         )
-        return getattr(hf, model_name)(config)
 
     return make
 
 
-def _sequence_to_sequence(config_name: str, model_name: str) -> Callable[..., Any]:
+def _sequence_to_sequence(config: str, model: str) -> Callable[..., Any]:
     def make(t: Any, width: int, layers: int, heads: int) -> Any:
-        import transformers as hf
-
-        config = getattr(hf, config_name)(
-            vocab_size=len(t), d_model=width, encoder_layers=layers, decoder_layers=layers,
+        return _made(
+            config, model, t, d_model=width, encoder_layers=layers, decoder_layers=layers,
             encoder_attention_heads=heads, decoder_attention_heads=heads, encoder_ffn_dim=2 * width,
             decoder_ffn_dim=2 * width, max_position_embeddings=512, init_std=0.05, pad_token_id=t.pad_token_id,
             bos_token_id=t.bos_token_id, eos_token_id=t.eos_token_id, decoder_start_token_id=t.eos_token_id,
             forced_eos_token_id=t.eos_token_id, dropout=0.0,
         )
-        return getattr(hf, model_name)(config)
 
     return make
 
 
 def _t5(t: Any, width: int, layers: int, heads: int) -> Any:
-    import transformers as hf
-
-    return hf.T5ForConditionalGeneration(
-        hf.T5Config(
-            vocab_size=len(t), d_model=width, d_kv=width // heads, d_ff=2 * width, num_layers=layers, num_heads=heads,
-            pad_token_id=t.pad_token_id, eos_token_id=t.eos_token_id, decoder_start_token_id=t.pad_token_id,
-            dropout_rate=0.0,
-        )
+    return _made(
+        "T5Config", "T5ForConditionalGeneration", t, d_model=width, d_kv=width // heads, d_ff=2 * width,
+        num_layers=layers, num_heads=heads, pad_token_id=t.pad_token_id, eos_token_id=t.eos_token_id,
+        decoder_start_token_id=t.pad_token_id, dropout_rate=0.0,
     )
 
 

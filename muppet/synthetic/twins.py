@@ -12,19 +12,7 @@ from collections.abc import Iterator
 
 from muppet.synthetic import own, texts
 from muppet.synthetic.lexicon import FUNCTION, lexicons, sentence, word
-from muppet.synthetic.shapes import (
-    INDEX,
-    NLI,
-    NO_YES,
-    TOPICS,
-    YES_NO,
-    Maker,
-    choices,
-    extra_columns,
-    pair,
-    similarity,
-    single,
-)
+from muppet.synthetic.shapes import INDEX, NLI, NO_YES, TOPICS, YES_NO, Maker, choices, pair, similarity, single
 from muppet.tasks.task import Row, Task
 
 VERSION = 2  # a change of the rows raises it
@@ -83,7 +71,7 @@ def _keyed(question: str, n: int, numbered: float = 0.0, **extra: object) -> Mak
         return {
             "id": f"twin{index}", question: sentence(rng, []), "choices": {"text": texts, "label": keys},
             "answerKey": keys[right],
-        } | extra_columns(extra, index)
+        } | extra
 
     return make
 

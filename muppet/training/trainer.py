@@ -32,9 +32,9 @@ EMA = 0.99  # of the running loss that `loss_scaling="inverse_loss"` divides by
 
 def learning_rate(recipe: Recipe, updates: int, step: int) -> float:
     """The learning rate of update `step` (from 0): linear warm-up, then linear decay to zero, or constant."""
-    warmup = (
-        recipe.warmup_updates if recipe.warmup_updates is not None else round(updates * (recipe.warmup_share or 0.0))
-    )
+    warmup = recipe.warmup_updates
+    if warmup is None:
+        warmup = round(updates * (recipe.warmup_share or 0.0))
     if step < warmup:
         return recipe.lr * (step + 1) / warmup
     if recipe.schedule == "constant":
@@ -44,18 +44,11 @@ def learning_rate(recipe: Recipe, updates: int, step: int) -> float:
 
 def make_optimizer(model: MultiTask, recipe: Recipe) -> torch.optim.Optimizer:
     """Adam, AdamW or SGD over all parameters. As in fairseq, weight decay spares neither biases nor layer norms."""
-    parameters = list(model.parameters())
+    parameters, rates = list(model.parameters()), {"lr": recipe.lr, "weight_decay": recipe.weight_decay}
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(parameters, **rates)
     kind = torch.optim.AdamW if recipe.decoupled else torch.optim.Adam
-    return kind(
-        parameters,
-        lr=recipe.lr,
-        betas=recipe.adam_betas,
-        eps=recipe.adam_eps,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
+    return kind(parameters, **rates, betas=recipe.adam_betas, eps=recipe.adam_eps, fused=True)
 
 
 def regularised(losses: Losses, segment: Segment, r3f: R3F | None) -> Tensor:

@@ -20,7 +20,7 @@ from typing import Any
 
 from muppet import paths
 from muppet.data import mirror
-from muppet.errors import UserError
+from muppet.errors import UserError, brief
 from muppet.paths import write_text
 from muppet.runs import Run
 from studies.kit.fetch.needs import PACKAGED, Split, as_mirror, configs, folder, manifest, models, splits
@@ -100,7 +100,7 @@ def _fetch_model(name: str, files: dict[str, tuple[int, str]], known: Mapping[st
         try:
             huggingface_hub.snapshot_download(name, local_dir=target, allow_patterns=list(MODEL_FILES))
         except Exception as error:  # the client raises many kinds; all mean that the model cannot be had
-            raise UserError(f"model {name}: {' '.join(str(error).split())[:200]}") from None
+            raise UserError(f"model {name}: {brief(error)}") from None
         shutil.rmtree(target / ".cache", ignore_errors=True)
     if not (target / "config.json").is_file():
         raise UserError(f"model {name}: what was fetched has no config.json")
