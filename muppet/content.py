@@ -21,6 +21,7 @@ from typing import Any
 from muppet.errors import UserError
 
 PLAIN = (type(None), type(...), bool, int, float, complex, str)
+WRITTEN = (FunctionType, staticmethod, classmethod, property, functools.cached_property)  # in a class, in Python
 CODE = (  # of what a function does, without where it stands: a notebook calls its cells by the number of its process
     "co_code co_consts co_names co_varnames co_freevars co_cellvars co_argcount co_kwonlyargcount co_flags"
     " co_exceptiontable"
@@ -78,7 +79,11 @@ class _Content:
                 return name  # but not where a call has made it: it may hold something
             if isinstance(value, FunctionType):
                 return f"{name} {_short(self._of_function(value))}"
-            own = {key: one for key, one in vars(value).items() if key[0] != "_" or inspect.isroutine(one)}
+            own = {
+                key: one
+                for key, one in vars(value).items()
+                if isinstance(one, WRITTEN) or not (key[0] == "_" or inspect.isroutine(one))
+            }
             return f"{name} {_short(self.of([value.__bases__, own]))}"
         if isinstance(value, functools.partial):
             inner, given = self.of(value.func), self.of((value.args, value.keywords))

@@ -2,6 +2,7 @@
 content is the same in every process."""
 
 import functools
+import operator
 import os
 import re
 import subprocess
@@ -228,6 +229,17 @@ def test_content_that_cannot_be_told_is_one_line(tmp_path: Path) -> None:
     circle.append(circle)
     with pytest.raises(UserError, match="row function"):
         content(closing_over(circle))
+
+
+def test_what_is_written_in_c_is_its_name() -> None:
+    given = (
+        operator.itemgetter("a"),
+        operator.itemgetter("b"),
+        functools.partial(max, 1),
+        functools.partial(max, 2),
+        max,
+    )
+    assert len({content(one) for one in given}) == len(given)
 
 
 def test_a_cell_that_is_not_filled_yet_is_nothing() -> None:

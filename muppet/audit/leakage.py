@@ -95,8 +95,7 @@ def clean_scores(path: Path, train: Sequence[Task] | None = None) -> str:
             )
         trains = {}
         for other in (known[n] for n in names if n != name and n in known):
-            rows = _read(other, other.train or "train", [], 10**9) if source == "hub" else None
-            if rows is not None:
+            if source == "hub" and (rows := _read(other, other.train or "train", [], 10**9)) is not None:
                 trains[other.name] = (other, iter(rows))
         pairs = audit({f"{name}/{split}": (task, examples)}, trains)
         hit = np.logical_or.reduce([pair.hit for pair in pairs]) if pairs else np.zeros(len(items), bool)

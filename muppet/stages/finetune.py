@@ -190,11 +190,7 @@ def _head(run: Finetune, model: MultiTask, task: Task, spec: HeadSpec) -> HeadSp
                 f" {', '.join(sorted(have)) or 'none'}"
             )
         kept = have[keys[0]]
-        if (
-            kept.family != spec.family
-            or kept.outputs != spec.outputs
-            or (kept.classes and kept.classes != spec.classes)
-        ):
+        if (kept.family, kept.outputs) != (spec.family, spec.outputs) or (kept.classes or spec.classes) != spec.classes:
             raise UserError(
                 f"reuse_head: the head {kept.key!r} of {model.origin} has other classes than {run.task.name}"
             )
