@@ -46,9 +46,9 @@ def states(model: MultiTask, pairs: list[tuple[str, str]], pack: bool = False) -
     """The states of each pair's tokens, computed in one forward."""
     rows, second, _ = Segmenter(model.tokenizer, 64).rows([a for a, _ in pairs], [b for _, b in pairs])
     lengths = np.array([len(row) for row in rows])
-    given, cpu = (np.concatenate([np.array(row) for row in rows]), lengths, np.array(second)), torch.device("cpu")
+    given = (np.concatenate([np.array(row) for row in rows]), lengths, np.array(second))
     with torch.no_grad():
-        found = model.encode_rows(pack_rows(*given, cpu) if pack else pad_rows(*given, model.pad, cpu)).states
+        found = model.encode_rows(pack_rows(*given) if pack else pad_rows(*given, model.pad)).states
     return [one[:length] for one, length in zip(found, lengths.tolist(), strict=True)]
 
 
