@@ -42,7 +42,7 @@ def content(function: Any) -> str:
         name = getattr(function, "__qualname__", type(function).__name__)
         raise UserError(
             f"row function {name}: {error}: its rows could be taken for another's; let it hold plain values, arrays or"
-            " data frames"
+            " data frames, or read the rest as `module.name` of a module that it imports, which is not counted"
         ) from None
 
 
