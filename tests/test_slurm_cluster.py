@@ -148,7 +148,7 @@ def test_a_run_that_crashes_fails_alone(grid: Make) -> None:
     one = grid(plain=True, settings=settings + '[sbatch]\nexport = "NONE"\n')
     faults = [{"node": "127.0.0.1", "run": run, "error": "CUDA error", "when": time.time()} for run in "abc"]
     (one.work / "artifacts/failures.jsonl").write_text("".join(json.dumps(fault) + "\n" for fault in faults))
-    reached = '{"FROM_SETUP", "FROM_PREFIX"} <= set(os.environ)'
+    reached = '{"FROM_SETUP", "FROM_PREFIX"} <= set(__import__("os").environ)'
     crash = (
         f'if run.task.name == "cola" and isinstance(run.init, str) and {reached}:\n'
         '            __import__("ctypes").string_at(0)\n'
