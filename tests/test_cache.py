@@ -36,7 +36,7 @@ def test_the_second_time_is_read_and_not_built(tokenizers, monkeypatch):
     first = encode(get("qnli"), "train", tokenizers["roberta"], **given)
     stamp = (first.folder / "meta.json").stat().st_mtime_ns
     monkeypatch.setattr("muppet.data.cache._build", None)
-    monkeypatch.setattr("muppet.synthetic.twins.draw", None)  # nor are rows drawn that nobody reads
+    monkeypatch.setattr("muppet.synthetic.twins.rows", None)  # nor are rows drawn that nobody reads
     second = encode(get("qnli"), "train", tokenizers["roberta"], **given)
     assert same(first, second) and (second.folder / "meta.json").stat().st_mtime_ns == stamp
     assert isinstance(second.tokens, np.memmap)
