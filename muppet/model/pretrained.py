@@ -18,7 +18,14 @@ from muppet.paths import MINILM, mirror
 from muppet.runtime.rank import is_first
 from muppet.synthetic import models
 
-HIDDEN_DROPOUT = tuple("hidden_dropout_prob hidden_dropout dropout dropout_rate mlp_dropout embedding_dropout".split())
+HIDDEN_DROPOUT = (
+    "hidden_dropout_prob",
+    "hidden_dropout",
+    "dropout",
+    "dropout_rate",
+    "mlp_dropout",
+    "embedding_dropout",
+)
 ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 ACTIVATION_DROPOUT = ("activation_dropout",)
 LAYER = re.compile(r"\.\d+\.")  # its number, in the name of a weight
