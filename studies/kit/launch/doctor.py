@@ -85,7 +85,6 @@ def _packages() -> Check:
 
 
 def _gpu() -> Check:
-    names = [f"device {number}, and no nvidia-smi to name it" for number in local.present()]
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"]
         done = subprocess.run(query, capture_output=True, text=True, timeout=60)
@@ -93,6 +92,8 @@ def _gpu() -> Check:
             why = (done.stderr or done.stdout).strip()[:100]
             return Check("problem", "GPU", f"nvidia-smi fails ({why})", "ask for the driver")
         names = done.stdout.strip().splitlines()
+    else:
+        names = [f"device {number}, and no nvidia-smi to name it" for number in local.present()]
     if not names:
         return Check("note", "GPU", "none here", "smoke and mini run on a CPU; paper needs LAUNCHER=slurm or a GPU")
     torch = importlib.metadata.version("torch") if importlib.util.find_spec("torch") else ""
